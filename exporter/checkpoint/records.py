@@ -1,0 +1,165 @@
+"""What a checkpoint is, once read: records only, no reading and no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from exporter.records import Record
+
+Severity = Literal["info", "warning", "error"]
+WindowChoice = Literal["as-saved", "repaired"]
+BERT_LIKE = "other"
+
+
+class Finding(Record):
+    """One thing a user of this checkpoint should know.
+
+    `evidence` is what was seen in the files, `effect` what it does to vectors, `remedy` what
+    to do about it.
+    """
+
+    id: str
+    severity: Severity
+    evidence: str
+    effect: str
+    remedy: str
+
+
+class Prompts(Record):
+    """How a query and a document become the text that is encoded.
+
+    A template names `{text}` (and, for documents, may name `{title}`); a string without
+    `{text}` is a prefix. The default is LawVault's convention: bare query, titled document.
+    """
+
+    query: str = "{text}"
+    document: str = "title: {title} | text: {text}"
+
+    def render_query(self, text: str) -> str:
+        """Return the text to encode for a query."""
+        return _render(self.query, title="", text=text)
+
+    def render_document(self, text: str, *, title: str) -> str:
+        """Return the text to encode for a document. An empty title becomes `none`."""
+        return _render(self.document, title=title or "none", text=text)
+
+
+def _render(template: str, *, title: str, text: str) -> str:
+    if "{text}" not in template:
+        return template + text
+    # Not str.format: braces in a text or prompt are text.
+    head, _, tail = template.partition("{text}")
+    return head.replace("{title}", title) + text + tail.replace("{title}", title)
+
+
+class ModuleInfo(Record):
+    """One entry of modules.json. `kind`: Transformer, Pooling, Dense or Normalize."""
+
+    kind: str
+    path: str
+    class_name: str
+
+
+class DenseInfo(Record):
+    """A Dense module: `weight` is (out_features, in_features), without bias, identity activation.
+
+    `path` is its folder, `tensor` the name under which `Checkpoint.tensor` returns the weight.
+    """
+
+    path: str
+    tensor: str
+    in_features: int
+    out_features: int
+
+
+class Gemma3Architecture(Record):
+    """The numbers of a bidirectional Gemma3TextModel that its graph needs."""
+
+    model_type: Literal["gemma3_text"] = "gemma3_text"
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    max_positions: int
+    rms_norm_eps: float
+    query_pre_attn_scalar: float
+    rope_theta: float
+    rope_local_theta: float
+    layer_types: tuple[Literal["sliding_attention", "full_attention"], ...]
+    sliding_window: int
+    """Raw, after the window decision: positions see each other when |i - j| <= raw // 2."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies. `dtype` is safetensors' name (BF16, F16, F32), `offset` from the
+    start of `file`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A sentence-transformers checkpoint, read and checked; tensors stay on disk until asked for.
+
+    `architecture` is None for a model that only the traced graph can serve. `tensors` holds the
+    backbone under its safetensors names (`embed_tokens.weight`, `layers.0....`, `norm.weight`)
+    and each Dense under its `DenseInfo.tensor`.
+    """
+
+    path: Path
+    name: str
+    model_type: str
+    architecture: Gemma3Architecture | None
+    modules: tuple[ModuleInfo, ...]
+    dense: tuple[DenseInfo, ...]
+    pooling: str
+    normalize: bool
+    prompts: Prompts
+    saved_prompts: Mapping[str, str]
+    dim: int
+    matryoshka_dims: tuple[int, ...]
+    max_tokens: int
+    window_choice: WindowChoice
+    window_saved: int | None
+    window_used: int | None
+    findings: tuple[Finding, ...]
+    tensors: Mapping[str, TensorInfo]
+    files: tuple[Path, ...] = field(default=())
+    """Relative paths of every file that decides a vector or an artifact, sorted."""
+
+    def tensor(self, name: str) -> np.ndarray:
+        """Return one tensor as float32, read from disk. Exact for BF16, F16 and F32."""
+        from exporter.checkpoint.safetensors_file import read_tensor
+
+        return read_tensor(self.tensors[name])
+
+    @cached_property
+    def _hashes(self) -> tuple[tuple[str, int, str], ...]:
+        from exporter.manifest import sha256_file
+
+        return tuple(
+            (f.as_posix(), (self.path / f).stat().st_size, sha256_file(self.path / f))
+            for f in self.files
+        )
+
+    def file_hashes(self) -> tuple[tuple[str, int, str], ...]:
+        """Return (path, size in bytes, sha256) of each file of `files`; computed once."""
+        return self._hashes
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, Dense modules included."""
+        return sum(int(np.prod(t.shape)) for t in self.tensors.values())

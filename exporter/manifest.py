@@ -1,0 +1,209 @@
+"""manifest.json: what an artifact or package is, what it was made from, and its hashes."""
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from exporter import __version__
+from exporter.checkpoint.records import Checkpoint, Finding, Prompts
+from exporter.errors import BadInput
+from exporter.records import Record, write_json
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+RECORDED_LIBRARIES = (
+    "gguf", "llama-cpp-python", "numpy", "onnx", "onnxruntime", "optimum-onnx",
+    "safetensors", "sentence-transformers", "sentencepiece", "tokenizers", "torch", "transformers",
+)  # fmt: skip
+
+
+class FileRecord(Record):
+    """One file of an artifact or package. `path` is relative, with forward slashes."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class TensorRecord(Record):
+    """One stored tensor: its type, its realised bits per weight (scales included), and why."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bits_per_weight: float
+    reason: str = ""
+
+
+class WindowDecision(Record):
+    """The sliding window as config.json has it, and as this artifact was built.
+
+    Both are the raw number of config.json: positions i and j see each other in a sliding
+    layer when |i - j| <= raw // 2.
+    """
+
+    choice: Literal["as-saved", "repaired"]
+    saved: int | None
+    used: int | None
+
+
+class Manifest(Record):
+    """Everything that is known about an artifact. Holds no timestamp: same input, same bytes."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    kind: str
+    scheme: str
+    name: str
+    model_name: str
+    entry: str
+    tool_version: str = __version__
+    libraries: dict[str, str] = {}
+    checkpoint_files: tuple[FileRecord, ...]
+    module_chain: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    window: WindowDecision
+    stripping: str
+    prompts: Prompts
+    dim: int
+    matryoshka_dims: tuple[int, ...]
+    max_tokens: int
+    options: dict[str, str] = {}
+    calibration_sha256: str | None = None
+    kept: tuple[str, ...] = ()
+    tensors: tuple[TensorRecord, ...]
+    files: tuple[FileRecord, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the model itself: the files that a runtime loads as weights and graph."""
+        stem = self.entry
+        return sum(f.size_bytes for f in self.files if f.path.startswith(stem))
+
+
+STRIPPING = (
+    "texts are encoded as given; sentence-transformers 5.x strips white space at both ends "
+    "(U+3000 and newlines too), 6.x and the serving runtimes do not"
+)
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hex SHA-256 of a file, read in blocks."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def describe_files(folder: Path) -> tuple[FileRecord, ...]:
+    """Hash every file below `folder` but the manifest, in the order of their paths."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST_NAME)
+    return tuple(
+        FileRecord(
+            path=p.relative_to(folder).as_posix(),
+            size_bytes=p.stat().st_size,
+            sha256=sha256_file(p),
+        )
+        for p in paths
+    )
+
+
+def library_versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Return the installed version of each named distribution that is installed."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def write_manifest(
+    folder: Path,
+    checkpoint: Checkpoint,
+    *,
+    kind: str,
+    scheme: str,
+    entry: str,
+    tensors: tuple[TensorRecord, ...],
+    libraries: tuple[str, ...],
+    dim: int | None = None,
+    options: dict[str, str] | None = None,
+    kept: tuple[str, ...] = (),
+    calibration_sha256: str | None = None,
+) -> Manifest:
+    """Describe a finished artifact folder and write its manifest.json. Returns the record.
+
+    `libraries` names the distributions that decided its bytes; `kept` says, one line each,
+    what stayed in higher precision or was repaired, and why.
+    """
+    manifest = Manifest(
+        kind=kind,
+        scheme=scheme,
+        name=f"{kind}-{scheme}" + (f"-dim{dim}" if dim and dim != checkpoint.dim else ""),
+        model_name=checkpoint.name,
+        entry=entry,
+        libraries=library_versions(libraries),
+        checkpoint_files=tuple(
+            FileRecord(path=path, size_bytes=size, sha256=digest)
+            for path, size, digest in checkpoint.file_hashes()
+        ),
+        module_chain=tuple(module.kind for module in checkpoint.modules),
+        findings=checkpoint.findings,
+        window=WindowDecision(
+            choice=checkpoint.window_choice,
+            saved=checkpoint.window_saved,
+            used=checkpoint.window_used,
+        ),
+        stripping=STRIPPING,
+        prompts=checkpoint.prompts,
+        dim=dim or checkpoint.dim,
+        matryoshka_dims=tuple(d for d in checkpoint.matryoshka_dims if d <= (dim or d)),
+        max_tokens=checkpoint.max_tokens,
+        options=options or {},
+        calibration_sha256=calibration_sha256,
+        kept=kept,
+        tensors=tensors,
+        files=describe_files(folder),
+    )
+    write_json(folder / MANIFEST_NAME, manifest)
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and validate `folder`/manifest.json. Raises BadInput naming the folder and the key."""
+    path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        raise BadInput(f"no such artifact folder: '{folder}'; make one with 'lawvault export'")
+    if not path.is_file():
+        raise BadInput(f"'{folder}' has no manifest.json; it was not made by 'lawvault export'")
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadInput(f"'{path}' is not valid JSON ({error}); export the artifact again") from None
+    if isinstance(data, dict) and data.get("schema_version") != SCHEMA_VERSION:
+        raise BadInput(
+            f"'{path}' has schema version {data.get('schema_version')!r}, this tool reads "
+            f"{SCHEMA_VERSION}; export the artifact again"
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"'{path}': {where}: {first['msg']}; export the artifact again") from None
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise BadInput for the first file that is missing or differs from the manifest."""
+    for record in manifest.files:
+        path = folder / record.path
+        if not path.is_file():
+            raise BadInput(f"'{path}' is missing; export the artifact again")
+        if path.stat().st_size != record.size_bytes or sha256_file(path) != record.sha256:
+            raise BadInput(
+                f"'{path}' differs from its manifest (it was changed after it was made); "
+                "export the artifact again"
+            )

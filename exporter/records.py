@@ -1,0 +1,27 @@
+"""The base of every validated, frozen record, and canonical JSON for them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """An immutable record that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+def canonical_json(value: Any) -> str:
+    """Return `value` as JSON with stable key order, readable Chinese and a final newline."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as canonical JSON, atomically."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(canonical_json(value), encoding="utf-8")
+    temporary.replace(path)

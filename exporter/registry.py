@@ -1,0 +1,36 @@
+"""The literal registries: a name, and where the object lives. Resolved lazily.
+
+A new scheme, runtime or packager is one new file and one line here.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from exporter.errors import unknown_name
+
+ONNX_SCHEMES: Mapping[str, str] = {}
+
+ONNX_GRAPHS: Mapping[str, str] = {}
+
+GGUF_TYPES: Mapping[str, str] = {}
+
+ENCODERS: Mapping[str, str] = {}
+
+PACKAGERS: Mapping[str, str] = {}
+
+ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
+    "ONNX scheme": ONNX_SCHEMES,
+    "ONNX graph": ONNX_GRAPHS,
+    "GGUF type": GGUF_TYPES,
+    "artifact kind": ENCODERS,
+    "package": PACKAGERS,
+}
+
+
+def resolve(registry: Mapping[str, str], name: str, *, kind: str) -> Any:
+    """Import and return the object registered as `name`. Raises BadInput for an unknown name."""
+    if name not in registry:
+        raise unknown_name(kind, name, registry)
+    module, _, attribute = registry[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,73 @@
+"""The one thing that parity knows of a runtime."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A model in a runtime. Texts are encoded as given: neither stripped nor prompted unless
+    `prompt`, a literal prefix, says so. Over-long texts are cut as the reference cuts them,
+    the end token kept."""
+
+    name: str
+    """For people: `onnx-int8`, `torch fp32`."""
+    dim: int
+    """Width of a vector when `encode` is called without `dim`."""
+
+    def token_ids(self, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:
+        """Return the ids that the model reads for each text, special tokens included, truncated."""
+        ...
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        dim: int | None = None,
+        on_progress: "Progress | None" = None,
+    ) -> Vectors:
+        """Return (n, dim) float32 unit rows, in the order of `texts`.
+
+        `dim` truncates before normalising. Raises BadInput naming the text where a vector is
+        not finite.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model. The encoder must not be used afterwards."""
+        ...
+
+
+class Progress(Protocol):
+    """Called with the number of texts finished since the last call."""
+
+    def __call__(self, done: int, /) -> None: ...
+
+
+def unit_rows(vectors: Vectors, texts: Sequence[str], *, dim: int | None, source: str) -> Vectors:
+    """Cut rows to `dim` and scale them to length 1. vectors: (n, d) float32. Returns (n, dim).
+
+    Raises BadInput naming the first text whose row is not finite or is zero, and `source`, the
+    encoder that gave it.
+    """
+    from exporter.errors import BadInput
+
+    if dim is not None and not 0 < dim <= vectors.shape[1]:
+        raise BadInput(f"dim {dim} is not between 1 and {vectors.shape[1]}, the width of {source}")
+    rows = np.ascontiguousarray(vectors[:, :dim], dtype=np.float32)
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1)
+    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
+    if bad.size:
+        text = texts[int(bad[0])]
+        shown = text if len(text) <= 60 else text[:59] + "…"
+        raise BadInput(
+            f"{source} gave a vector that is not finite or is zero for {bad.size} of "
+            f"{len(texts)} texts, first for {shown!r}; see 'lawvault inspect' for the range of fp16"
+        )
+    return (rows / norms[:, None]).astype(np.float32)

@@ -1,0 +1,92 @@
+"""Outputs appear under their final name only when complete."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from exporter.errors import BadInput
+
+OUR_MARKERS = ("manifest.json", "parity.json")
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Refuse an output folder that cannot be used, before any long step.
+
+    Raises BadInput where `output` is a file, is not empty without `force`, or lies where
+    nothing can be written.
+    """
+    if output.is_symlink() and not output.exists():
+        raise BadInput(f"output '{output}' is a dangling symbolic link; remove it or name another")
+    if output.exists() and not output.is_dir():
+        raise BadInput(f"output '{output}' is a file; name a folder")
+    if output.is_dir() and any(output.iterdir()) and not force:
+        raise BadInput(f"output folder '{output}' is not empty; name another or pass --force")
+    parent = output.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise BadInput(f"cannot write into '{parent}'; name an output folder elsewhere")
+
+
+def check_free_disk(output: Path, needed_bytes: int) -> None:
+    """Raise BadInput where the disk below `output` holds less than `needed_bytes` free."""
+    parent = output.absolute()
+    while not parent.exists():
+        parent = parent.parent
+    free = shutil.disk_usage(parent).free
+    if free < needed_bytes:
+        raise BadInput(
+            f"'{parent}' has {free / 1e6:,.0f} MB free and this step writes about "
+            f"{needed_bytes / 1e6:,.0f} MB; free some space or pass another --output"
+        )
+
+
+@contextmanager
+def staged_folder(output: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside `output`; on success it becomes `output`, else it vanishes.
+
+    With `force` an existing output is replaced only then: one made by this tool by a rename,
+    any other folder file by file, so that files of the user's stay. Raises BadInput as
+    `check_output` does, and for a full disk.
+    """
+    check_output(output, force=force)
+    output = output.absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
+    stage.chmod(0o755)
+    try:
+        yield stage
+        _install(stage, output)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BadInput(
+                f"the disk is full while writing '{output}'; nothing was left behind, "
+                "free some space and run again"
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _install(stage: Path, output: Path) -> None:
+    if not output.exists():
+        stage.rename(output)
+        return
+    ours = {entry.name for entry in stage.iterdir()}
+    foreign = [e for e in output.iterdir() if e.name not in ours]
+    if not foreign or any((output / marker).is_file() for marker in OUR_MARKERS):
+        retired = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent))
+        output.rename(retired / "old")
+        stage.rename(output)
+        shutil.rmtree(retired, ignore_errors=True)
+        return
+    # Records last: a folder with its manifest is complete.
+    for entry in sorted(stage.iterdir(), key=lambda e: (e.name in OUR_MARKERS, e.name)):
+        target = output / entry.name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        entry.rename(target)
