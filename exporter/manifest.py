@@ -13,7 +13,7 @@ from exporter.checkpoint.records import Checkpoint, Finding, Prompts
 from exporter.errors import BadInput
 from exporter.records import Record, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 RECORDED_LIBRARIES = (
     "gguf", "llama-cpp-python", "numpy", "onnx", "onnxruntime", "optimum-onnx",

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from exporter.records import Record
 
 Severity = Literal["info", "warning", "error"]
 WindowChoice = Literal["as-saved", "repaired"]
-BERT_LIKE = "other"
 
 
 class Finding(Record):
@@ -140,7 +140,7 @@ class Checkpoint:
     files: tuple[Path, ...] = field(default=())
     """Relative paths of every file that decides a vector or an artifact, sorted."""
 
-    def tensor(self, name: str) -> np.ndarray:
+    def tensor(self, name: str) -> npt.NDArray[np.float32]:
         """Return one tensor as float32, read from disk. Exact for BF16, F16 and F32."""
         from exporter.checkpoint.safetensors_file import read_tensor
 

@@ -70,4 +70,5 @@ def unit_rows(vectors: Vectors, texts: Sequence[str], *, dim: int | None, source
             f"{source} gave a vector that is not finite or is zero for {bad.size} of "
             f"{len(texts)} texts, first for {shown!r}; see 'lawvault inspect' for the range of fp16"
         )
-    return (rows / norms[:, None]).astype(np.float32)
+    unit: Vectors = (rows / norms[:, None]).astype(np.float32)
+    return unit

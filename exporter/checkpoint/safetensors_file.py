@@ -1,0 +1,75 @@
+"""Read safetensors files by hand: every size in the header is checked before it is believed.
+
+Format: https://github.com/huggingface/safetensors#format. The library is not used here because
+it maps bf16 to no numpy type and reports damage without naming the tensor.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.records import TensorInfo
+from exporter.errors import BadInput
+
+MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
+ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """Return where each tensor of `path` lies. Raises BadInput naming the file and the tensor
+    for a file that is empty, cut off, or whose header contradicts its size."""
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        prefix = handle.read(8)
+        if len(prefix) < 8:
+            raise BadInput(f"'{path}' is {size} bytes long, too short; copy the checkpoint again")
+        length = int.from_bytes(prefix, "little")
+        if length > min(MAX_HEADER_BYTES, size - 8):
+            raise BadInput(
+                f"'{path}' claims a header of {length:,} bytes in a file of {size:,}; "
+                "it is truncated or damaged, copy the checkpoint again"
+            )
+        raw = handle.read(length)
+    try:
+        header: Any = json.loads(raw.decode("utf-8"))
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        raise BadInput(f"'{path}' has a header that is not JSON; save it again") from None
+    if not isinstance(header, dict):
+        raise BadInput(f"'{path}' has a header that is not a JSON object; save it again")
+    header.pop("__metadata__", None)
+    start = 8 + length
+    return {name: _entry(path, name, entry, start, size) for name, entry in header.items()}
+
+
+def _entry(path: Path, name: str, entry: Any, start: int, size: int) -> TensorInfo:
+    where = f"tensor '{name}' of '{path}'"
+    try:
+        dtype, shape = entry["dtype"], tuple(int(n) for n in entry["shape"])
+        begin, end = (int(n) for n in entry["data_offsets"])
+    except (KeyError, TypeError, ValueError):
+        raise BadInput(f"{where} has no sound dtype, shape and data_offsets; save it again") from (
+            None
+        )
+    if dtype not in ITEM_BYTES:
+        raise BadInput(f"{where} has dtype {dtype}; re-save the model as bf16, fp16 or fp32")
+    if not 0 <= begin <= end or start + end > size:
+        raise BadInput(f"{where} ends past the end of the file; it is truncated, copy it again")
+    if any(n < 0 for n in shape) or math.prod(shape) * ITEM_BYTES[dtype] != end - begin:
+        raise BadInput(f"{where} has shape {list(shape)} but {end - begin:,} bytes; save it again")
+    return TensorInfo(name, dtype, shape, path, start + begin, end - begin)
+
+
+def read_tensor(info: TensorInfo) -> npt.NDArray[np.float32]:
+    """Return a tensor as float32 in its shape, read from disk. bf16, fp16, fp32 are exact."""
+    count = math.prod(info.shape)
+    if info.dtype == "BF16":
+        half = np.fromfile(info.file, np.uint16, count, offset=info.offset)
+        return (half.astype(np.uint32) << 16).view(np.float32).reshape(info.shape)
+    dtype = {"F16": np.float16, "F32": np.float32, "F64": np.float64}[info.dtype]
+    return np.fromfile(info.file, dtype, count, offset=info.offset).astype(
+        np.float32, copy=False
+    ).reshape(info.shape)  # fmt: skip
