@@ -1,0 +1,78 @@
+"""The command `lawvault`: commands are imported only when called, errors become one line."""
+
+import errno
+import sys
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
+
+import click
+
+from exporter import __version__
+from exporter.errors import LawvaultError
+
+COMMANDS: Mapping[str, str] = {}
+
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of this tool, not of the input
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules that are imported when one is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lawvault")
+def lawvault() -> None:
+    """Export a fine-tuned embedding model, prove which export may replace it, package it."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 a gate closed, 2 bad input, 3 missing extra."""
+    arguments = sys.argv[1:] if args is None else args
+    try:
+        outcome = lawvault.main(arguments, prog_name="lawvault", standalone_mode=False)
+        code = outcome if isinstance(outcome, int) else 0
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = _say("interrupted; nothing unfinished was kept", INTERRUPTED)
+    except LawvaultError as error:
+        code = _fail(str(error), error.exit_code, debug="--debug" in arguments)
+    except OSError as error:
+        code = _fail(_os_error(error), 2, debug="--debug" in arguments)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: one line, not a page
+        text = f"internal error ({type(error).__name__}: {error}); run again with --debug"
+        code = _fail(text, INTERNAL_ERROR, debug="--debug" in arguments)
+    sys.exit(code)
+
+
+def _os_error(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full; nothing unfinished was kept, free some space and run again"
+    return f"{error.strerror or error}: '{error.filename}'" if error.filename else str(error)
+
+
+def _fail(message: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    return _say(message, code)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo("error: " + " ".join(message.split()), err=True)
+    return code
