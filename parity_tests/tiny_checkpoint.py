@@ -13,7 +13,7 @@ SENTENCES = (
     "第三条 经营者提供商品或者服务，应当向消费者出具发票等购货凭证。",
     "房东不退押金怎么办？老板拖欠工资三个月了，能去哪里投诉？",
     "The landlord kept the deposit; what can I do about it in 2026?",
-    "title: 住房租赁条例 第十二条 | text: 押金应当在租赁关系终止后七日内退还。\n逾期的，按日付利息。",
+    "title: 住房租赁条例 第十二条 | text: 押金应当在七日内退还。\n逾期的，按日付利息。",
     "task: search result | query: 小区停车位被别人占了　物业不管",
 )
 
