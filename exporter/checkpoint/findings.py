@@ -1,0 +1,238 @@
+"""The traps of this kind of checkpoint, each as a finding with its evidence in these files."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from exporter.checkpoint.records import (
+    DenseInfo,
+    Finding,
+    Gemma3Architecture,
+    ModuleInfo,
+    Prompts,
+    TensorInfo,
+)
+from exporter.checkpoint.safetensors_file import read_tensor
+from exporter.checkpoint.tokenizer import TokenizerFacts
+
+FP16_MAX = 65504.0
+
+
+def architecture_findings(
+    a: Gemma3Architecture, tensors: Mapping[str, TensorInfo]
+) -> list[Finding]:
+    """Return the findings on arithmetic: fp16 range, attention scale, bf16 scale, int8 sums."""
+    exact = math.sqrt(a.hidden_size)
+    rounded = _bf16(exact)
+    found = [fp16_range(a, tensors)]
+    if a.query_pre_attn_scalar != a.head_dim:
+        found.append(
+            Finding(
+                id="attention-scale",
+                severity="warning",
+                evidence=f"query_pre_attn_scalar is {a.query_pre_attn_scalar:g}, "
+                f"head_dim {a.head_dim}",
+                effect="llama.cpp ignores the field and scales by 1/sqrt(head_dim), so a GGUF of "
+                "this model gives other vectors",
+                remedy="export ONNX, whose graph uses the field; GGUF export refuses",
+            )
+        )
+    found.append(
+        Finding(
+            id="bf16-embed-scale",
+            severity="info",
+            evidence=f"sqrt(hidden) = {exact:.4f} is {rounded:g} in bf16, "
+            f"{abs(rounded / exact - 1):.2%} away",
+            effect="a bf16 model is itself away from the fp32 truth; that distance is the unit "
+            "for every other error",
+            remedy="read artifact errors beside the noise floor of the parity report",
+        )
+    )
+    found.append(
+        Finding(
+            id="int8-saturation",
+            severity="info",
+            evidence=f"the longest sum of a matrix product has "
+            f"{max(a.hidden_size, a.intermediate_size):,} terms",
+            effect="on x86 CPUs without VNNI, u8 x s8 products saturate in pairs when weights use "
+            "all 8 bits; an int8 artifact proven here can give other vectors there",
+            remedy="prove int8 on the kind of CPU that will run it, or ship fp32 or a GGUF there",
+        )
+    )
+    return found
+
+
+def fp16_range(a: Gemma3Architecture, tensors: Mapping[str, TensorInfo]) -> Finding:
+    """Bound the residual stream from the weights alone.
+
+    A post-norm row has RMS 1 before its gain, so no component exceeds sqrt(hidden) times the
+    gain; the sum over the layers, plus the scaled embedding, bounds the residual.
+    """
+    gains = np.zeros(a.hidden_size)
+    for i in range(a.num_layers):
+        for norm in ("post_attention", "post_feedforward"):
+            gains += np.abs(1 + read_tensor(tensors[f"layers.{i}.{norm}_layernorm.weight"]))
+    scale = math.sqrt(a.hidden_size)
+    bound = float(gains.max()) * scale + _largest(tensors["embed_tokens.weight"]) * scale
+    if bound < FP16_MAX:
+        return Finding(
+            id="fp16-range",
+            severity="info",
+            evidence=f"no residual can exceed {bound:,.0f}, fp16 holds {FP16_MAX:,.0f}",
+            effect="the residual stream does not overflow in fp16",
+            remedy="none needed for the residual; activations inside a layer are not bounded here",
+        )
+    return Finding(
+        id="fp16-range",
+        severity="warning",
+        evidence=f"the post-norm gains of channel {int(gains.argmax())} add up to "
+        f"{gains.max():,.0f}; the residual is bounded only by {bound:,.0f}, fp16 holds "
+        f"{FP16_MAX:,.0f}",
+        effect="plain fp16 can overflow to Inf and give NaN vectors on ordinary text",
+        remedy="run in fp32 or bf16; an fp16 artifact counts only with a parity report over real "
+        "text",
+    )
+
+
+def _largest(info: TensorInfo, rows: int = 8192) -> float:
+    width = info.shape[1]
+    item = info.size_bytes // max(1, math.prod(info.shape))
+    largest = 0.0
+    for start in range(0, info.shape[0], rows):
+        count = min(rows, info.shape[0] - start)
+        block = TensorInfo(
+            info.name, info.dtype, (count, width), info.file,
+            info.offset + start * width * item, count * width * item,
+        )  # fmt: skip
+        largest = max(largest, float(np.abs(read_tensor(block)).max()))
+    return largest
+
+
+def _bf16(value: float) -> float:
+    bits = int(np.float32(value).view(np.uint32))
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return float(np.uint32(bits).view(np.float32))
+
+
+def module_findings(
+    modules: Sequence[ModuleInfo], dense: Sequence[DenseInfo], *, pooling: str, spelling: str
+) -> list[Finding]:
+    """Return the findings on the module chain."""
+    found = [
+        Finding(
+            id="class-names",
+            severity="info",
+            evidence=f"modules are spelled {modules[1].class_name}, pooling as {spelling}",
+            effect="readers that know one spelling only skip modules of the other",
+            remedy="none needed here: both spellings are read",
+        )
+    ]
+    if dense:
+        chain = " -> ".join(f"{d.in_features}x{d.out_features}" for d in dense)
+        found.append(
+            Finding(
+                id="dense-outside-backbone",
+                severity="info",
+                evidence=f"{len(dense)} Dense modules ({chain}) follow the {pooling} pooling",
+                effect="an export of the backbone alone drops them; its vectors have a cosine "
+                "near 0 to the right ones",
+                remedy="none needed here: every artifact has them inside",
+            )
+        )
+    found.append(
+        Finding(
+            id="batch-companions",
+            severity="info",
+            evidence=f"a batch is padded to its longest text ({modules[0].kind} encoder)",
+            effect="a runtime that takes its activation scale over the batch gives a text another "
+            "vector in other company",
+            remedy="none needed here: no scheme takes a scale over a batch",
+        )
+    )
+    return found
+
+
+def tokenizer_findings(
+    facts: TokenizerFacts, *, sentencepiece: bool, table_rows: int | None
+) -> list[Finding]:
+    """Return the findings on token ids, stripping and special tokens in user text."""
+    found: list[Finding] = []
+    if sentencepiece:
+        missing = [n for n, has in (("BOS", facts.adds_bos), ("EOS", facts.adds_eos)) if not has]
+        found.append(
+            Finding(
+                id="bos-eos",
+                severity="error" if missing else "info",
+                evidence=f"tokenizer.json does not add {' and '.join(missing)}"
+                if missing
+                else "tokenizer.json adds BOS and EOS, and no space in front",
+                effect="a GGUF adds both, so its ids would differ from the reference's"
+                if missing
+                else "a runtime that drops one, or EOS at truncation, gives other vectors",
+                remedy="restore the base model's tokenizer.json"
+                if missing
+                else "token ids are compared before vectors",
+            )
+        )
+    if facts.first_difference is not None:
+        found.append(
+            Finding(
+                id="tokenizers-disagree",
+                severity="error",
+                evidence="tokenizer.json and tokenizer.model give different ids for "
+                f"{facts.first_difference!r}",
+                effect="GGUF reads tokenizer.model, the reference and ONNX tokenizer.json: their "
+                "vectors would differ",
+                remedy="take both files from the base model",
+            )
+        )
+    if facts.specials_in_text:
+        found.append(
+            Finding(
+                id="special-token-text",
+                severity="info",
+                evidence="'<eos>' inside a text becomes the special token",
+                effect="runtimes differ on such texts",
+                remedy="remove special token names from user text before encoding",
+            )
+        )
+    if table_rows is not None and facts.highest_id >= table_rows:
+        found.append(
+            Finding(
+                id="token-beyond-table",
+                severity="warning",
+                evidence=f"the tokenizer has ids up to {facts.highest_id:,}, the embedding table "
+                f"{table_rows:,} rows",
+                effect="a text holding such a token's name cannot be encoded",
+                remedy="remove that name from user text; ordinary text never gives such an id",
+            )
+        )
+    found.append(
+        Finding(
+            id="text-stripping",
+            severity="info",
+            evidence="texts are encoded as given",
+            effect="sentence-transformers 5.x strips white space at both ends (U+3000 and newlines "
+            "too), 6.x and serving runtimes do not; vectors of texts with such ends differ",
+            remedy="strip before encoding, on both sides of an index",
+        )
+    )
+    return found
+
+
+def prompt_findings(used: Prompts, saved: Mapping[str, str]) -> list[Finding]:
+    """Return the finding that says which prompts are used, beside those that were saved."""
+    if not saved:
+        return []
+    return [
+        Finding(
+            id="prompts",
+            severity="info",
+            evidence=f"saved: query {saved.get('query', '')!r}, document "
+            f"{saved.get('document', '')!r}; used: query {used.query!r}, document "
+            f"{used.document!r}",
+            effect="a wrong prompt moves every vector",
+            remedy="name the convention of your index with --prompts or in the recipe",
+        )
+    ]

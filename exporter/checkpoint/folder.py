@@ -1,0 +1,64 @@
+"""The folder of a checkpoint: is it one, does it stay within itself, what is it called."""
+
+from pathlib import Path
+
+from exporter.checkpoint.records import Finding
+from exporter.errors import BadInput
+
+
+def check_folder(path: Path) -> Path:
+    """Return the resolved folder. Raises BadInput where it is missing, a file, or a link in it
+    leads out of it (the hub cache's own links into its blobs are let pass)."""
+    if not path.exists():
+        raise BadInput(f"no such checkpoint folder: '{path}'; pass --checkpoint FOLDER or HUB_ID")
+    if not path.is_dir():
+        raise BadInput(f"'{path}' is a file; pass the folder that holds config.json")
+    folder = path.resolve()
+    allowed = [folder]
+    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+        allowed.append(folder.parent.parent / "blobs")
+    for entry in sorted(folder.rglob("*")):
+        if entry.is_symlink():
+            target = entry.resolve()
+            if not any(target.is_relative_to(root) for root in allowed):
+                raise BadInput(
+                    f"'{entry}' is a symbolic link out of the checkpoint folder; "
+                    "replace it by the file itself"
+                )
+    return folder
+
+
+def checkpoint_name(folder: Path) -> str:
+    """Return the model's name: the folder's, or the repository's in the hub cache."""
+    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+        return folder.parent.parent.name.rpartition("--")[2]
+    return folder.name
+
+
+def extra_file_findings(folder: Path) -> list[Finding]:
+    """Return findings on files beside the model that other tools may load or look up."""
+    found = []
+    pickled = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.bin"))
+    if pickled:
+        found.append(
+            Finding(
+                id="pickled-weights",
+                severity="warning",
+                evidence=f"{pickled[0]} lies beside the safetensors",
+                effect="tools that prefer it run the code inside when they load it",
+                remedy="delete it; only the safetensors are read here",
+            )
+        )
+    card = folder / "README.md"
+    if card.is_file() and "base_model:" in card.read_text(encoding="utf-8", errors="replace"):
+        found.append(
+            Finding(
+                id="offline-loading",
+                severity="info",
+                evidence="the model card names a base model on the hub",
+                effect="transformers and sentence-transformers may try the network, with retries, "
+                "although the folder is local",
+                remedy="none needed here: local folders are loaded offline",
+            )
+        )
+    return found

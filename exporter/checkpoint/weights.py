@@ -1,0 +1,124 @@
+"""Which tensors a checkpoint has, checked against what its config says it must have."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from exporter.checkpoint.json_file import read_object
+from exporter.checkpoint.records import Gemma3Architecture, TensorInfo
+from exporter.checkpoint.safetensors_file import read_header
+from exporter.errors import BadInput
+
+CHUNK_BYTES = 1 << 24
+# (bits of one item, mask of the exponent): all ones there is Inf or NaN.
+EXPONENT = {
+    "BF16": (np.uint16, 0x7F80), "F16": (np.uint16, 0x7C00),
+    "F32": (np.uint32, 0x7F800000), "F64": (np.uint64, 0x7FF0000000000000),
+}  # fmt: skip
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """Return the safetensors files of one module folder: one, or the shards of an index.
+
+    Raises BadInput where there are none, and says so where only pickled weights are there.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return (single,)
+    if index.is_file():
+        names = read_object(index).get("weight_map")
+        if not isinstance(names, dict) or not names:
+            raise BadInput(f"'{index}' has no weight_map; copy the checkpoint again")
+        shards = sorted({str(v) for v in names.values()})
+        for shard in shards:
+            if "/" in shard or "\\" in shard or not (folder / shard).is_file():
+                raise BadInput(f"'{index}' names the shard '{shard}', which is not in '{folder}'")
+        return tuple(folder / shard for shard in shards)
+    pickled = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+        p.name for p in folder.glob("*.pt")
+    )
+    if pickled:
+        raise BadInput(
+            f"'{folder}' has pickled weights only ({pickled[0]}), which can run code when loaded; "
+            "re-save them as safetensors (save_pretrained(..., safe_serialization=True))"
+        )
+    raise BadInput(f"'{single}' is missing; copy the checkpoint again")
+
+
+def read_backbone(folder: Path) -> dict[str, TensorInfo]:
+    """Return the tensors of the backbone, without the `model.` prefix of a causal wrapper."""
+    tensors: dict[str, TensorInfo] = {}
+    for file in weight_files(folder):
+        for name, info in read_header(file).items():
+            if name in tensors:
+                raise BadInput(f"tensor '{name}' is in two shards of '{folder}'; save it again")
+            tensors[name] = info
+    if tensors and all(name.startswith("model.") for name in tensors):
+        return {n[6:]: replace(t, name=n[6:]) for n, t in tensors.items()}
+    return tensors
+
+
+def expected_shapes(a: Gemma3Architecture) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor of the backbone."""
+    q, kv = a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim
+    shapes: dict[str, tuple[int, ...]] = {
+        "embed_tokens.weight": (a.vocab_size, a.hidden_size),
+        "norm.weight": (a.hidden_size,),
+    }
+    for i in range(a.num_layers):
+        at = f"layers.{i}."
+        for norm in ("input", "post_attention", "pre_feedforward", "post_feedforward"):
+            shapes[f"{at}{norm}_layernorm.weight"] = (a.hidden_size,)
+        shapes[at + "self_attn.q_norm.weight"] = shapes[at + "self_attn.k_norm.weight"] = (
+            a.head_dim,
+        )
+        shapes[at + "self_attn.q_proj.weight"] = (q, a.hidden_size)
+        shapes[at + "self_attn.k_proj.weight"] = (kv, a.hidden_size)
+        shapes[at + "self_attn.v_proj.weight"] = (kv, a.hidden_size)
+        shapes[at + "self_attn.o_proj.weight"] = (a.hidden_size, q)
+        shapes[at + "mlp.gate_proj.weight"] = (a.intermediate_size, a.hidden_size)
+        shapes[at + "mlp.up_proj.weight"] = (a.intermediate_size, a.hidden_size)
+        shapes[at + "mlp.down_proj.weight"] = (a.hidden_size, a.intermediate_size)
+    return shapes
+
+
+def check_shapes(
+    tensors: Mapping[str, TensorInfo], expected: Mapping[str, tuple[int, ...]], *, folder: Path
+) -> None:
+    """Raise BadInput for the first tensor that is missing, of the wrong shape, or extra."""
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise BadInput(
+                f"tensor '{name}' is missing from the weights in '{folder}'; "
+                "pass weights and config.json of one model"
+            )
+        if tensors[name].shape != shape:
+            raise BadInput(
+                f"tensor '{name}' of '{folder}' has shape {list(tensors[name].shape)}, its config "
+                f"says {list(shape)}; pass weights and config.json of one model"
+            )
+    extra = sorted(set(tensors) - set(expected))
+    if extra:
+        raise BadInput(
+            f"tensor '{extra[0]}' in '{folder}' belongs to no known part of the model"
+            + (f" (and {len(extra) - 1} more)" if len(extra) > 1 else "")
+            + "; exporting would drop it, remove it or pass the model it belongs to"
+        )
+
+
+def check_finite(info: TensorInfo) -> None:
+    """Raise BadInput where a stored value is NaN or Inf. Reads the raw bits, in blocks."""
+    kind, mask = EXPONENT[info.dtype]
+    item = np.dtype(kind).itemsize
+    bad = 0
+    for start in range(0, info.size_bytes, CHUNK_BYTES):
+        count = min(CHUNK_BYTES, info.size_bytes - start) // item
+        bits = np.fromfile(info.file, kind, count, offset=info.offset + start)
+        bad += int(np.count_nonzero((bits & kind(mask)) == kind(mask)))
+    if bad:
+        raise BadInput(
+            f"tensor '{info.name}' holds NaN or Inf ({bad:,} of {info.size_bytes // item:,}) in "
+            f"'{info.file}'; re-save the checkpoint or pass a sound one"
+        )
