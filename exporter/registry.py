@@ -9,13 +9,21 @@ from typing import Any
 
 from exporter.errors import unknown_name
 
-ONNX_SCHEMES: Mapping[str, str] = {}
+ONNX_SCHEMES: Mapping[str, str] = {
+    "none": "exporter.onnx.scheme_fp32:SCHEME",
+    "int8": "exporter.onnx.scheme_int8:SCHEME",
+}
 
-ONNX_GRAPHS: Mapping[str, str] = {}
+ONNX_GRAPHS: Mapping[str, str] = {
+    "built": "exporter.onnx.built:export_built",
+    "traced": "exporter.onnx.traced:export_traced",
+}
 
 GGUF_TYPES: Mapping[str, str] = {}
 
-ENCODERS: Mapping[str, str] = {}
+ENCODERS: Mapping[str, str] = {
+    "onnx": "exporter.runtimes.onnxruntime:OnnxEncoder",
+}
 
 PACKAGERS: Mapping[str, str] = {}
 

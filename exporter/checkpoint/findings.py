@@ -13,7 +13,7 @@ from exporter.checkpoint.records import (
     Prompts,
     TensorInfo,
 )
-from exporter.checkpoint.safetensors_file import read_tensor
+from exporter.checkpoint.safetensors_file import read_row_blocks, read_tensor
 from exporter.checkpoint.tokenizer import TokenizerFacts
 
 FP16_MAX = 65504.0
@@ -95,18 +95,8 @@ def fp16_range(a: Gemma3Architecture, tensors: Mapping[str, TensorInfo]) -> Find
     )
 
 
-def _largest(info: TensorInfo, rows: int = 8192) -> float:
-    width = info.shape[1]
-    item = info.size_bytes // max(1, math.prod(info.shape))
-    largest = 0.0
-    for start in range(0, info.shape[0], rows):
-        count = min(rows, info.shape[0] - start)
-        block = TensorInfo(
-            info.name, info.dtype, (count, width), info.file,
-            info.offset + start * width * item, count * width * item,
-        )  # fmt: skip
-        largest = max(largest, float(np.abs(read_tensor(block)).max()))
-    return largest
+def _largest(info: TensorInfo) -> float:
+    return max(float(np.abs(block).max()) for block in read_row_blocks(info))
 
 
 def _bf16(value: float) -> float:

@@ -6,6 +6,8 @@ it maps bf16 to no numpy type and reports damage without naming the tensor.
 
 import json
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +75,22 @@ def read_tensor(info: TensorInfo) -> npt.NDArray[np.float32]:
     return np.fromfile(info.file, dtype, count, offset=info.offset).astype(
         np.float32, copy=False
     ).reshape(info.shape)  # fmt: skip
+
+
+def read_row_blocks(
+    info: TensorInfo, *, block_bytes: int = 1 << 26
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield a matrix as blocks of whole rows in float32, each of about `block_bytes`."""
+    rows, width = info.shape
+    item = ITEM_BYTES[info.dtype]
+    step = max(1, block_bytes // (4 * width))
+    for start in range(0, rows, step):
+        count = min(step, rows - start)
+        yield read_tensor(
+            replace(
+                info,
+                shape=(count, width),
+                offset=info.offset + start * width * item,
+                size_bytes=count * width * item,
+            )
+        )

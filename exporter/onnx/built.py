@@ -1,0 +1,93 @@
+"""The graph built straight from the weights: no tracing, no torch, the whole pipeline inside."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.records import Checkpoint
+from exporter.errors import BadInput
+from exporter.manifest import TensorRecord
+from exporter.onnx.gemma3 import Gemma3Layers
+from exporter.onnx.graph_writer import FLOAT, INT64, GraphWriter, tensor_value
+from exporter.onnx.scheme import Scheme
+
+
+def fold_dense(checkpoint: Checkpoint, *, dim: int) -> npt.NDArray[np.float32] | None:
+    """Return the product of all Dense weights, cut to the first `dim` outputs, for `x @ W`.
+
+    Returns (hidden, dim) float32, multiplied in float64, or None where there is nothing to apply.
+    Dense without bias commutes with mean pooling, so it may act on token states.
+    """
+    product: npt.NDArray[np.float64] | None = None
+    for module in checkpoint.dense:
+        weight = checkpoint.tensor(module.tensor).astype(np.float64)
+        product = weight if product is None else weight @ product
+    if product is None:
+        if dim == checkpoint.dim:
+            return None
+        product = np.eye(checkpoint.dim)
+    return np.ascontiguousarray(product[:dim].T.astype(np.float32))
+
+
+def export_built(
+    checkpoint: Checkpoint, folder: Path, *, scheme: Scheme, dim: int
+) -> tuple[TensorRecord, ...]:
+    """Write model.onnx and model.onnx_data to `folder`. Returns what was stored.
+
+    Inputs input_ids, attention_mask: (batch, sequence) int64. Outputs last_hidden_state, (batch,
+    sequence, dim): token states with Dense applied, so that a consumer that mean-pools and
+    normalises them gets the right vector; and sentence_embedding, (batch, dim), unit length.
+    """
+    check_built(checkpoint)
+    with GraphWriter(folder) as writer:
+        hidden = Gemma3Layers(writer, checkpoint, scheme).hidden_states(
+            "input_ids", "attention_mask"
+        )
+        _pool(writer, checkpoint, hidden, scheme=scheme, dim=dim)
+        batch = ("batch", "sequence")
+        writer.save(
+            [tensor_value(n, INT64, batch) for n in ("input_ids", "attention_mask")],
+            [
+                tensor_value("last_hidden_state", FLOAT, (*batch, dim)),
+                tensor_value("sentence_embedding", FLOAT, ("batch", dim)),
+            ],
+            producer="lawvault-exporter",
+        )
+        return tuple(writer.records)
+
+
+def check_built(checkpoint: Checkpoint) -> None:
+    """Raise BadInput where the architecture has no builder."""
+    if checkpoint.architecture is None:
+        reason = next(
+            (f.evidence for f in checkpoint.findings if f.id == "architecture-not-built"), ""
+        )
+        raise BadInput(
+            f"unknown architecture for --graph built ({reason or checkpoint.model_type}); "
+            "use --graph traced"
+        )
+
+
+def _pool(
+    writer: GraphWriter, checkpoint: Checkpoint, hidden: str, *, scheme: Scheme, dim: int
+) -> None:
+    w = writer
+    dense = fold_dense(checkpoint, dim=dim)
+    if dense is None:
+        w.node("Identity", [hidden], names=["last_hidden_state"])
+    else:
+        projected = scheme.matmul(w, hidden, dense, name="dense_folded")
+        w.node("Identity", [projected], names=["last_hidden_state"])
+    axis = w.constant([1], np.int64)
+    weights = w.node("Cast", [w.node("Unsqueeze", ["attention_mask", w.constant([2], np.int64)])],
+                     to=1)  # fmt: skip
+    total = w.node("ReduceSum", [w.node("Mul", ["last_hidden_state", weights]), axis], keepdims=0)
+    count = w.node("ReduceSum", [weights, axis], keepdims=0)
+    pooled = w.node("Div", [total, w.node("Max", [count, w.constant(1.0, np.float32)])])
+    if not checkpoint.normalize:
+        w.node("Identity", [pooled], names=["sentence_embedding"])
+        return
+    length = w.node("ReduceL2", [pooled, axis], keepdims=1)
+    floor = w.node("Max", [length, w.constant(1e-12, np.float32)])
+    w.node("Div", [pooled, floor], names=["sentence_embedding"])

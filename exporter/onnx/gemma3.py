@@ -1,0 +1,170 @@
+"""The layers of a bidirectional Gemma3TextModel as fused ONNX operators.
+
+Written from the model's definition: `x = x + post_norm(f(pre_norm(x)))`, RMSNorm gain 1 + weight,
+per-head norms on queries and keys, rotary positions, sliding and full layers
+(https://github.com/huggingface/transformers/blob/v4.57.1/src/transformers/models/gemma3/modeling_gemma3.py).
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.records import Checkpoint, Gemma3Architecture
+from exporter.onnx.graph_writer import GraphWriter
+from exporter.onnx.scheme import Scheme
+
+MASKED = -1e9  # finite: a row with every position masked stays finite too
+MICROSOFT = "com.microsoft"
+
+
+def rotary_tables(
+    theta: float, *, head_dim: int, positions: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return cos and sin, each (positions, head_dim / 2) float32.
+
+    Angles are float32 products of float32 inverse frequencies, as transformers computes them.
+    """
+    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+    inverse = (1.0 / (np.float32(theta) ** exponents)).astype(np.float32)
+    angles = np.arange(positions, dtype=np.float32)[:, None] * inverse[None, :]
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+class Gemma3Layers:
+    """Adds the backbone to a graph. `hidden_states` is its one public step."""
+
+    def __init__(self, writer: GraphWriter, checkpoint: Checkpoint, scheme: Scheme) -> None:
+        assert checkpoint.architecture is not None
+        self.w, self.checkpoint, self.scheme = writer, checkpoint, scheme
+        self.a: Gemma3Architecture = checkpoint.architecture
+
+    def hidden_states(self, ids: str, mask: str) -> str:
+        """Return the final-norm output, (batch, sequence, hidden) float32.
+
+        ids, mask: (batch, sequence) int64; mask is 1 for real tokens.
+        """
+        a, w = self.a, self.w
+        biases = self._attention_biases(mask)
+        tables = self._tables()
+        x = self.scheme.lookup(
+            w, self.checkpoint.tensors["embed_tokens.weight"], ids, scale=math.sqrt(a.hidden_size)
+        )
+        h = self._norm(x, "layers.0.input_layernorm")
+        for i, kind in enumerate(a.layer_types):
+            at = f"layers.{i}."
+            attended = self._attention(h, at, bias=biases[kind], tables=tables[kind])
+            attended = self._norm(attended, at + "post_attention_layernorm")
+            h, x = self._add_norm(attended, x, at + "pre_feedforward_layernorm")
+            fed = self._norm(self._feed_forward(h, at), at + "post_feedforward_layernorm")
+            following = f"layers.{i + 1}.input_layernorm" if i + 1 < a.num_layers else "norm"
+            h, x = self._add_norm(fed, x, following)
+        return h
+
+    def _gain(self, name: str) -> str:
+        return self.w.weight(name + ".gain", 1 + self.checkpoint.tensor(name + ".weight"))
+
+    def _norm(self, x: str, name: str) -> str:
+        normed: str = self.w.node(
+            "SimplifiedLayerNormalization", [x, self._gain(name)],
+            axis=-1, epsilon=self.a.rms_norm_eps, stash_type=1,
+        )  # fmt: skip
+        return normed
+
+    def _add_norm(self, x: str, residual: str, name: str) -> tuple[str, str]:
+        """Return (norm(x + residual), x + residual) in one operator."""
+        self.w._counter += 1
+        base = f"SkipNorm_{self.w._counter}"
+        self.w.node(
+            "SkipSimplifiedLayerNormalization", [x, residual, self._gain(name)], domain=MICROSOFT,
+            names=[base + "_0", "", "", base + "_3"], epsilon=self.a.rms_norm_eps,
+        )  # fmt: skip
+        return base + "_0", base + "_3"
+
+    def _tables(self) -> dict[str, tuple[str, str]]:
+        a = self.a
+        made: dict[str, tuple[str, str]] = {}
+        for kind, theta in (("full_attention", a.rope_theta),
+                            ("sliding_attention", a.rope_local_theta)):  # fmt: skip
+            if kind not in a.layer_types:
+                continue
+            cos, sin = rotary_tables(theta, head_dim=a.head_dim, positions=a.max_positions)
+            made[kind] = (
+                self.w.weight(f"rotary_cos_{kind}", cos), self.w.weight(f"rotary_sin_{kind}", sin)
+            )  # fmt: skip
+        return made
+
+    def _attention_biases(self, mask: str) -> dict[str, str]:
+        """Return the additive masks by layer kind, each (batch, 1, sequence, sequence)."""
+        w = self.w
+        zero, masked = w.constant(0.0, np.float32), w.constant(MASKED, np.float32)
+        shape = w.node("Shape", [mask])
+        length = w.node("Gather", [shape, w.constant(1, np.int64)], axis=0)
+        positions = w.node(
+            "Range", [w.constant(0, np.int64), length, w.constant(1, np.int64)]
+        )  # fmt: skip
+        rows = w.node("Unsqueeze", [positions, w.constant([1], np.int64)])
+        distance = w.node("Abs", [w.node("Sub", [rows, positions])])
+        real = w.node("Cast", [mask], to=9)
+        keys = w.node("Where", [real, zero, masked])
+        keys = w.node("Unsqueeze", [keys, w.constant([1, 2], np.int64)])
+        made: dict[str, str] = {}
+        for kind in sorted(set(self.a.layer_types)):
+            # The full mask needs its (sequence, sequence) shape too: none is farther than 2^40.
+            reach = self.a.sliding_window // 2 if kind == "sliding_attention" else 1 << 40
+            far = w.node("Greater", [distance, w.constant(reach, np.int64)])
+            made[kind] = w.node("Add", [w.node("Where", [far, masked, zero]), keys])
+        return made
+
+    def _attention(self, h: str, at: str, *, bias: str, tables: tuple[str, str]) -> str:
+        a, w, c = self.a, self.w, self.checkpoint
+        names = [f"{at}self_attn.{p}_proj.weight" for p in "qkv"]
+        merged = np.concatenate([c.tensor(n) for n in names]).T
+        qkv = self.scheme.matmul(w, h, np.ascontiguousarray(merged), name=at + "qkv_proj")
+        q_width, kv_width = a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim
+        sizes = w.constant([q_width, kv_width, kv_width], np.int64)
+        q, k, v = w.node("Split", [qkv, sizes], outputs=3, axis=-1)
+        q = self._rotate(q, at + "self_attn.q_norm", heads=a.num_heads, tables=tables)
+        k = self._rotate(k, at + "self_attn.k_norm", heads=a.num_kv_heads, tables=tables)
+        attended = w.node(
+            "MultiHeadAttention", [q, self._repeat(k), self._repeat(v), "", "", bias],
+            domain=MICROSOFT, num_heads=a.num_heads, scale=1 / math.sqrt(a.query_pre_attn_scalar),
+        )  # fmt: skip
+        weight = np.ascontiguousarray(c.tensor(at + "self_attn.o_proj.weight").T)
+        return self.scheme.matmul(w, attended, weight, name=at + "o_proj")
+
+    def _rotate(self, x: str, norm: str, *, heads: int, tables: tuple[str, str]) -> str:
+        w, a = self.w, self.a
+        split = w.node("Reshape", [x, w.constant([0, 0, heads, a.head_dim], np.int64)])
+        normed = self._norm(split, norm)
+        flat = w.node("Reshape", [normed, w.constant([0, 0, heads * a.head_dim], np.int64)])
+        rotated: str = w.node(
+            "RotaryEmbedding", [flat, w.constant([0], np.int64), *tables],
+            domain=MICROSOFT, num_heads=heads, interleaved=0,
+        )  # fmt: skip
+        return rotated
+
+    def _repeat(self, x: str) -> str:
+        """Repeat KV heads to the number of query heads: MultiHeadAttention wants them equal."""
+        a, w = self.a, self.w
+        group = a.num_heads // a.num_kv_heads
+        if group == 1:
+            return x
+        heads = [x]
+        if a.num_kv_heads > 1:
+            sizes = w.constant([a.head_dim] * a.num_kv_heads, np.int64)
+            heads = list(w.node("Split", [x, sizes], outputs=a.num_kv_heads, axis=-1))
+        repeated: str = w.node("Concat", [h for h in heads for _ in range(group)], axis=-1)
+        return repeated
+
+    def _feed_forward(self, h: str, at: str) -> str:
+        w, c = self.w, self.checkpoint
+        names = [f"{at}mlp.{p}_proj.weight" for p in ("gate", "up")]
+        merged = np.ascontiguousarray(np.concatenate([c.tensor(n) for n in names]).T)
+        both = self.scheme.matmul(w, h, merged, name=at + "gate_up_proj")
+        width = self.a.intermediate_size
+        sizes = w.constant([width, width], np.int64)
+        gate, up = w.node("Split", [both, sizes], outputs=2, axis=-1)
+        product = w.node("Mul", [w.node("FastGelu", [gate], domain=MICROSOFT), up])
+        weight = np.ascontiguousarray(c.tensor(at + "mlp.down_proj.weight").T)
+        return self.scheme.matmul(w, product, weight, name=at + "down_proj")

@@ -1,0 +1,33 @@
+"""Weights as float32: the exact translation, and the yardstick of every other scheme."""
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.records import TensorInfo
+from exporter.checkpoint.safetensors_file import read_row_blocks
+from exporter.onnx.graph_writer import GraphWriter
+
+
+class Fp32:
+    """See `exporter.onnx.scheme.Scheme`."""
+
+    name = "none"
+    kept: tuple[str, ...] = ()
+
+    def bytes_per_weight(self) -> float:
+        return 4.0
+
+    def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
+        weight = writer.streamed("embed_tokens", read_row_blocks(table), table.shape, np.float32)
+        rows = writer.node("Gather", [weight, ids], axis=0)
+        scaled: str = writer.node("Mul", [rows, writer.constant(scale, np.float32)])
+        return scaled
+
+    def matmul(
+        self, writer: GraphWriter, x: str, weight: npt.NDArray[np.float32], *, name: str
+    ) -> str:
+        product: str = writer.node("MatMul", [x, writer.weight(name, weight)])
+        return product
+
+
+SCHEME = Fp32()
