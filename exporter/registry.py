@@ -19,10 +19,16 @@ ONNX_GRAPHS: Mapping[str, str] = {
     "traced": "exporter.onnx.traced:export_traced",
 }
 
-GGUF_TYPES: Mapping[str, str] = {}
+GGUF_TYPES: Mapping[str, str] = {
+    "f32": "exporter.gguf.types:F32",
+    "f16": "exporter.gguf.types:F16",
+    "bf16": "exporter.gguf.types:BF16",
+    "q8_0": "exporter.gguf.types:Q8_0",
+}
 
 ENCODERS: Mapping[str, str] = {
     "onnx": "exporter.runtimes.onnxruntime:OnnxEncoder",
+    "gguf": "exporter.runtimes.llamacpp:LlamaCppEncoder",
 }
 
 PACKAGERS: Mapping[str, str] = {}

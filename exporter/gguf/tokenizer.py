@@ -1,0 +1,66 @@
+"""The vocabulary of a GGUF, from tokenizer.model and the files that override it.
+
+Rules of llama.cpp's converter (conversion/base.py, _create_vocab_sentencepiece): missing ids are
+unused, added tokens are control where special, else user-defined with U+2581 as a literal space.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import sentencepiece
+
+from exporter.checkpoint.json_file import read_object
+
+TYPE = gguf.TokenType
+LOOK_SPECIAL = ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
+
+
+def read_vocabulary(folder: Path, *, size: int) -> tuple[list[bytes], list[float], list[int]]:
+    """Return (pieces, scores, types), each of `size` entries, in the order of token ids."""
+    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    pieces = [f"[PAD{i}]".encode() for i in range(size)]
+    scores, types = [-10000.0] * size, [int(TYPE.UNUSED)] * size
+    for i in range(min(size, model.get_piece_size())):
+        pieces[i] = model.id_to_piece(i).encode()
+        scores[i] = model.get_score(i)
+        types[i] = int(_type(model, i))
+    added = folder / "added_tokens.json"
+    if added.is_file():
+        for token, i in read_object(added).items():
+            if i < size:
+                pieces[i], scores[i] = token.encode(), -1000.0
+                types[i] = int(TYPE.USER_DEFINED)
+    config = folder / "tokenizer_config.json"
+    decoder = read_object(config).get("added_tokens_decoder") or {} if config.is_file() else {}
+    for key, data in decoder.items():
+        if int(key) < size:
+            i = int(key)
+            token, types[i] = _added(data)
+            pieces[i], scores[i] = token.encode(), -1000.0
+    return pieces, scores, types
+
+
+def _type(model: sentencepiece.SentencePieceProcessor, i: int) -> Any:
+    if model.is_unknown(i):
+        return TYPE.UNKNOWN
+    if model.is_control(i):
+        return TYPE.CONTROL
+    if model.is_unused(i):
+        return TYPE.UNUSED
+    return TYPE.BYTE if model.is_byte(i) else TYPE.NORMAL
+
+
+def _added(data: Mapping[str, Any]) -> tuple[str, int]:
+    token: str = data["content"]
+    special = (
+        data.get("special")
+        or token in LOOK_SPECIAL
+        or (token.startswith("<|") and token.endswith("|>"))
+        or (token.startswith("<｜") and token.endswith("｜>"))
+        or (token.startswith("<unused") and token.endswith(">"))
+    )
+    if special:
+        return token, int(TYPE.CONTROL)
+    return token.replace("\u2581", " "), int(TYPE.USER_DEFINED)

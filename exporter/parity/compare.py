@@ -1,0 +1,51 @@
+"""Compare two sets of vectors, and the token ids behind them. Pure functions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.parity.records import CosineSummary, WorstText
+
+Vectors = npt.NDArray[np.float32]
+
+
+def row_cosines(a: Vectors, b: Vectors) -> npt.NDArray[np.float64]:
+    """Return the cosine of each row pair, computed in float64. a, b: (n, dim), any length.
+    Returns (n,) in [-1, 1]."""
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    cosines: npt.NDArray[np.float64] = np.clip((x * y).sum(axis=1) / norms, -1, 1)
+    return cosines
+
+
+def summarize_cosines(
+    cosines: npt.NDArray[np.float64], texts: Sequence[str], *, worst: int = 10
+) -> CosineSummary:
+    """Return minimum, 1st percentile, median and the worst texts, cut to 120 characters."""
+    order = np.argsort(cosines, kind="stable")[:worst]
+    return CosineSummary(
+        minimum=float(cosines.min()),
+        p1=float(np.percentile(cosines, 1)),
+        median=float(np.median(cosines)),
+        worst=tuple(WorstText(cosine=float(cosines[i]), text=_short(texts[int(i)])) for i in order),
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+def first_token_difference(
+    ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]], texts: Sequence[str]
+) -> tuple[int, str | None]:
+    """Return how many texts have other token ids, and a line about the first of them."""
+    different = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
+    if not different:
+        return 0, None
+    i = different[0]
+    a, b = list(ours[i]), list(theirs[i])
+    at = next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y),
+              min(len(a), len(b)))  # fmt: skip
+    line = f"position {at} is {a[at : at + 1]} instead of {b[at : at + 1]} in {_short(texts[i])!r}"
+    return len(different), line

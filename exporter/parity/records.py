@@ -1,0 +1,105 @@
+"""parity.json: what was measured, and what it was judged to be."""
+
+from typing import Literal
+
+from exporter.records import Record
+
+Verdict = Literal["pass", "fail", "undecided"]
+
+
+class WorstText(Record):
+    """A text with a low cosine to the reference."""
+
+    cosine: float
+    text: str
+
+
+class CosineSummary(Record):
+    """Cosines of one set of vectors to the fp32 reference, over all texts."""
+
+    minimum: float
+    p1: float
+    median: float
+    worst: tuple[WorstText, ...] = ()
+
+
+class Metrics(Record):
+    """Means over the questions."""
+
+    mrr_at_10: float
+    hit_at_10: float
+    top_1: float
+    ndcg_at_10: float
+
+
+class Difference(Record):
+    """A mean paired difference over the questions, with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class DimResult(Record):
+    """One artifact, or the bf16 reference, at one dim."""
+
+    dim: int
+    cosine: CosineSummary
+    metrics: Metrics
+    reference: Metrics
+    """The bf16 reference at the same dim."""
+    mrr_difference: Difference
+    overlap_at_10: float
+    queries_on_reference_index: Metrics
+    """Its queries against the bf16 reference's document vectors: an index already shipped."""
+    queries_on_reference_index_difference: Difference
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+class ArtifactResult(Record):
+    """One artifact. `manifest_sha256` ties the verdict to its exact bytes."""
+
+    name: str
+    kind: str
+    scheme: str
+    manifest_sha256: str
+    size_bytes: int
+    tokens_differ: int
+    first_token_difference: str | None
+    dims: tuple[DimResult, ...]
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+class NoiseFloor(Record):
+    """How far the bf16 reference is from fp32: the unit of every other error."""
+
+    dim: int
+    cosine: CosineSummary
+    mrr_at_10_fp32: float
+    mrr_at_10_bf16: float
+    overlap_at_10: float
+
+
+class ParityReport(Record):
+    """The whole report. No timestamps: the same input gives the same bytes."""
+
+    schema_version: Literal[1] = 1
+    tool_version: str
+    model_name: str
+    checkpoint_files: dict[str, str]
+    corpus: str
+    corpus_sha256: str
+    documents: int
+    questions: int
+    query_prompt: str
+    document_prompt: str
+    reference: str
+    noise_floor: tuple[NoiseFloor, ...]
+    artifacts: tuple[ArtifactResult, ...]
+    verdict: Verdict
+
+    def of_manifest(self, sha256: str) -> ArtifactResult | None:
+        """Return the result for the artifact whose manifest has this hash."""
+        return next((a for a in self.artifacts if a.manifest_sha256 == sha256), None)

@@ -1,0 +1,117 @@
+"""The original in torch: bf16 is what its user runs, fp32 is the truth."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from exporter.checkpoint.records import Checkpoint
+from exporter.errors import BadInput, MissingDependency
+from exporter.offline import offline
+from exporter.runtimes.batching import batches_by_length, load_tokenizer, token_rows
+from exporter.runtimes.encoder import Progress, Vectors, unit_rows
+
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+
+
+class TorchReference:
+    """The checkpoint in torch. See `runtimes.encoder.Encoder`.
+
+    sentence-transformers loads the modules and runs them, in `dtype` throughout; texts are
+    tokenized here, as given (5.x would strip them). Runs on CUDA where there is one.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, *, dtype: Literal["float32", "bfloat16"],
+        device: str | None = None,
+    ) -> None:  # fmt: skip
+        with offline(), quiet():
+            try:
+                import torch
+                from sentence_transformers import SentenceTransformer
+            except ImportError as error:
+                raise MissingDependency(error.name or "torch", extra="torch") from None
+            self._torch = torch
+            self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+            config: dict[str, Any] = {}
+            if checkpoint.window_used != checkpoint.window_saved:
+                config["sliding_window"] = _loaded_window(checkpoint)
+            self._model = SentenceTransformer(
+                str(checkpoint.path),
+                device=self.device,
+                local_files_only=True,
+                model_kwargs={"dtype": getattr(torch, dtype)},
+                config_kwargs=config,
+            ).eval()
+        self._check_window(checkpoint)
+        self.name = f"torch {'fp32' if dtype == 'float32' else 'bf16'}"
+        self.dim = checkpoint.dim
+        self._tokenizer = load_tokenizer(
+            checkpoint.path / "tokenizer.json", max_tokens=checkpoint.max_tokens
+        )
+
+    def _check_window(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.window_used is None:
+            return
+        found = self._model[0].auto_model.config.sliding_window
+        if found != _loaded_window(checkpoint):
+            raise BadInput(
+                f"transformers loaded '{checkpoint.path}' with an exclusive window of {found}, "
+                f"this tool expects {_loaded_window(checkpoint)}; install transformers >= 4.57"
+            )
+
+    def token_ids(self, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:
+        return token_rows(self._tokenizer, texts, prompt=prompt)
+
+    def encode(
+        self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
+        on_progress: Progress | None = None,
+    ) -> Vectors:  # fmt: skip
+        torch = self._torch
+        vectors = np.empty((len(texts), self.dim), np.float32)
+        rows = self.token_ids(texts, prompt=prompt)
+        budget = TOKEN_BUDGET.get(self.device.split(":")[0], TOKEN_BUDGET["cpu"])
+        with torch.inference_mode():
+            for picked, ids, mask in batches_by_length(rows, budget=budget):
+                features = {
+                    "input_ids": torch.from_numpy(ids).to(self.device),
+                    "attention_mask": torch.from_numpy(mask).to(self.device),
+                }
+                output = self._model(features)["sentence_embedding"]
+                vectors[picked] = output.float().cpu().numpy()
+                if on_progress is not None:
+                    on_progress(len(picked))
+        return unit_rows(vectors, texts, dim=dim, source=self.name)
+
+    def close(self) -> None:
+        del self._model
+
+
+def _loaded_window(checkpoint: Checkpoint) -> int:
+    """Return the exclusive bound that transformers makes of the raw window at load."""
+    assert checkpoint.window_used is not None
+    return checkpoint.window_used // 2 + 1
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep loading from printing: its warnings are findings of `inspect`, or noise."""
+    root = logging.getLogger()
+    level = root.level
+    noise = io.StringIO()
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(noise),
+        contextlib.redirect_stderr(noise),
+    ):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+            root.setLevel(level)
