@@ -31,7 +31,9 @@ ENCODERS: Mapping[str, str] = {
     "gguf": "exporter.runtimes.llamacpp:LlamaCppEncoder",
 }
 
-PACKAGERS: Mapping[str, str] = {}
+PACKAGERS: Mapping[str, str] = {
+    "ollama": "exporter.package.ollama:package_ollama",
+}
 
 ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "ONNX scheme": ONNX_SCHEMES,

@@ -4,13 +4,10 @@ import functools
 import json
 import os
 import re
-import sys
-import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import click
@@ -29,7 +26,6 @@ MINIATURE = REPOSITORY / "parity_tests" / "fixtures" / "lawvault-mini"
 CHECKPOINT_VARIABLE = "LAWVAULT_CHECKPOINT"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer.model", "vocab.txt", "README.md")
-SECONDS_BETWEEN_LINES = 15.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class CommonOptions:
     """The options that all commands take, as given. `prompts` is None where none were given."""
 
     checkpoint: str | None
-    window: WindowChoice
+    window: WindowChoice | None
     prompts: Prompts | None
     output: Path | None
     force: bool
@@ -58,9 +54,9 @@ def common_options(command: Command) -> Command:
         click.option("--checkpoint", metavar="PATH|HUB_ID",
                      help="Folder saved by sentence-transformers, or ORG/NAME on the hub. Default: "
                      "$LAWVAULT_CHECKPOINT, the recipe's, or the bundled miniature."),
-        click.option("--window", type=click.Choice(["as-saved", "repaired"]), default="as-saved",
-                     show_default=True,
-                     help="How to use a sliding window that saving has halved."),
+        click.option("--window", type=click.Choice(["as-saved", "repaired"]),
+                     help="How to use a sliding window that saving has halved. Default: the "
+                     "recipe's, as-saved."),
         click.option("--prompts", metavar="FILE|query=...,document=...", callback=_prompts,
                      help="Templates with {text} and {title}, as TOML, JSON or inline."),
         click.option("--output", type=click.Path(path_type=Path),
@@ -91,8 +87,19 @@ def load_recipe(path: Path | None) -> Recipe:
     return read_recipe(path or DEFAULT_RECIPE)
 
 
+def corpus_folder(recipe: Recipe, *, recipe_path: Path | None, given: Path | None) -> Path:
+    """Return the corpus folder: the one given, else the recipe's, relative to its file."""
+    if given is not None:
+        return given
+    return (recipe_path or DEFAULT_RECIPE).parent / recipe.corpus
+
+
 def load_checkpoint(
-    options: CommonOptions, *, recipe: Recipe | None = None, prompts: Prompts | None = None
+    options: CommonOptions,
+    *,
+    recipe: Recipe | None = None,
+    prompts: Prompts | None = None,
+    quiet_findings: bool = False,
 ) -> Checkpoint:
     """Read the checkpoint that the options name, else the defaults, and say its warnings.
 
@@ -110,10 +117,12 @@ def load_checkpoint(
             raise BadInput("no checkpoint given; pass --checkpoint FOLDER or HUB_ID")
         named = str(MINIATURE)
         say("checkpoint: none given, using the bundled miniature (pass --checkpoint)", options)
+    window = options.window or (recipe.window if recipe is not None else "as-saved")
     checkpoint = read_checkpoint(
-        locate_checkpoint(named), window=options.window, prompts=options.prompts or prompts
+        locate_checkpoint(named), window=window, prompts=options.prompts or prompts
     )
-    show_findings(checkpoint)
+    if not quiet_findings:
+        show_findings(checkpoint)
     return checkpoint
 
 
@@ -199,64 +208,3 @@ def parse_prompts(value: str) -> Prompts:
     except ValidationError as error:
         first = error.errors()[0]
         raise BadInput(f"'{path}': {first['loc'][0]} is not a string; quote it") from None
-
-
-class ProgressLines:
-    """Progress on stderr: bars on a terminal, a line now and then elsewhere, none when quiet."""
-
-    def __init__(self, options: CommonOptions) -> None:
-        self._quiet = options.quiet
-        self._bars: Any = None
-        self._task: Any = None
-        self._step, self._total, self._done = "", 0, 0
-        self._started = self._said = 0.0
-
-    def __enter__(self) -> "ProgressLines":
-        if not self._quiet and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-
-            self._bars = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True),
-            )  # fmt: skip
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def start(self, step: str, total: int) -> None:
-        """Begin a step of `total` items."""
-        self._step, self._total, self._done = step, total, 0
-        self._started = self._said = time.monotonic()
-        if self._bars is not None:
-            self._task = self._bars.add_task(step, total=total)
-
-    def advance(self, done: int) -> None:
-        """Count `done` more items."""
-        self._done += done
-        now = time.monotonic()
-        if self._bars is not None:
-            self._bars.advance(self._task, done)
-        elif not self._quiet and (
-            self._done >= self._total or now - self._said > SECONDS_BETWEEN_LINES
-        ):
-            self._said = now
-            click.echo(
-                f"{self._step}: {self._done:,} of {self._total:,} ({now - self._started:.0f} s)",
-                err=True,
-            )

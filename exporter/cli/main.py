@@ -11,7 +11,13 @@ import click
 from exporter import __version__
 from exporter.errors import LawvaultError
 
-COMMANDS: Mapping[str, str] = {}
+COMMANDS: Mapping[str, str] = {
+    "inspect": "exporter.cli.inspect:inspect",
+    "export": "exporter.cli.export:export",
+    "parity": "exporter.cli.parity:parity",
+    "package": "exporter.cli.package:package",
+    "release": "exporter.cli.release:release",
+}
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of this tool, not of the input
 INTERRUPTED = 130

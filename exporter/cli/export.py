@@ -1,0 +1,75 @@
+"""lawvault export onnx, lawvault export gguf."""
+
+from pathlib import Path
+
+import click
+
+from exporter.cli.common import (
+    CommonOptions,
+    common_options,
+    default_output,
+    load_checkpoint,
+    load_recipe,
+    say,
+)
+from exporter.manifest import Manifest
+from exporter.recipe import Recipe
+from exporter.records import canonical_json
+from exporter.registry import GGUF_TYPES, ONNX_GRAPHS, ONNX_SCHEMES
+
+
+@click.group()
+def export() -> None:
+    """Write an artifact from a checkpoint."""
+
+
+@export.command()
+@click.option("--quant", default="none", show_default=True, metavar="|".join(ONNX_SCHEMES),
+              help="How weights are stored.")  # fmt: skip
+@click.option("--dim", type=int, help="Cut to a Matryoshka dim inside the graph.")
+@click.option("--graph", default="built", show_default=True, metavar="|".join(ONNX_GRAPHS),
+              help="Built from the weights, or traced by optimum.")  # fmt: skip
+@common_options
+def onnx(options: CommonOptions, quant: str, dim: int | None, graph: str) -> None:
+    """Write model.onnx with the whole pipeline inside: pooling, Dense, normalisation."""
+    from exporter.onnx.export import export_onnx
+
+    checkpoint = load_checkpoint(options, recipe=_recipe())
+    name = "onnx-" + ("fp32" if quant == "none" else quant) + (f"-dim{dim}" if dim else "")
+    output = options.output or default_output(checkpoint, name)
+    say(f"writing {output}", options)
+    manifest = export_onnx(
+        checkpoint, output, quant=quant, dim=dim, graph=graph, force=options.force
+    )
+    _print(manifest, output, options)
+
+
+@export.command()
+@click.option("--type", "type_name", default="q8_0", show_default=True,
+              metavar="|".join(GGUF_TYPES), help="What matrices are stored as.")  # fmt: skip
+@common_options
+def gguf(options: CommonOptions, type_name: str) -> None:
+    """Write one GGUF file for llama.cpp and Ollama, Dense modules inside."""
+    from exporter.gguf.export import export_gguf
+
+    checkpoint = load_checkpoint(options, recipe=_recipe())
+    output = options.output or default_output(checkpoint, f"gguf-{type_name}")
+    say(f"writing {output}", options)
+    manifest = export_gguf(checkpoint, output, type_name=type_name, force=options.force)
+    _print(manifest, output, options)
+
+
+def _recipe() -> Recipe | None:
+    from exporter.cli.common import DEFAULT_RECIPE
+
+    return load_recipe(None) if DEFAULT_RECIPE.is_file() else None
+
+
+def _print(manifest: Manifest, output: Path, options: CommonOptions) -> None:
+    if options.as_json:
+        click.echo(canonical_json(manifest), nl=False)
+        return
+    click.echo(f"{output / manifest.entry}  {manifest.size_bytes / 1e6:,.1f} MB")
+    for line in manifest.kept:
+        click.echo(f"kept: {line}")
+    click.echo(f"next: lawvault parity {output}")

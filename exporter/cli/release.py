@@ -1,0 +1,55 @@
+"""lawvault release: inspect, export, judge and package by a recipe."""
+
+from pathlib import Path
+
+import click
+
+from exporter.cli.common import (
+    CommonOptions,
+    common_options,
+    corpus_folder,
+    default_output,
+    load_checkpoint,
+    load_recipe,
+    recipe_option,
+    say,
+)
+from exporter.cli.progress import ProgressLines
+from exporter.records import canonical_json
+
+
+@click.command()
+@click.option("--corpus", type=click.Path(path_type=Path),
+              help="Folder in BEIR layout. Default: the recipe's.")  # fmt: skip
+@recipe_option
+@common_options
+def release(options: CommonOptions, corpus: Path | None, recipe_path: Path | None) -> int:
+    """Export every artifact of a recipe, judge them, and package what passed.
+
+    Steps whose inputs have not changed are not repeated. Exit code 1 unless every required
+    artifact passed; the closed limit is named.
+    """
+    from exporter.cli.table import print_verdicts
+    from exporter.parity.corpus import read_corpus
+    from exporter.release import check_recipe, run_release
+
+    recipe = load_recipe(recipe_path)
+    check_recipe(recipe)
+    read = read_corpus(corpus_folder(recipe, recipe_path=recipe_path, given=corpus))
+    checkpoint = load_checkpoint(options, recipe=recipe, prompts=recipe.prompts)
+    output = options.output or default_output(checkpoint)
+    with ProgressLines(options) as progress:
+        outcome = run_release(
+            checkpoint, recipe=recipe, corpus=read, output=output, force=options.force,
+            stages=progress.stage, tell=lambda line: say(line, options),
+        )  # fmt: skip
+    if options.as_json:
+        click.echo(canonical_json(outcome), nl=False)
+    else:
+        print_verdicts(outcome.report)
+        for package in outcome.packages:
+            click.echo(f"package: {package}")
+        for line in outcome.closed:
+            click.echo(f"gate closed: {line}", err=True)
+        say(f"report: {output / 'parity.md'}", options)
+    return int(bool(outcome.closed))

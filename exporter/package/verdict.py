@@ -1,0 +1,53 @@
+"""May this artifact be packaged? The verdict is looked up by the hash of its manifest."""
+
+from pathlib import Path
+from typing import Literal
+
+from exporter.errors import BadInput, GateClosed
+from exporter.manifest import MANIFEST_NAME, read_manifest, sha256_file
+from exporter.parity.records import ParityReport
+from exporter.records import Record
+
+
+class PackageVerdict(Record):
+    """What a package says about the proof behind it. `none`: never judged."""
+
+    verdict: Literal["pass", "fail", "undecided", "none"]
+    reasons: tuple[str, ...] = ()
+    override_reason: str | None = None
+    corpus: str | None = None
+    corpus_sha256: str | None = None
+    cosine_minimum: float | None = None
+    """The least cosine to the fp32 reference in the report, at the full dim."""
+
+
+def verdict_of(
+    artifact: Path, report: ParityReport | None, *, override_reason: str | None = None
+) -> PackageVerdict:
+    """Return the verdict of `report` on exactly these bytes. Raises BadInput for an empty
+    override reason."""
+    if override_reason is not None and not override_reason.strip():
+        raise BadInput("--override-verdict needs a reason; it will stand in the package")
+    read_manifest(artifact)
+    result = report.of_manifest(sha256_file(artifact / MANIFEST_NAME)) if report else None
+    if report is None or result is None:
+        reason = "no parity report" if report is None else "the report is on other bytes"
+        return PackageVerdict(verdict="none", reasons=(reason,), override_reason=override_reason)
+    return PackageVerdict(
+        verdict=result.verdict,
+        reasons=result.reasons,
+        override_reason=None if result.verdict == "pass" else override_reason,
+        corpus=report.corpus,
+        corpus_sha256=report.corpus_sha256,
+        cosine_minimum=result.dims[0].cosine.minimum,
+    )
+
+
+def check_verdict(verdict: PackageVerdict, artifact: Path) -> None:
+    """Raise GateClosed for anything but a pass, unless a reason overrides it."""
+    if verdict.verdict != "pass" and verdict.override_reason is None:
+        said = "was never judged" if verdict.verdict == "none" else f"is {verdict.verdict}"
+        raise GateClosed(
+            f"'{artifact}' {said} ({'; '.join(verdict.reasons)}); run 'lawvault parity {artifact}'"
+            " and pass its limits, or package it with --override-verdict REASON"
+        )

@@ -1,0 +1,185 @@
+"""A release: every artifact of a recipe exported, judged and, where it passed, packaged."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from exporter import __version__
+from exporter.checkpoint.records import Checkpoint
+from exporter.errors import BadInput
+from exporter.gguf.export import export_gguf
+from exporter.manifest import (
+    MANIFEST_NAME,
+    RECORDED_LIBRARIES,
+    check_files,
+    library_versions,
+    read_manifest,
+    sha256_file,
+)
+from exporter.onnx.export import export_onnx
+from exporter.package.golden import SAME_RUNTIME_MIN, build_golden
+from exporter.package.verdict import verdict_of
+from exporter.parity.corpus import Corpus
+from exporter.parity.records import ParityReport
+from exporter.parity.report import JSON_NAME, MARKDOWN_NAME, read_report, write_report
+from exporter.parity.run import Stages, run_parity
+from exporter.recipe import CLASS_OF_SCHEME, ArtifactSpec, Recipe
+from exporter.records import Record, canonical_json, write_json
+from exporter.registry import GGUF_TYPES, ONNX_SCHEMES, PACKAGERS, resolve
+from exporter.runtimes.open import open_artifact
+from exporter.runtimes.torch_reference import TorchReference
+
+STEPS_NAME = "release.json"
+Tell = Callable[[str], None]
+
+
+class ReleaseOutcome(Record):
+    """What a release came to. `closed`: why it may not go out, one line each."""
+
+    report: ParityReport
+    packages: tuple[str, ...]
+    closed: tuple[str, ...]
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse a recipe that cannot be carried out, before any long step. Raises BadInput."""
+    for spec in recipe.artifacts:
+        registry = ONNX_SCHEMES if spec.kind == "onnx" else GGUF_TYPES
+        name = "none" if (spec.kind, spec.scheme) == ("onnx", "fp32") else spec.scheme
+        if name not in registry:
+            known = ", ".join(registry).replace("none", "fp32")
+            raise BadInput(f"the recipe asks for {spec.kind} {spec.scheme} (known: {known})")
+        recipe.limits_for(spec.scheme)
+        for package in spec.packages:
+            resolve(PACKAGERS, package, kind="package")
+            if spec.kind != "gguf":
+                raise BadInput(f"the recipe packages {spec.kind} {spec.scheme} for {package}, "
+                               "which takes gguf")  # fmt: skip
+
+
+class Steps:
+    """Which steps are done, by the hash of everything they depend on. Kept in release.json."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / STEPS_NAME
+        try:
+            data: Any = json.loads(self.path.read_text(encoding="utf-8"))
+            self.done: dict[str, str] = {str(k): str(v) for k, v in data.items()}
+        except (OSError, ValueError, AttributeError):
+            # Lost or damaged bookkeeping repeats the work, it does not stop it.
+            self.done = {}
+
+    def is_done(self, name: str, depends: str) -> bool:
+        """Return whether the step was finished with exactly these inputs."""
+        return self.done.get(name) == depends
+
+    def finish(self, name: str, depends: str) -> None:
+        """Record the step, at once: a run that is stopped resumes behind it."""
+        self.done[name] = depends
+        write_json(self.path, self.done)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return a hash of values and of this package's own source and libraries."""
+    source = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*")):
+        if path.suffix in (".py", ".j2"):
+            source.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    everything = [__version__, library_versions(RECORDED_LIBRARIES), source.hexdigest(), *parts]
+    return hashlib.sha256(canonical_json(everything).encode()).hexdigest()
+
+
+def run_release(
+    checkpoint: Checkpoint, *, recipe: Recipe, corpus: Corpus, output: Path, force: bool,
+    stages: Stages, tell: Tell,
+) -> ReleaseOutcome:  # fmt: skip
+    """Carry out `recipe` below `output`. Returns the outcome; raises BadInput for bad input.
+
+    A step is repeated only where something that it depends on changed: checkpoint, prompts,
+    window, recipe, corpus, library versions or this package's source.
+    """
+    check_recipe(recipe)
+    output.mkdir(parents=True, exist_ok=True)
+    steps = Steps(output)
+    original = [checkpoint.file_hashes(), checkpoint.window_used,
+                checkpoint.prompts.model_dump(), checkpoint.name]  # fmt: skip
+    folders = []
+    for spec in recipe.artifacts:
+        name = f"{spec.kind}-{spec.scheme}"
+        depends = fingerprint(original, spec.kind, spec.scheme)
+        folders.append(output / name)
+        if steps.is_done(name, depends) and _intact(output / name):
+            tell(f"{name}: unchanged, kept")
+            continue
+        tell(f"{name}: exporting")
+        _export(spec, checkpoint, output / name, force=force or name in steps.done)
+        steps.finish(name, depends)
+    manifests = [sha256_file(folder / MANIFEST_NAME) for folder in folders]
+    depends = fingerprint(original, manifests, corpus.sha256, recipe.model_dump(mode="json"))
+    if steps.is_done("parity", depends) and (output / MARKDOWN_NAME).is_file():
+        tell("parity: unchanged, kept")
+        report = read_report(output / JSON_NAME)
+    else:
+        tell(f"parity: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions")
+        report = run_parity(
+            folders, checkpoint=checkpoint, corpus=corpus, recipe=recipe,
+            open_reference=lambda dtype: TorchReference(checkpoint, dtype=dtype),
+            open_artifact=open_artifact, stages=stages,
+        )  # fmt: skip
+        write_report(output, report)
+        steps.finish("parity", depends)
+    packages = []
+    closed = []
+    for spec, folder in zip(recipe.artifacts, folders, strict=True):
+        verdict = verdict_of(folder, report)
+        if verdict.verdict != "pass":
+            if spec.required:
+                closed.append(f"{folder.name} {verdict.verdict}: {'; '.join(verdict.reasons)}")
+            continue
+        for kind in spec.packages:
+            target = output / "packages" / f"{kind}-{spec.scheme}"
+            name = f"packages/{target.name}"
+            depends = fingerprint(sha256_file(folder / MANIFEST_NAME), verdict.model_dump())
+            if steps.is_done(name, depends) and (target / MANIFEST_NAME).is_file():
+                tell(f"{name}: unchanged, kept")
+            else:
+                tell(f"{name}: packaging")
+                _package(kind, spec, folder, target, checkpoint=checkpoint, report=report,
+                         force=force or name in steps.done)  # fmt: skip
+                steps.finish(name, depends)
+            packages.append(str(target))
+    return ReleaseOutcome(report=report, packages=tuple(packages), closed=tuple(closed))
+
+
+def _intact(folder: Path) -> bool:
+    try:
+        check_files(folder, read_manifest(folder))
+    except BadInput:
+        return False
+    return True
+
+
+def _export(spec: ArtifactSpec, checkpoint: Checkpoint, folder: Path, *, force: bool) -> None:
+    if spec.kind == "onnx":
+        quant = "none" if spec.scheme == "fp32" else spec.scheme
+        export_onnx(checkpoint, folder, quant=quant, force=force)
+    else:
+        export_gguf(checkpoint, folder, type_name=spec.scheme, force=force)
+
+
+def _package(
+    kind: str, spec: ArtifactSpec, folder: Path, target: Path, *, checkpoint: Checkpoint,
+    report: ParityReport, force: bool,
+) -> None:  # fmt: skip
+    encoder = open_artifact(folder)
+    reference = TorchReference(checkpoint, dtype="float32")
+    own_min = SAME_RUNTIME_MIN.get(CLASS_OF_SCHEME[spec.scheme], 0.9999)
+    golden = build_golden(encoder, reference, checkpoint.prompts, own_min=own_min)
+    encoder.close()
+    resolve(PACKAGERS, kind, kind="package")(
+        folder, target, checkpoint=checkpoint, verdict=verdict_of(folder, report), golden=golden,
+        force=force,
+    )  # fmt: skip
