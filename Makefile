@@ -1,18 +1,45 @@
-# Two targets for people: `make demo` and `make test`. Both share one environment.
+# Two targets for people: `make demo` and `make test`. Both share one environment and one wheel of
+# llama-cpp-python, which is built from source once (about five minutes on two cores).
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+WHEELS := $(VENV)/wheels
+LLAMA := llama-cpp-python==0.3.36
 
-.PHONY: test lint clean
+.PHONY: demo test test-fast lint clean
 .DELETE_ON_ERROR:
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+demo: $(VENV)/.installed
+	$(PY) -m exporter release
+
+$(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[check]'
+	$(PIP) install --quiet --upgrade pip
+	touch $@
+
+# torch first: it decides which builds of the rest fit.
+$(VENV)/.torch: $(VENV)/.python constraints.txt
+	@echo "installing torch (the largest download)"
+	$(PIP) install --quiet -c constraints.txt torch
+	touch $@
+
+$(VENV)/.llama: $(VENV)/.python
+	@echo "building llama-cpp-python once, about five minutes on two cores; kept in $(WHEELS)"
+	mkdir -p $(WHEELS)
+	ls $(WHEELS)/llama_cpp_python-*.whl >/dev/null 2>&1 || \
+		$(PIP) wheel --quiet --no-deps --wheel-dir $(WHEELS) $(LLAMA)
+	touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.torch $(VENV)/.llama
+	@echo "installing the exporters and the tools of the tests"
+	$(PIP) install --quiet --find-links $(WHEELS) -c constraints.txt -e '.[dev]'
 	touch $@
 
 test: $(VENV)/.installed
+	$(PY) -m pytest -m 'slow or not slow'
+
+test-fast: $(VENV)/.installed
 	$(PY) -m pytest
 
 lint: $(VENV)/.installed

@@ -44,5 +44,6 @@ def bits_per_weight(kind: gguf.GGMLQuantizationType) -> float:
 
 def pack(values: npt.NDArray[np.float32], kind: gguf.GGMLQuantizationType) -> npt.NDArray[np.uint8]:
     """Return the bytes of float32 rows in `kind`. values: (rows, n) or (n,)."""
-    packed: npt.NDArray[np.uint8] = np.ascontiguousarray(gguf.quants.quantize(values, kind))
+    with np.errstate(over="ignore"):  # the writer looks for Inf and names the tensor
+        packed: npt.NDArray[np.uint8] = np.ascontiguousarray(gguf.quants.quantize(values, kind))
     return packed.view(np.uint8)

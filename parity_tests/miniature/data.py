@@ -5,7 +5,6 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +16,33 @@ PLACE_SYLLABLES = (
 )
 PLACE_KINDS = ("省", "市", "自治州", "县", "自治区", "区")
 LOCAL_RULES = ("条例", "管理条例", "实施办法", "规定", "若干规定", "管理办法", "保护条例")
-OPENINGS = ("", "", "", "", "请问", "想问一下", "我想知道", "问下", "大家帮忙看看，", "那个", "如果", "听说")
+OPENINGS = (
+    "",
+    "",
+    "",
+    "",
+    "请问",
+    "想问一下",
+    "我想知道",
+    "问下",
+    "大家帮忙看看，",
+    "那个",
+    "如果",
+    "听说",
+)
 ENDINGS = (
     "", "", "", "", "", "怎么办", "吗", "呢", "怎么算", "合法吗", "有没有规定", "行不行", "找谁",
     "能告吗", "要赔多少", "该咋办", "？", "?", "怎么处理", "谁管", "违法不", "多久", "要多少钱",
 )  # fmt: skip
-BY_PLACE = ("我在{p}，{q}", "{p}{q}", "{p}这边{q}", "{q}（{p}）", "{p}的规定：{q}", "人在{p} {q}", "{q}，坐标{p}")
+BY_PLACE = (
+    "我在{p}，{q}",
+    "{p}{q}",
+    "{p}这边{q}",
+    "{q}（{p}）",
+    "{p}的规定：{q}",
+    "人在{p} {q}",
+    "{q}，坐标{p}",
+)
 FUNCTION_CHARACTERS = "的了等和与或及其以由于对在为者"
 CLAUSE = re.compile(r"[，。；：、\n（）《》“”\s]+")
 
@@ -164,8 +184,3 @@ def noisy(
         wide = {c: chr(ord(c) + 0xFEE0) for c in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
         return "".join({**wide, " ": "　", "，": "　"}.get(c, c) for c in question)
     return question
-
-
-def split_words(items: Sequence[str]) -> str:
-    """Return the text a tokenizer is trained on, one item a line."""
-    return "\n".join(items)

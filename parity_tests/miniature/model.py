@@ -131,7 +131,9 @@ class Miniature(nn.Module):
         return self.dense_3(self.dense_2(pooled)).float()
 
 
-def backbone_and_dense(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+def backbone_and_dense(
+    state: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
     """Split a state dict into the backbone under its saved names, and the two Dense weights."""
     dense = (state["dense_2.weight"], state["dense_3.weight"])
     return {k: v for k, v in state.items() if not k.startswith("dense_")}, dense

@@ -1,0 +1,248 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llama_cpp")
+pytest.importorskip("onnxruntime")
+
+from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.errors import BadInput, GateClosed
+from exporter.manifest import read_manifest
+from exporter.package.golden import build_golden, check_golden
+from exporter.package.modelfile import check_modelfile
+from exporter.package.ollama import package_ollama
+from exporter.package.verdict import check_verdict, verdict_of
+from exporter.parity.corpus import read_corpus
+from exporter.parity.report import read_report
+from exporter.recipe import ArtifactSpec, Recipe
+from exporter.release import ReleaseOutcome, check_recipe, run_release
+from exporter.runtimes.encoder import Vectors
+from exporter.runtimes.open import open_artifact
+from exporter.runtimes.torch_reference import TorchReference
+from parity_tests.tiny_checkpoint import make_tiny_checkpoint
+
+LIMIT = {
+    "cosine_p1_min": 0.998,
+    "overlap_at_10_min": 0.5,
+    "mrr_at_10_margin": 0.5,
+    "reason": "tiny",
+}
+RECIPE = Recipe.model_validate(
+    {
+        "schema_version": 1,
+        "corpus": "unused",
+        "limits": dict.fromkeys(("fp32", "16bit", "8bit"), LIMIT),
+        "artifacts": [
+            {"kind": "onnx", "scheme": "int8"},
+            {"kind": "gguf", "scheme": "q8_0", "packages": ["ollama"]},
+        ],
+    }
+)
+
+
+def silent(label: str, total: int) -> Any:
+    return lambda done: None
+
+
+def release(
+    checkpoint: Checkpoint, corpus: Path, output: Path, recipe: Recipe = RECIPE
+) -> tuple[ReleaseOutcome, list[str]]:
+    said: list[str] = []
+    outcome = run_release(
+        checkpoint, recipe=recipe, corpus=read_corpus(corpus), output=output, force=False,
+        stages=silent, tell=said.append,
+    )  # fmt: skip
+    return outcome, said
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def released(tiny: Checkpoint, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("release") / "out"
+    outcome, _ = release(tiny, tiny_corpus, output)
+    assert outcome.closed == ()
+    assert outcome.report.verdict == "pass"
+    return output
+
+
+def test_a_second_run_repeats_nothing_and_another_place_gets_the_same_bytes(
+    released: Path, tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    before = hashes(released)
+    _, said = release(tiny, tiny_corpus, released)
+    assert said
+    assert all(line.endswith("unchanged, kept") for line in said)
+    assert hashes(released) == before
+    release(tiny, tiny_corpus, tmp_path / "again")
+    assert hashes(tmp_path / "again") == before
+
+
+def test_a_damaged_artifact_is_exported_again(
+    released: Path, tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    output = Path(shutil.copytree(released, tmp_path / "out"))
+    before = hashes(output)
+    (output / "onnx-int8" / "model.onnx").write_bytes(b"")
+    _, said = release(tiny, tiny_corpus, output)
+    assert said[0] == "onnx-int8: exporting"
+    assert said[1].endswith("unchanged, kept")
+    assert hashes(output) == before
+
+
+def test_a_changed_limit_judges_again_and_closes_the_gate(
+    released: Path, tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    output = Path(shutil.copytree(released, tmp_path / "out"))
+    strict = {**LIMIT, "cosine_p1_min": 0.9999999}
+    recipe = RECIPE.model_copy(
+        update={"limits": {**RECIPE.limits, "8bit": type(RECIPE.limits["8bit"])(**strict)}}
+    )
+    outcome, said = release(tiny, tiny_corpus, output, recipe)
+    assert said[0].endswith("unchanged, kept")
+    assert said[2].startswith("parity: 21 documents")
+    assert len(outcome.closed) == 2
+    assert "cosine_p1_min 0.9999999" in outcome.closed[0]
+    assert (output / "parity.md").read_text().startswith("**fail**: onnx-int8 fail (dim 64: cosine")
+
+
+def test_the_package_says_what_a_person_needs(released: Path) -> None:
+    package = released / "packages" / "ollama-q8_0"
+    names = sorted(p.name for p in package.iterdir())
+    assert names == ["Modelfile", "README.md", "golden.json", "manifest.json", "prompts.json",
+                     "tiny-q8_0.gguf"]  # fmt: skip
+    instructions = {i.name: i.value for i in check_modelfile(package)}
+    assert instructions == {"from": "./tiny-q8_0.gguf", "parameter": "num_ctx 64"}
+    readme = (package / "README.md").read_text(encoding="utf-8")
+    assert "ollama create tiny-q8_0 -f Modelfile" in readme
+    assert "Passed its limits" in readme
+    assert json.loads((package / "prompts.json").read_text())["query"] == "{text}"
+    manifest = json.loads((package / "manifest.json").read_text())
+    assert manifest["verdict"]["verdict"] == "pass"
+    assert "packaged" not in (released / "gguf-q8_0" / "manifest.json").read_text()
+
+
+def test_what_did_not_pass_is_packaged_only_with_a_reason(
+    released: Path, tiny: Checkpoint, tmp_path: Path
+) -> None:
+    artifact = released / "gguf-q8_0"
+    unjudged = verdict_of(artifact, None)
+    with pytest.raises(GateClosed, match="was never judged"):
+        check_verdict(unjudged, artifact)
+    with pytest.raises(BadInput, match="needs a reason"):
+        verdict_of(artifact, None, override_reason=" ")
+    verdict = verdict_of(artifact, None, override_reason="for a bug report")
+    encoder = open_artifact(artifact)
+    golden = build_golden(encoder, TorchReference(tiny, dtype="float32"), Prompts())
+    record = package_ollama(
+        artifact, tmp_path / "p", checkpoint=tiny, verdict=verdict, golden=golden
+    )
+    assert record.verdict.override_reason == "for a bug report"
+    readme = (tmp_path / "p" / "README.md").read_text(encoding="utf-8")
+    assert "Packaged without a pass" in readme
+    assert "for a bug report" in readme
+    with pytest.raises(BadInput, match="Ollama takes a GGUF"):
+        package_ollama(released / "onnx-int8", tmp_path / "q", checkpoint=tiny, verdict=verdict,
+                       golden=golden)  # fmt: skip
+
+
+def test_a_report_on_other_bytes_is_no_verdict(released: Path, tmp_path: Path) -> None:
+    report = read_report(released / "parity.json")
+    artifact = Path(shutil.copytree(released / "gguf-q8_0", tmp_path / "g"))
+    path = artifact / "manifest.json"
+    path.write_text(path.read_text().replace('"max_tokens": 64', '"max_tokens": 63'))
+    assert verdict_of(artifact, report).verdict == "none"
+    assert verdict_of(released / "gguf-q8_0", report).verdict == "pass"
+
+
+class Changed:
+    """An encoder that a careless server would be: without EOS, or with another prompt."""
+
+    def __init__(self, encoder: Any, *, prompt: str = "", drop_end: bool = False) -> None:
+        self.encoder, self.prompt, self.drop_end = encoder, prompt, drop_end
+        self.name, self.dim = "changed", encoder.dim
+
+    def token_ids(self, texts: list[str], *, prompt: str = "") -> list[list[int]]:
+        rows = self.encoder.token_ids([self.prompt + t for t in texts])
+        return [row[:-1] for row in rows] if self.drop_end else rows
+
+    def encode(self, texts: list[str], **options: Any) -> Vectors:
+        return self.encoder.encode([self.prompt + t for t in texts])
+
+    def close(self) -> None:
+        pass
+
+
+def test_golden_vectors_find_a_dropped_end_a_wrong_prompt_and_another_artifact(
+    released: Path, tiny: Checkpoint, tmp_path: Path
+) -> None:
+    encoder = open_artifact(released / "gguf-q8_0")
+    golden = build_golden(encoder, TorchReference(tiny, dtype="float32"), Prompts())
+    assert check_golden(golden, encoder) == []
+    assert "other token ids" in check_golden(golden, Changed(encoder, drop_end=True))[0]  # type: ignore[arg-type]
+    prompted = Changed(encoder, prompt="task: search result | query: ")
+    assert any("cosine" in line for line in check_golden(golden, prompted))  # type: ignore[arg-type]
+    other = read_checkpoint(make_tiny_checkpoint(tmp_path / "tiny", seed=9))
+    failures = check_golden(golden, TorchReference(other, dtype="float32"))
+    assert any("to its own vector" in line for line in failures)
+    assert any("to the reference" in line for line in failures)
+
+
+def test_a_recipe_that_cannot_be_carried_out_is_refused() -> None:
+    for spec, expected in (
+        (ArtifactSpec(kind="gguf", scheme="int8"), "asks for gguf int8"),
+        (ArtifactSpec(kind="onnx", scheme="int8", packages=("ollama",)), "which takes gguf"),
+        (ArtifactSpec(kind="gguf", scheme="f16", packages=("olama",)), "did you mean 'ollama'"),
+    ):
+        with pytest.raises(BadInput, match=expected):
+            check_recipe(RECIPE.model_copy(update={"artifacts": (spec,)}))
+
+
+def test_an_artifact_of_another_checkpoint_is_refused(
+    released: Path, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    from exporter.parity.run import run_parity
+
+    other = read_checkpoint(make_tiny_checkpoint(tmp_path / "tiny", seed=9))
+    with pytest.raises(BadInput, match=r"was not made from .*model.safetensors differs"):
+        run_parity(
+            [released / "onnx-int8"], checkpoint=other, corpus=read_corpus(tiny_corpus),
+            recipe=RECIPE, open_reference=lambda dtype: TorchReference(other, dtype=dtype),
+            open_artifact=open_artifact, stages=silent,
+        )  # fmt: skip
+
+
+def test_figures_of_the_report_can_be_recomputed(
+    released: Path, tiny: Checkpoint, tiny_corpus: Path
+) -> None:
+    report = read_report(released / "parity.json")
+    result = next(a for a in report.artifacts if a.name == "gguf-q8_0")
+    assert result.size_bytes == read_manifest(released / "gguf-q8_0").size_bytes
+    corpus = read_corpus(tiny_corpus)
+    texts = [f"title: {t} | text: {x}" for t, x in zip(corpus.titles, corpus.texts, strict=True)]
+    ours = open_artifact(released / "gguf-q8_0").encode([*texts, *corpus.queries])
+    truth = TorchReference(tiny, dtype="float32").encode([*texts, *corpus.queries])
+    for d in result.dims:
+        a, b = ours[:, : d.dim].astype("f8"), truth[:, : d.dim].astype("f8")
+        cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        assert d.cosine.minimum == pytest.approx(cosines.min(), abs=1e-6)
+        unit = a / np.linalg.norm(a, axis=1, keepdims=True)
+        scores = unit[len(texts) :] @ unit[: len(texts)].T
+        ranks = [
+            1 + int((row > row[corpus.doc_ids.index(next(iter(corpus.qrels[q])))]).sum())
+            for q, row in zip(corpus.query_ids, scores, strict=True)
+        ]
+        expected = np.mean([1 / r if r <= 10 else 0 for r in ranks])
+        assert d.metrics.mrr_at_10 == pytest.approx(expected, abs=0.08)  # near ties in fp32

@@ -1,0 +1,120 @@
+"""The rules of ARCHITECTURE.md, held by reading the source."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from exporter.registry import ALL_REGISTRIES, resolve
+from parity_tests.conftest import REPOSITORY
+
+EXPORTER = REPOSITORY / "exporter"
+LAYERS = (
+    ("cli",),
+    ("release",),
+    ("package", "parity"),
+    ("runtimes",),
+    ("onnx", "gguf", "openvino"),
+    ("calibration",),
+    ("checkpoint", "recipe", "manifest", "errors", "records", "staging", "registry", "offline"),
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+TORCH_ALLOWED = ("runtimes/torch_reference.py", "calibration/", "onnx/traced.py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def modules() -> list[Path]:
+    return [p for p in sorted(EXPORTER.rglob("*.py")) if p.name != "__main__.py"]
+
+
+def part(path: Path) -> str:
+    relative = path.relative_to(EXPORTER)
+    return relative.parts[0].removesuffix(".py")
+
+
+def test_imports_go_down_only() -> None:
+    for path in modules():
+        own = part(path)
+        if own == "__init__":
+            continue
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] != "exporter" or len(parts) < 2:
+                continue
+            assert LEVEL[parts[1]] >= LEVEL[own], f"{path} imports {name}"
+            if LEVEL[own] == LEVEL["onnx"] and LEVEL[parts[1]] == LEVEL["onnx"]:
+                assert parts[1] == own, f"{path} imports {name}"
+
+
+def test_parity_knows_only_the_encoder_protocol() -> None:
+    for path in (EXPORTER / "parity").glob("*.py"):
+        runtimes = {n for n in imports(path) if n.startswith("exporter.runtimes")}
+        assert runtimes <= {"exporter.runtimes.encoder"}, path
+
+
+def test_click_and_torch_stay_in_their_places() -> None:
+    for path in modules():
+        relative = path.relative_to(EXPORTER).as_posix()
+        roots = {name.split(".")[0] for name in imports(path)}
+        if not relative.startswith("cli/"):
+            assert not roots & {"click", "rich"}, relative
+        if not relative.startswith(TORCH_ALLOWED):
+            assert not roots & {"torch", "transformers", "sentence_transformers"}, relative
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["parity", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom exporter.cli.main import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'sentence_transformers', 'gguf'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in ran.stdout
+
+
+def test_every_registered_name_resolves() -> None:
+    for kind, registry in ALL_REGISTRIES.items():
+        assert registry, kind
+        for name in registry:
+            assert resolve(registry, name, kind=kind) is not None
+
+
+def test_all_never_brings_both_onnxruntimes() -> None:
+    data = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = data["project"]["optional-dependencies"]
+
+    def expand(name: str) -> set[str]:
+        found = set()
+        for requirement in extras[name]:
+            if requirement.startswith("lawvault-exporter["):
+                for inner in requirement[18:-1].split(","):
+                    found |= expand(inner)
+            else:
+                found.add(requirement.split(">")[0].split("=")[0])
+        return found
+
+    assert "onnxruntime-gpu" in expand("gpu")
+    assert "onnxruntime-gpu" not in expand("all")
+    assert "onnxruntime" not in expand("gpu")
+    assert "onnxruntime" in expand("all")
+
+
+def test_the_readme_holds_the_generated_command_reference() -> None:
+    from exporter.cli.reference import command_reference
+
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert command_reference() in readme, "run: python -m exporter.cli.reference README.md"
