@@ -59,9 +59,7 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
-def train_tokenizer(
-    folder: Path, texts: Iterable[str], *, vocab_size: int, longest_piece: int = 8
-) -> None:
+def train_tokenizer(folder: Path, texts: Iterable[str], *, vocab_size: int) -> None:
     """Train a SentencePiece BPE with byte fallback and write all tokenizer files to `folder`.
 
     Same trainer flags as Gemma's: identity normalisation, no space prefix, digits split, runs of
@@ -78,8 +76,8 @@ def train_tokenizer(
         remove_extra_whitespaces=False,
         normalization_rule_name="identity",
         allow_whitespace_only_pieces=True,
-        character_coverage=0.9995,
-        max_sentencepiece_length=longest_piece,
+        character_coverage=1.0,
+        max_sentencepiece_length=8,
         pad_id=0,
         eos_id=1,
         bos_id=2,

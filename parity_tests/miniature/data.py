@@ -5,15 +5,11 @@ import gzip
 import json
 import random
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PLACE_SYLLABLES = (
-    "安宝北昌长成池川春慈大丹德东峰福阜固广桂海汉和河恒衡虹湖华怀黄惠吉济佳嘉江金锦晋泾靖九句"
-    "康兰乐丽连良辽临灵岭龙隆庐鹿洛梅绵明宁沛平屏萍浦齐祁启千青清曲泉仁荣瑞三沙山邵深石寿水顺"
-    "松遂台泰滕天通铜万威文汶乌武西溪霞仙湘祥新兴秀徐宣雅烟延盐阳扬伊宜义银英永榆玉沅源岳云枣"
-    "漳昭镇中舟株资紫遵"
-)
 PLACE_KINDS = ("省", "市", "自治州", "县", "自治区", "区")
 LOCAL_RULES = ("条例", "管理条例", "实施办法", "规定", "若干规定", "管理办法", "保护条例")
 OPENINGS = (
@@ -131,9 +127,21 @@ class LayLanguage:
         return chance.choice(OPENINGS) + text + chance.choice(ENDINGS)
 
 
+def gb2312_characters() -> str:
+    """Return the 6,763 Chinese characters of GB 2312."""
+    pairs = (bytes((high, low)) for high in range(0xB0, 0xF8) for low in range(0xA1, 0xFF))
+    return "".join(pair.decode("gb2312", "ignore") for pair in pairs)
+
+
+ALL_CHARACTERS = gb2312_characters()
+
+
 def invent_place(chance: random.Random) -> tuple[str, str]:
-    """Return a made-up place, in full and as people shorten it."""
-    core = "".join(chance.sample(PLACE_SYLLABLES, chance.choice((2, 2, 2, 3))))
+    """Return a made-up place, in full and as people shorten it.
+
+    Any character may stand in it, so that rare ones are learned too: by their look alone.
+    """
+    core = "".join(chance.sample(ALL_CHARACTERS, chance.choice((2, 2, 2, 3))))
     return core + chance.choice(PLACE_KINDS), core
 
 
@@ -173,14 +181,27 @@ def noisy(
 ) -> str:
     """Return the question with the noise of typing: homophones, full-width, traditional."""
     kind = chance.random()
-    if kind < 0.10:
+    if kind < 0.08:
         at = chance.randrange(max(1, len(question)))
         character = question[at : at + 1]
         near = homophones.get(character, "")
         return question[:at] + (chance.choice(near) if near else character) + question[at + 1 :]
-    if kind < 0.16:
+    if kind < 0.18:
         return "".join(traditional.get(c, c) for c in question)
-    if kind < 0.19:
+    if kind < 0.21:
         wide = {c: chr(ord(c) + 0xFEE0) for c in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
         return "".join({**wide, " ": "　", "，": "　"}.get(c, c) for c in question)
     return question
+
+
+def tokenizer_items(texts: Iterable[str], *, most: int = 50) -> Iterator[str]:
+    """Yield what the tokenizer is trained on: Chinese characters one by one, the rest in runs.
+
+    Lay words and legal terms share characters far more often than words, so pieces of several
+    Chinese characters are not wanted. Each item comes at most `most` times.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(re.findall(r"[\u4e00-\u9fff]|[^\u4e00-\u9fff]+", text))
+    for item, count in sorted(counts.items()):
+        yield from [item] * min(count, most)

@@ -79,7 +79,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom exporter.cli.main import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'sentence_transformers', 'gguf'}\n"
+        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'gguf', 'llama_cpp'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
