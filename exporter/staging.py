@@ -1,6 +1,7 @@
 """Outputs appear under their final name only when complete."""
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -9,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.errors import BadInput
-
-OUR_MARKERS = ("manifest.json", "parity.json")
 
 
 def check_output(output: Path, *, force: bool) -> None:
@@ -49,9 +48,8 @@ def check_free_disk(output: Path, needed_bytes: int) -> None:
 def staged_folder(output: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `output`; on success it becomes `output`, else it vanishes.
 
-    With `force` an existing output is replaced only then: one made by this tool by a rename,
-    any other folder file by file, so that files of the user's stay. Raises BadInput as
-    `check_output` does, and for a full disk.
+    With `force` an existing output is replaced only then; files in it that an earlier run of this
+    tool did not write stay. Raises BadInput as `check_output` does, and for a full disk.
     """
     check_output(output, force=force)
     output = output.absolute()
@@ -76,17 +74,30 @@ def _install(stage: Path, output: Path) -> None:
     if not output.exists():
         stage.rename(output)
         return
-    ours = {entry.name for entry in stage.iterdir()}
-    foreign = [e for e in output.iterdir() if e.name not in ours]
-    if not foreign or any((output / marker).is_file() for marker in OUR_MARKERS):
-        retired = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent))
-        output.rename(retired / "old")
+    retired = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent))
+    old = retired / "old"
+    output.rename(old)
+    try:
         stage.rename(output)
-        shutil.rmtree(retired, ignore_errors=True)
-        return
-    # Records last: a folder with its manifest is complete.
-    for entry in sorted(stage.iterdir(), key=lambda e: (e.name in OUR_MARKERS, e.name)):
-        target = output / entry.name
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        entry.rename(target)
+    except OSError:
+        old.rename(output)
+        raise
+    _bring_back_foreign_files(old, output)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def _bring_back_foreign_files(old: Path, output: Path) -> None:
+    """Move what an earlier run of this tool did not write from `old` into `output`."""
+    ours = {"manifest.json"}
+    try:
+        listed = json.loads((old / "manifest.json").read_text(encoding="utf-8"))["files"]
+        ours |= {str(entry["path"]) for entry in listed}
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = set()
+    for path in sorted(p for p in old.rglob("*") if not p.is_dir() or p.is_symlink()):
+        relative = path.relative_to(old)
+        target = output / relative
+        if relative.as_posix() in ours or target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
