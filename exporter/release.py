@@ -19,13 +19,13 @@ from exporter.manifest import (
     sha256_file,
 )
 from exporter.onnx.export import export_onnx
-from exporter.package.golden import SAME_RUNTIME_MIN, build_golden
+from exporter.package.golden import build_golden
 from exporter.package.verdict import verdict_of
 from exporter.parity.corpus import Corpus
 from exporter.parity.records import ParityReport
 from exporter.parity.report import JSON_NAME, MARKDOWN_NAME, read_report, write_report
 from exporter.parity.run import Stages, run_parity
-from exporter.recipe import CLASS_OF_SCHEME, ArtifactSpec, Recipe
+from exporter.recipe import ArtifactSpec, Recipe
 from exporter.records import Record, canonical_json, write_json
 from exporter.registry import GGUF_TYPES, ONNX_SCHEMES, PACKAGERS, resolve
 from exporter.runtimes.open import open_artifact
@@ -176,8 +176,7 @@ def _package(
 ) -> None:  # fmt: skip
     encoder = open_artifact(folder)
     reference = TorchReference(checkpoint, dtype="float32")
-    own_min = SAME_RUNTIME_MIN.get(CLASS_OF_SCHEME[spec.scheme], 0.9999)
-    golden = build_golden(encoder, reference, checkpoint.prompts, own_min=own_min)
+    golden = build_golden(encoder, reference, checkpoint.prompts)
     encoder.close()
     resolve(PACKAGERS, kind, kind="package")(
         folder, target, checkpoint=checkpoint, verdict=verdict_of(folder, report), golden=golden,

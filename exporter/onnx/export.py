@@ -28,10 +28,8 @@ def export_onnx(
     `dim`: one of the checkpoint's Matryoshka dims; the cut is folded into the last matrix.
     Everything is checked before the first long step. Raises BadInput or MissingDependency.
     """
-    for module, extra in (("onnx", "onnx"), ("optimum", "traced")):
-        needed = module == "onnx" or graph == "traced"
-        if needed and importlib.util.find_spec(module) is None:
-            raise MissingDependency(module, extra=extra)
+    if importlib.util.find_spec("onnx") is None:
+        raise MissingDependency("onnx", extra="onnx")
     scheme = resolve(ONNX_SCHEMES, quant, kind="--quant")
     write = resolve(ONNX_GRAPHS, graph, kind="--graph")
     width = checkpoint.dim if dim is None else dim
@@ -46,6 +44,8 @@ def export_onnx(
         from exporter.onnx.traced import check_traced
 
         check_traced(checkpoint, scheme=scheme, dim=width)
+        if importlib.util.find_spec("optimum") is None:
+            raise MissingDependency("optimum-onnx", extra="traced")
     check_output(output, force=force)
     check_free_disk(
         output, int(checkpoint.parameters * scheme.bytes_per_weight() * 1.1) + (1 << 20)

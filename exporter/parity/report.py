@@ -73,7 +73,9 @@ def render_markdown(report: ParityReport) -> str:
         lines += [f"- {reason}" for reason in artifact.reasons]
         if artifact.first_token_difference:
             lines.append(f"- token ids: {artifact.first_token_difference}")
-        lines += ["", "Texts farthest from fp32, at the full dim:", "", "| cosine | text |",
+        if artifact.reasons or artifact.first_token_difference:
+            lines.append("")
+        lines += ["Texts farthest from fp32, at the full dim:", "", "| cosine | text |",
                   "| --- | --- |"]  # fmt: skip
         for worst in artifact.dims[0].cosine.worst:
             text = " ".join(worst.text.split()).replace("|", "\\|")

@@ -29,7 +29,7 @@ class TorchReference:
         self, checkpoint: Checkpoint, *, dtype: Literal["float32", "bfloat16"],
         device: str | None = None,
     ) -> None:  # fmt: skip
-        with offline(), quiet():
+        with offline(), quiet(), _own_head_dim():
             try:
                 import torch
                 from sentence_transformers import SentenceTransformer
@@ -95,6 +95,31 @@ def _loaded_window(checkpoint: Checkpoint) -> int:
     """Return the exclusive bound that transformers makes of the raw window at load."""
     assert checkpoint.window_used is not None
     return checkpoint.window_used // 2 + 1
+
+
+@contextlib.contextmanager
+def _own_head_dim() -> Iterator[None]:
+    """Let transformers 5 load a hidden size that is no multiple of the number of heads.
+
+    Its validator asks for one even where config.json gives head_dim, as Gemma 3's does; the
+    projections are built from head_dim, so the check guards nothing here. 4.57 has no validator.
+    """
+    try:
+        from transformers import Gemma3TextConfig
+    except ImportError:
+        yield
+        return
+    validators = getattr(Gemma3TextConfig, "__class_validators__", None)
+    if validators is None:
+        yield
+        return
+    Gemma3TextConfig.__class_validators__ = [
+        v for v in validators if getattr(v, "__name__", "") != "validate_architecture"
+    ]
+    try:
+        yield
+    finally:
+        Gemma3TextConfig.__class_validators__ = validators
 
 
 @contextlib.contextmanager
