@@ -28,6 +28,31 @@ class Shape:
     max_tokens: int = 512
 
 
+torch._dynamo.config.recompile_limit = 64  # dtypes and widths differ, each needs its own
+
+
+# Compiled by themselves: eager torch runs each as five or more passes over memory.
+@torch.compile(dynamic=True)
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    """Return x / rms(x) * (1 + weight), in float32."""
+    x = x.float()
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * (1 + weight)
+
+
+@torch.compile(dynamic=True)
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return x with rotary positions applied. x: (batch, heads, n, head_dim)."""
+    half = x.shape[-1] // 2
+    turned = torch.cat((-x[..., half:], x[..., :half]), -1)
+    return x * cos + turned * sin
+
+
+@torch.compile(dynamic=True)
+def gated_gelu(gate: Tensor, up: Tensor) -> Tensor:
+    """Return gelu(gate) * up."""
+    return F.gelu(gate, approximate="tanh") * up
+
+
 class Norm(nn.Module):
     """RMSNorm with gain 1 + weight."""
 
@@ -36,7 +61,7 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), (x.shape[-1],), 1 + self.weight, 1e-6)
+        return rms_norm(x.reshape(-1, x.shape[-1]), self.weight).view(x.shape)
 
 
 class Layer(nn.Module):
@@ -72,20 +97,14 @@ class Layer(nn.Module):
         q = a["q_norm"](a["q_proj"](h).view(b, n, s.heads, s.head_dim)).transpose(1, 2)
         k = a["k_norm"](a["k_proj"](h).view(b, n, 1, s.head_dim)).transpose(1, 2)
         v = a["v_proj"](h).view(b, n, 1, s.head_dim).transpose(1, 2)
-        q, k = _rotate(q, cos, sin).to(v.dtype), _rotate(k, cos, sin).to(v.dtype)
+        q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         k, v = k.expand_as(q), v.expand_as(q)
         o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(v.dtype))
         o = a["o_proj"](o.transpose(1, 2).reshape(b, n, -1))
         x = x + self.post_attention_layernorm(o)
         h = self.pre_feedforward_layernorm(x)
-        h = F.gelu(self.mlp["gate_proj"](h), approximate="tanh") * self.mlp["up_proj"](h)
+        h = gated_gelu(self.mlp["gate_proj"](h), self.mlp["up_proj"](h))
         return x + self.post_feedforward_layernorm(self.mlp["down_proj"](h))
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half = x.shape[-1] // 2
-    turned = torch.cat((-x[..., half:], x[..., :half]), -1)
-    return x * cos + turned * sin
 
 
 class Miniature(nn.Module):
