@@ -96,7 +96,9 @@ def test_a_missing_extra_is_exit_code_3_with_the_install_line(
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, tiny_path: Path) -> None:
     code = (
-        "import time, exporter.onnx.built as b\nfrom exporter.cli.main import main\n"
+        # A shell that starts the tests in the background has SIGINT ignored, and children inherit.
+        "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import exporter.onnx.built as b\nfrom exporter.cli.main import main\n"
         "real = b.fold_dense\n"
         "def slow(*a, **k):\n    print('working', flush=True)\n    time.sleep(30)\n"
         "    return real(*a, **k)\n"
