@@ -28,7 +28,7 @@ class Limits(Record):
     cosine_p1_min: StrictFloat = Field(ge=-1, le=1)
     """Least 1st percentile of the cosine to the fp32 reference over all texts."""
     overlap_at_10_min: StrictFloat = Field(ge=0, le=1)
-    """Least mean share of the bf16 reference's ten first documents that are found again."""
+    """Least mean share of the fp32 reference's ten first documents that are found again."""
     mrr_at_10_margin: StrictFloat = Field(gt=0, le=1)
     """Non-inferiority margin: how much MRR@10 may be lost against the bf16 reference."""
     reason: StrictStr = ""
@@ -95,12 +95,22 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the recipe"
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "unknown key" + _nearest(str(first["loc"][-1]))
-        raise BadInput(f"recipe '{path}': {where}: {message}") from None
+        raise BadInput(f"recipe '{path}': {_explain(error)}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    problems = error.errors()
+    # An unknown key beside a missing one is nearly always that key, misspelt.
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    loc = [part for part in first["loc"] if part != "[key]"]
+    where = ".".join(str(part) for part in loc) or "the recipe"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown key" + _nearest(str(loc[-1]))
+    if first["type"] in ("missing", "value_error"):
+        return f"{where}: {message}"
+    found = repr(first["input"])
+    return f"{where}: {message}, not {found if len(found) <= 60 else found[:59] + '…'}"
 
 
 def _nearest(key: str) -> str:

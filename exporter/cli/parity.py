@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from exporter.checkpoint.records import Prompts
 from exporter.cli.common import (
     CommonOptions,
     common_options,
@@ -16,6 +17,7 @@ from exporter.cli.common import (
 )
 from exporter.cli.progress import ProgressLines
 from exporter.errors import BadInput
+from exporter.manifest import read_manifest
 from exporter.records import canonical_json
 
 
@@ -47,7 +49,8 @@ def parity(
     wanted = _dims(dims)
     folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
     read = read_corpus(folder, queries=queries)
-    checkpoint = load_checkpoint(options, recipe=recipe, prompts=recipe.prompts)
+    prompts = recipe.prompts if recipe_path else recorded_prompts(artifacts)
+    checkpoint = load_checkpoint(options, recipe=recipe, prompts=prompts)
     output = options.output or default_output(checkpoint)
     if output.exists() and not output.is_dir():
         raise BadInput(f"--output '{output}' is a file; name a folder")
@@ -66,10 +69,22 @@ def parity(
     return int(report.verdict != "pass")
 
 
+def recorded_prompts(artifacts: tuple[Path, ...]) -> Prompts:
+    """Return the prompts the artifacts were exported for. Raises BadInput where they differ."""
+    first = read_manifest(artifacts[0]).prompts
+    for folder in artifacts[1:]:
+        if read_manifest(folder).prompts != first:
+            raise BadInput(
+                f"'{folder}' and '{artifacts[0]}' were exported for different prompts; "
+                "compare them in two runs"
+            )
+    return first
+
+
 def _dims(value: str | None) -> list[int] | None:
     if value is None:
         return None
-    try:
-        return [int(part) for part in value.split(",")]
-    except ValueError:
-        raise BadInput(f"--dims '{value}' is not a list of whole numbers like 256,128") from None
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise BadInput(f"--dims '{value}' is not a list of whole numbers like 256,128")
+    return [int(part) for part in parts]

@@ -19,7 +19,11 @@ def command_reference() -> str:
     """Return every command's help, between the two markers."""
     parts = [BEGIN]
     for path, command in _commands(lawvault, ("lawvault",)):
-        context = click.Context(command, info_name=" ".join(path), terminal_width=WIDTH)
+        # The group's settings (-h beside --help) reach a command only when the group calls it, and
+        # click keeps the help option of whoever asked first.
+        context = click.Context(
+            command, info_name=" ".join(path), terminal_width=WIDTH, **lawvault.context_settings
+        )
         context.max_content_width = WIDTH
         parts += ["", "```", command.get_help(context).rstrip(), "```"]
     return "\n".join([*parts, "", END])

@@ -9,14 +9,16 @@ from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.manifest import TensorRecord
 from exporter.onnx.gemma3 import Gemma3Layers
-from exporter.onnx.graph_writer import FLOAT, INT64, GraphWriter, tensor_value
+from exporter.onnx.graph_writer import FLOAT, INT64, GraphWriter, OnWritten, tensor_value
 from exporter.onnx.scheme import Scheme
+
+SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
 
 
 def fold_dense(checkpoint: Checkpoint, *, dim: int) -> npt.NDArray[np.float32] | None:
     """Return the product of all Dense weights, cut to the first `dim` outputs, for `x @ W`.
 
-    Returns (hidden, dim) float32, multiplied in float64, or None where there is nothing to apply.
+    Returns (hidden, dim) float32, multiplied in float64, or None where there is no Dense.
     Dense without bias commutes with mean pooling, so it may act on token states.
     """
     product: npt.NDArray[np.float64] | None = None
@@ -24,15 +26,14 @@ def fold_dense(checkpoint: Checkpoint, *, dim: int) -> npt.NDArray[np.float32] |
         weight = checkpoint.tensor(module.tensor).astype(np.float64)
         product = weight if product is None else weight @ product
     if product is None:
-        if dim == checkpoint.dim:
-            return None
-        product = np.eye(checkpoint.dim)
+        return None
     return np.ascontiguousarray(product[:dim].T.astype(np.float32))
 
 
 def export_built(
-    checkpoint: Checkpoint, folder: Path, *, scheme: Scheme, dim: int
-) -> tuple[TensorRecord, ...]:
+    checkpoint: Checkpoint, folder: Path, *, scheme: Scheme, dim: int,
+    on_progress: OnWritten | None = None,
+) -> tuple[TensorRecord, ...]:  # fmt: skip
     """Write model.onnx and model.onnx_data to `folder`. Returns what was stored.
 
     Inputs input_ids, attention_mask: (batch, sequence) int64. Outputs last_hidden_state, (batch,
@@ -40,7 +41,7 @@ def export_built(
     normalises them gets the right vector; and sentence_embedding, (batch, dim), unit length.
     """
     check_built(checkpoint)
-    with GraphWriter(folder) as writer:
+    with GraphWriter(folder, on_written=on_progress) as writer:
         hidden = Gemma3Layers(writer, checkpoint, scheme).hidden_states(
             "input_ids", "attention_mask"
         )
@@ -74,20 +75,26 @@ def _pool(
 ) -> None:
     w = writer
     dense = fold_dense(checkpoint, dim=dim)
-    if dense is None:
-        w.node("Identity", [hidden], names=["last_hidden_state"])
+    if dense is not None:
+        states = scheme.matmul(w, hidden, dense, name="dense_folded")
+    elif dim < checkpoint.dim:
+        bounds = [w.constant([n], np.int64) for n in (0, dim, 2)]
+        states = w.node("Slice", [hidden, *bounds])
     else:
-        projected = scheme.matmul(w, hidden, dense, name="dense_folded")
-        w.node("Identity", [projected], names=["last_hidden_state"])
-    axis = w.constant([1], np.int64)
-    weights = w.node("Cast", [w.node("Unsqueeze", ["attention_mask", w.constant([2], np.int64)])],
-                     to=1)  # fmt: skip
-    total = w.node("ReduceSum", [w.node("Mul", ["last_hidden_state", weights]), axis], keepdims=0)
-    count = w.node("ReduceSum", [weights, axis], keepdims=0)
+        states = hidden
+    w.node("Identity", [states], names=["last_hidden_state"])
+    mask = w.node("Cast", ["attention_mask"], to=FLOAT)
+    # A product for each text: ReduceSum adds in another order when the batch has another size,
+    # and the vector of a text must not depend on its companions.
+    row = w.node("Unsqueeze", [mask, w.constant([1], np.int64)])
+    total = w.node("MatMul", [row, "last_hidden_state"])
+    total = w.node("Squeeze", [total, w.constant([1], np.int64)])
+    last = w.constant([-1], np.int64)
+    count = w.node("ReduceSum", [mask, last], keepdims=1)
     pooled = w.node("Div", [total, w.node("Max", [count, w.constant(1.0, np.float32)])])
     if not checkpoint.normalize:
         w.node("Identity", [pooled], names=["sentence_embedding"])
         return
-    length = w.node("ReduceL2", [pooled, axis], keepdims=1)
-    floor = w.node("Max", [length, w.constant(1e-12, np.float32)])
+    length = w.node("ReduceL2", [pooled, last], keepdims=1)
+    floor = w.node("Max", [length, w.constant(SHORTEST, np.float32)])
     w.node("Div", [pooled, floor], names=["sentence_embedding"])

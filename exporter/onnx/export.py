@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from exporter.checkpoint.records import Checkpoint
@@ -10,8 +11,15 @@ from exporter.manifest import Manifest, write_manifest
 from exporter.registry import ONNX_GRAPHS, ONNX_SCHEMES, resolve
 from exporter.staging import check_free_disk, check_output, staged_folder
 
+# What an encoder needs beside the graph, so that the folder stands without the checkpoint. Not
+# modules.json: a loader that follows it would apply the Dense modules a second time.
 COPIED = ("config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
           "tokenizer_config.json", "vocab.txt")  # fmt: skip
+
+LIBRARIES = {
+    "built": ("numpy", "onnx"),
+    "traced": ("onnx", "optimum-onnx", "sentence-transformers", "torch", "transformers"),
+}
 
 
 def export_onnx(
@@ -22,11 +30,14 @@ def export_onnx(
     dim: int | None = None,
     graph: str = "built",
     force: bool = False,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Manifest:
     """Write the artifact to `output` and return its manifest. Same input, same bytes.
 
     `dim`: one of the checkpoint's Matryoshka dims; the cut is folded into the last matrix.
-    Everything is checked before the first long step. Raises BadInput or MissingDependency.
+    `on_progress` is called with the number of weights written since the last call; they come to
+    about `checkpoint.parameters`. Everything is checked before the first long step. Raises
+    BadInput or MissingDependency.
     """
     if importlib.util.find_spec("onnx") is None:
         raise MissingDependency("onnx", extra="onnx")
@@ -44,20 +55,27 @@ def export_onnx(
         from exporter.onnx.traced import check_traced
 
         check_traced(checkpoint, scheme=scheme, dim=width)
-        if importlib.util.find_spec("optimum") is None:
+        if not _installed("optimum.exporters.onnx"):
             raise MissingDependency("optimum-onnx", extra="traced")
     check_output(output, force=force)
     check_free_disk(
         output, int(checkpoint.parameters * scheme.bytes_per_weight() * 1.1) + (1 << 20)
     )
     with staged_folder(output, force=force) as stage:
-        records = write(checkpoint, stage, scheme=scheme, dim=width)
+        records = write(checkpoint, stage, scheme=scheme, dim=width, on_progress=on_progress)
         for name in COPIED:
             if (checkpoint.path / name).is_file():
                 shutil.copyfile(checkpoint.path / name, stage / name)
         return write_manifest(
             stage, checkpoint, kind="onnx", scheme="fp32" if quant == "none" else quant,
             entry="model.onnx", tensors=records, dim=width, options={"graph": graph},
-            libraries=("numpy", "onnx", "optimum-onnx") if graph == "traced"
-            else ("numpy", "onnx"), kept=scheme.kept,
+            libraries=LIBRARIES[graph], kept=scheme.kept,
         )  # fmt: skip
+
+
+def _installed(module: str) -> bool:
+    """Say whether a submodule can be imported, its parents being missing included."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

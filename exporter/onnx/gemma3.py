@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.records import Checkpoint, Gemma3Architecture
-from exporter.onnx.graph_writer import GraphWriter
+from exporter.onnx.graph_writer import BOOL, GraphWriter
 from exporter.onnx.scheme import Scheme
 
 MASKED = -1e9  # finite: a row with every position masked stays finite too
@@ -62,7 +62,8 @@ class Gemma3Layers:
         return h
 
     def _gain(self, name: str) -> str:
-        return self.w.weight(name + ".gain", 1 + self.checkpoint.tensor(name + ".weight"))
+        gain = 1 + self.checkpoint.tensor(name + ".weight")
+        return self.w.weight(name + ".gain", gain, reason="gain of an RMSNorm")
 
     def _norm(self, x: str, name: str) -> str:
         normed: str = self.w.node(
@@ -73,13 +74,11 @@ class Gemma3Layers:
 
     def _add_norm(self, x: str, residual: str, name: str) -> tuple[str, str]:
         """Return (norm(x + residual), x + residual) in one operator."""
-        self.w._counter += 1
-        base = f"SkipNorm_{self.w._counter}"
-        self.w.node(
+        normed, _, _, total = self.w.node(
             "SkipSimplifiedLayerNormalization", [x, residual, self._gain(name)], domain=MICROSOFT,
-            names=[base + "_0", "", "", base + "_3"], epsilon=self.a.rms_norm_eps,
+            outputs=4, unused=(1, 2), epsilon=self.a.rms_norm_eps,
         )  # fmt: skip
-        return base + "_0", base + "_3"
+        return normed, total
 
     def _tables(self) -> dict[str, tuple[str, str]]:
         a = self.a
@@ -89,9 +88,12 @@ class Gemma3Layers:
             if kind not in a.layer_types:
                 continue
             cos, sin = rotary_tables(theta, head_dim=a.head_dim, positions=a.max_positions)
-            made[kind] = (
-                self.w.weight(f"rotary_cos_{kind}", cos), self.w.weight(f"rotary_sin_{kind}", sin)
-            )  # fmt: skip
+            pair = (("cos", cos), ("sin", sin))
+            cos_name, sin_name = (
+                self.w.weight(f"rotary_{name}_{kind}", values, reason="table of rotary angles")
+                for name, values in pair
+            )
+            made[kind] = (cos_name, sin_name)
         return made
 
     def _attention_biases(self, mask: str) -> dict[str, str]:
@@ -105,7 +107,7 @@ class Gemma3Layers:
         )  # fmt: skip
         rows = w.node("Unsqueeze", [positions, w.constant([1], np.int64)])
         distance = w.node("Abs", [w.node("Sub", [rows, positions])])
-        real = w.node("Cast", [mask], to=9)
+        real = w.node("Cast", [mask], to=BOOL)
         keys = w.node("Where", [real, zero, masked])
         keys = w.node("Unsqueeze", [keys, w.constant([1, 2], np.int64)])
         made: dict[str, str] = {}

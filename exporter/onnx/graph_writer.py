@@ -1,16 +1,18 @@
 """Write an ONNX graph node by node, its weights streamed to one external-data file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.manifest import TensorRecord
+
+OnWritten = Callable[[int], None]
+"""Called with the number of weights written since the last call."""
 
 INLINE_BYTES = 1024
 ALIGNMENT = 64
@@ -22,8 +24,8 @@ class GraphWriter:
     """Collects nodes; weights go to `folder`/model.onnx_data as they come, so that memory holds
     one tensor at a time. `save` writes `folder`/model.onnx."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, on_written: OnWritten | None = None) -> None:
+        self.folder, self._on_written = folder, on_written
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
         self.records: list[TensorRecord] = []
@@ -42,11 +44,16 @@ class GraphWriter:
 
     def node(
         self, op: str, inputs: Sequence[str], *, outputs: int = 1, domain: str = "",
-        names: Sequence[str] = (), **attributes: Any,
+        unused: Sequence[int] = (), names: Sequence[str] = (), **attributes: Any,
     ) -> Any:  # fmt: skip
-        """Add a node. Returns the name of its output, or a tuple of `outputs` names."""
+        """Add a node. Returns the name of its output, or a tuple of `outputs` names.
+
+        `unused` are positions of outputs that are left out; their names come back empty.
+        """
         self._counter += 1
-        made = list(names) or [f"{op}_{self._counter}_{i}" for i in range(outputs)]
+        made = list(names) or [
+            "" if i in unused else f"{op}_{self._counter}_{i}" for i in range(outputs)
+        ]
         self.nodes.append(
             helper.make_node(
                 op, list(inputs), made, name=f"{op}_{self._counter}", domain=domain, **attributes
@@ -87,6 +94,8 @@ class GraphWriter:
             start = self._data.tell()
             for block in blocks:
                 self._data.write(np.ascontiguousarray(block, dtype).data)
+                if self._on_written is not None:
+                    self._on_written(block.size)
             assert self._data.tell() - start == size, f"{name}: blocks do not fill its shape"
             tensor.data_location = TensorProto.EXTERNAL
             for key, value in (("location", "model.onnx_data"), ("offset", start),
@@ -124,4 +133,4 @@ def tensor_value(name: str, kind: int, shape: Sequence[int | str]) -> Any:
 
 INT64: int = TensorProto.INT64
 FLOAT: int = TensorProto.FLOAT
-VERSION: str = onnx.__version__
+BOOL: int = TensorProto.BOOL

@@ -8,6 +8,9 @@ import numpy.typing as npt
 from exporter.checkpoint.records import TensorInfo
 from exporter.onnx.graph_writer import GraphWriter
 
+TABLE_BLOCK_BYTES = 1 << 24
+"""How much of the embedding table is in memory at a time, as float32."""
+
 
 class Scheme(Protocol):
     """One way of storing weights. Registered by name in `exporter.registry.ONNX_SCHEMES`."""

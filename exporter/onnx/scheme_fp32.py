@@ -6,6 +6,7 @@ import numpy.typing as npt
 from exporter.checkpoint.records import TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.onnx.graph_writer import GraphWriter
+from exporter.onnx.scheme import TABLE_BLOCK_BYTES
 
 
 class Fp32:
@@ -18,7 +19,12 @@ class Fp32:
         return 4.0
 
     def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
-        weight = writer.streamed("embed_tokens", read_row_blocks(table), table.shape, np.float32)
+        weight = writer.streamed(
+            "embed_tokens",
+            read_row_blocks(table, block_bytes=TABLE_BLOCK_BYTES),
+            table.shape,
+            np.float32,
+        )
         rows = writer.node("Gather", [weight, ids], axis=0)
         scaled: str = writer.node("Mul", [rows, writer.constant(scale, np.float32)])
         return scaled

@@ -4,6 +4,10 @@ The activation scale is taken over one token's row, never over the batch: dynami
 onnxruntime ships it takes one scale for all, so that a text's vector depends on its neighbours
 (https://github.com/microsoft/onnxruntime/issues/10111). Weights are symmetric in [-127, 127],
 products run in MatMulIntegerToFloat (u8 x s8).
+
+On x86 processors with VNNI (or AVX512-VNNI) those products are exact. AVX2's u8 x s8 instruction
+adds pairs in 16 bits and saturates where both are large, so an older processor may give slightly
+other vectors: what parity proves here, it proves for processors like the one it ran on.
 """
 
 from collections.abc import Iterator
@@ -13,7 +17,8 @@ import numpy.typing as npt
 
 from exporter.checkpoint.records import TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
-from exporter.onnx.graph_writer import GraphWriter
+from exporter.onnx.graph_writer import FLOAT, GraphWriter
+from exporter.onnx.scheme import TABLE_BLOCK_BYTES
 
 TINY = 1e-12  # a row of zeros (padding) gets this scale instead of dividing by zero
 
@@ -45,7 +50,7 @@ class Int8:
         scales: list[npt.NDArray[np.float32]] = []
 
         def blocks() -> Iterator[npt.NDArray[np.int8]]:
-            for block in read_row_blocks(table):
+            for block in read_row_blocks(table, block_bytes=TABLE_BLOCK_BYTES):
                 codes, block_scales = quantize_rows(block)
                 scales.append(block_scales * np.float32(scale))
                 yield codes
@@ -53,7 +58,7 @@ class Int8:
         bits = 8 + 32 / width
         weight = writer.streamed("embed_tokens", blocks(), (rows, width), np.int8, bits=bits)
         gathered = writer.node("Gather", [weight, ids], axis=0)
-        values = writer.node("Cast", [gathered], to=1)
+        values = writer.node("Cast", [gathered], to=FLOAT)
         scale_table = writer.weight(
             "embed_tokens_scale", np.concatenate(scales)[:, None], reason="scale of each table row"
         )

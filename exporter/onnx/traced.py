@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from exporter.checkpoint.records import Checkpoint
@@ -14,8 +15,9 @@ from exporter.onnx.scheme import Scheme
 
 
 def export_traced(
-    checkpoint: Checkpoint, folder: Path, *, scheme: Scheme, dim: int
-) -> tuple[TensorRecord, ...]:
+    checkpoint: Checkpoint, folder: Path, *, scheme: Scheme, dim: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[TensorRecord, ...]:  # fmt: skip
     """Write model.onnx to `folder` through optimum, Pooling, Dense and Normalize inside.
 
     Raises BadInput for what tracing does not offer: quantization, a cut dim, a repaired window.
@@ -34,16 +36,29 @@ def export_traced(
             contextlib.redirect_stderr(noise),
         ):
             warnings.simplefilter("ignore")
-            main_export(
-                str(checkpoint.path),
-                folder,
-                task="sentence-similarity",
-                library_name="sentence_transformers",
-                local_files_only=True,
-                do_validation=False,
-                no_post_process=False,
-            )
-    return _records(folder / "model.onnx")
+            try:
+                main_export(
+                    str(checkpoint.path),
+                    folder,
+                    task="sentence-similarity",
+                    library_name="sentence_transformers",
+                    local_files_only=True,
+                    do_validation=False,
+                    no_post_process=False,
+                )
+            except OSError:
+                raise
+            except Exception as error:  # whatever the tracer meets is its limit
+                reason = " ".join(str(error).split())[:200]
+                raise BadInput(
+                    f"optimum cannot trace '{checkpoint.path}' (model_type "
+                    f"'{checkpoint.model_type}': {reason}); only architectures that it knows "
+                    "can be exported this way"
+                ) from error
+    records = _records(folder / "model.onnx")
+    if on_progress is not None:
+        on_progress(checkpoint.parameters)
+    return records
 
 
 def check_traced(checkpoint: Checkpoint, *, scheme: Scheme, dim: int) -> None:

@@ -8,27 +8,39 @@ import numpy.typing as npt
 from exporter.parity.records import CosineSummary, WorstText
 
 Vectors = npt.NDArray[np.float32]
+Cosines = npt.NDArray[np.float64]
 
 
-def row_cosines(a: Vectors, b: Vectors) -> npt.NDArray[np.float64]:
+def row_cosines(a: Vectors, b: Vectors) -> Cosines:
     """Return the cosine of each row pair, computed in float64. a, b: (n, dim), any length.
-    Returns (n,) in [-1, 1]."""
+    Returns (n,) in [-1, 1]; a row that is zero or not finite has no direction: its cosine is -1."""
+    if a.shape != b.shape or a.ndim != 2:
+        raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
     x, y = a.astype(np.float64), b.astype(np.float64)
+    dots = np.einsum("ij,ij->i", x, y)
     norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-    cosines: npt.NDArray[np.float64] = np.clip((x * y).sum(axis=1) / norms, -1, 1)
-    return cosines
+    sound = np.isfinite(norms) & np.isfinite(dots) & (norms > 0)
+    cosines: Cosines = np.divide(dots, norms, out=np.full(len(x), -1.0), where=sound)
+    return np.clip(cosines, -1.0, 1.0)
 
 
 def summarize_cosines(
-    cosines: npt.NDArray[np.float64], texts: Sequence[str], *, worst: int = 10
+    cosines: Cosines, texts: Sequence[str], *, ids: Sequence[str], worst: int = 10
 ) -> CosineSummary:
-    """Return minimum, 1st percentile, median and the worst texts, cut to 120 characters."""
+    """Return minimum, 1st percentile, median, mean and the worst texts, cut to 120 characters.
+
+    cosines: (n,) of `texts`, which the corpus knows by `ids`.
+    """
     order = np.argsort(cosines, kind="stable")[:worst]
     return CosineSummary(
         minimum=float(cosines.min()),
         p1=float(np.percentile(cosines, 1)),
         median=float(np.median(cosines)),
-        worst=tuple(WorstText(cosine=float(cosines[i]), text=_short(texts[int(i)])) for i in order),
+        mean=float(cosines.mean()),
+        worst=tuple(
+            WorstText(id=ids[i], cosine=float(cosines[i]), text=_short(texts[i]))
+            for i in map(int, order)
+        ),
     )
 
 

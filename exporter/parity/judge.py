@@ -16,11 +16,12 @@ def judge_dim(
     reasons = []
     if tokens_differ:
         reasons.append(f"token ids differ from the reference's in {tokens_differ:,} texts")
-    if cosine_p1 < limits.cosine_p1_min:
+    # Written so that NaN closes the gate.
+    if not cosine_p1 >= limits.cosine_p1_min:
         reasons.append(
             f"cosine 1st percentile {cosine_p1:.6f} is under cosine_p1_min {limits.cosine_p1_min}"
         )
-    if overlap_at_10 < limits.overlap_at_10_min:
+    if not overlap_at_10 >= limits.overlap_at_10_min:
         reasons.append(
             f"overlap@10 {overlap_at_10:.4f} is under overlap_at_10_min {limits.overlap_at_10_min}"
         )

@@ -8,8 +8,9 @@ Verdict = Literal["pass", "fail", "undecided"]
 
 
 class WorstText(Record):
-    """A text with a low cosine to the reference."""
+    """A text with a low cosine to the reference, and its id in the corpus."""
 
+    id: str
     cosine: float
     text: str
 
@@ -20,6 +21,7 @@ class CosineSummary(Record):
     minimum: float
     p1: float
     median: float
+    mean: float
     worst: tuple[WorstText, ...] = ()
 
 
@@ -50,21 +52,34 @@ class DimResult(Record):
     """The bf16 reference at the same dim."""
     mrr_difference: Difference
     overlap_at_10: float
+    """With the lists of the fp32 reference; judged."""
+    overlap_at_10_bf16: float
+    """With the lists of the bf16 reference, whose own noise is in it; not judged."""
+    first_place_changed: int
+    """Questions whose first document is not the bf16 reference's."""
     queries_on_reference_index: Metrics
     """Its queries against the bf16 reference's document vectors: an index already shipped."""
     queries_on_reference_index_difference: Difference
+    reference_queries_on_index: Metrics
+    """The bf16 reference's queries against its document vectors."""
+    reference_queries_on_index_difference: Difference
     verdict: Verdict
     reasons: tuple[str, ...]
 
 
 class ArtifactResult(Record):
-    """One artifact. `manifest_sha256` ties the verdict to its exact bytes."""
+    """One artifact. `manifest_sha256` ties the verdict to its exact bytes.
+
+    `dims` is empty where it gave no usable vectors; `reasons` then says why. `window_used` is raw,
+    as in its manifest.
+    """
 
     name: str
     kind: str
     scheme: str
     manifest_sha256: str
     size_bytes: int
+    window_used: int | None
     tokens_differ: int
     first_token_difference: str | None
     dims: tuple[DimResult, ...]
@@ -93,6 +108,9 @@ class ParityReport(Record):
     corpus_sha256: str
     documents: int
     questions: int
+    window_used: int | None
+    libraries: dict[str, str]
+    """Versions that decided the reference's vectors."""
     query_prompt: str
     document_prompt: str
     reference: str

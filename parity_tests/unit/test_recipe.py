@@ -1,0 +1,97 @@
+"""Recipes: strict, and every mistake named with its file and key."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import BadInput
+from exporter.recipe import Limits, read_recipe
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "lawvault.toml"
+
+
+def broken(tmp_path: Path, old: str, new: str) -> Path:
+    text = RECIPE.read_text("utf-8")
+    assert old in text
+    path = tmp_path / "recipe.toml"
+    path.write_text(text.replace(old, new, 1), "utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(BadInput) as caught:
+        read_recipe(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_the_bundled_recipe_has_limits_for_each_precision_and_lawvaults_prompts() -> None:
+    recipe = read_recipe(RECIPE)
+    assert set(recipe.limits) == {"fp32", "16bit", "8bit", "4bit"}
+    assert recipe.prompts.query == "{text}"
+    assert recipe.prompts.document == "title: {title} | text: {text}"
+    assert recipe.limits_for("int8").mrr_at_10_margin == 0.01
+    assert recipe.limits_for("q4_0").mrr_at_10_margin == 0.02
+
+
+def test_every_limit_of_the_bundled_recipe_follows_a_comment() -> None:
+    lines = RECIPE.read_text("utf-8").splitlines()
+    limits = [i for i, line in enumerate(lines) if line.split(" = ")[0] in Limits.model_fields]
+    assert len(limits) == 4 * 3
+    assert all(lines[i - 1].startswith("#") for i in limits)
+
+
+def test_an_unknown_key_is_named_with_the_nearest_one(tmp_path: Path) -> None:
+    message = refusal(broken(tmp_path, "window =", "windw ="))
+    assert "windw" in message
+    assert "did you mean 'window'" in message
+
+
+def test_an_unknown_key_of_a_limit_is_named_with_its_place(tmp_path: Path) -> None:
+    message = refusal(broken(tmp_path, "cosine_p1_min", "cosine_p1_minimum"))
+    assert "limits.fp32" in message
+    assert "did you mean 'cosine_p1_min'" in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("schema_version = 1", "schema_version = 2", "schema_version"),
+        ('window = "as-saved"', 'window = "narrow"', "window"),
+        ('corpus = "corpora/lawvault-mini"', "corpus = 3", "corpus"),
+        ('corpus = "corpora/lawvault-mini"\n', "", "corpus"),
+        ('query = "{text}"', "query = 5", "prompts.query"),
+        ("mrr_at_10_margin = 0.01", 'mrr_at_10_margin = "0.01"', "mrr_at_10_margin"),
+        ("mrr_at_10_margin = 0.01", "mrr_at_10_margin = true", "mrr_at_10_margin"),
+        ("mrr_at_10_margin = 0.01", "mrr_at_10_margin = -0.01", "mrr_at_10_margin"),
+        ("mrr_at_10_margin = 0.01", "mrr_at_10_margin = nan", "mrr_at_10_margin"),
+        ("[limits.8bit]", "[limits.7bit]", "7bit"),
+        ('scheme = "int8"', 'scheme = "int7"', "int7"),
+        ('kind = "onnx"', 'kind = "tflite"', "kind"),
+    ],
+)
+def test_a_wrong_value_names_its_key(tmp_path: Path, old: str, new: str, named: str) -> None:
+    assert named in refusal(broken(tmp_path, old, new))
+
+
+def test_a_margin_above_that_of_its_class_needs_a_written_reason(tmp_path: Path) -> None:
+    wide = "mrr_at_10_margin = 0.05"
+    assert "reason" in refusal(broken(tmp_path, "mrr_at_10_margin = 0.01", wide))
+    path = broken(tmp_path, "mrr_at_10_margin = 0.01", wide + '\nreason = "a test of the gate"')
+    assert read_recipe(path).limits["fp32"].mrr_at_10_margin == 0.05
+
+
+def test_a_scheme_without_limits_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="q3_k"):
+        read_recipe(RECIPE).limits_for("q3_k")
+
+
+def test_broken_toml_invalid_utf8_and_a_missing_file_are_one_line_each(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    assert "no such recipe" in refusal(path)
+    path.write_text("schema_version = ", "utf-8")
+    assert "TOML" in refusal(path)
+    path.write_bytes(b"corpus = '\xff'")
+    assert "UTF-8" in refusal(path)
