@@ -9,6 +9,7 @@ from exporter.package.modelfile import (
     check_modelfile,
     model_tag,
     parse_modelfile,
+    plain_text,
     render_modelfile,
 )
 
@@ -23,13 +24,52 @@ def test_a_rendered_licence_is_read_back(lines: list[str]) -> None:
     assert parsed[2].value == text
 
 
-def test_the_grammar_is_ollamas() -> None:
-    parsed = parse_modelfile(
-        '# note　x\nfRoM ./a.gguf\nPARAMETER num_ctx　 64\nSYSTEM """a\nb"""\n'
-    )
-    assert [(i.name, i.value) for i in parsed] == [
-        ("from", "./a.gguf"), ("parameter", "num_ctx 64"), ("system", "a\nb"),
-    ]  # fmt: skip
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_licence_is_read_as_it_is_meant_or_refused(text: str) -> None:
+    try:
+        rendered = render_modelfile("m.gguf", num_ctx=64, license_text=text)
+    except BadInput:
+        assert '"""' in plain_text(text)
+        return
+    licences = [i.value for i in parse_modelfile(rendered) if i.name == "license"]
+    meant = plain_text(text).strip()
+    assert licences == ([meant] if meant else [])
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_file_name_is_read_as_it_is_meant_or_refused(name: str) -> None:
+    try:
+        rendered = render_modelfile(name, num_ctx=64)
+    except BadInput:
+        return
+    assert [i.value for i in parse_modelfile(rendered)] == [f"./{name}", "num_ctx 64"]
+
+
+@pytest.mark.parametrize("name", ["a\u3000b.gguf", "a\nb.gguf", "zero\u200bwidth.gguf"])
+def test_a_file_name_that_ollama_would_read_otherwise_is_refused(name: str) -> None:
+    with pytest.raises(BadInput, match="plain characters"):
+        render_modelfile(name, num_ctx=64)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('# note　x\nfRoM ./a.gguf\n', [("from", "./a.gguf")]),
+        ("FROM a\nPARAMETER num_ctx 64", [("from", "a"), ("parameter", "num_ctx 64")]),
+        ('FROM a\nSYSTEM """a\nb"""\n', [("from", "a"), ("system", "a\nb")]),
+        ('FROM a\nLICENSE "two\nlines"\n', [("from", "a"), ("license", "two\nlines")]),
+        ('FROM a\nLICENSE """x""" """y\n"""', [("from", "a"), ("license", 'x""" """y\n')]),
+        ("FROM ./全角　空格.gguf", [("from", "./全角空格.gguf")]),
+        ("FROM a # no comment", [("from", "a # no comment")]),
+        ("\u3000FROM a", [("from", "a")]),
+        ("FROM a\rLICENSE b", [("from", "a"), ("license", "b")]),
+        ("FROM a\nMESSAGE user hi there", [("from", "a"), ("message", "user: hi there")]),
+        ("FROM a\nPARAMETER  num_ctx 64", [("from", "a"), ("parameter", " num_ctx 64")]),
+        ("\ufeffFROM a", [("from", "a")]),
+    ],
+)  # fmt: skip
+def test_the_grammar_is_ollamas(text: str, expected: list[tuple[str, str]]) -> None:
+    assert [(i.name, i.value) for i in parse_modelfile(text)] == expected
 
 
 @pytest.mark.parametrize(
@@ -39,10 +79,18 @@ def test_the_grammar_is_ollamas() -> None:
         ("PARAMETER num_ctx 64", "has no FROM"),
         ('FROM ./m.gguf\nLICENSE """x', "never closed"),
         ("FROM", "has no value"),
+        ("FROM\n./m.gguf", "line 1: the instruction has no value"),
+        ("FROM ./m.gguf\nPARAMETER num_ctx\u3000 64", "line 2: .* within the name"),
+        ("FROM ./m.gguf\nMESSAGE me hi", "message role 'me'"),
         ("FROM ./other.gguf", "is no file"),
         ("FROM m.gguf", "is no file"),
+        ("FROM ./m.gguf\nFROM ./m.gguf", "more than one FROM"),
         ("FROM ./m.gguf\nTEMPLATE x", "TEMPLATE has no effect"),
         ("FROM ./m.gguf\nPARAMETER num_ctx many", "not a whole number"),
+        ("FROM ./m.gguf\nPARAMETER num_ctx 1_000", "not a whole number"),
+        ("FROM ./m.gguf\nPARAMETER top_p high", "not a number"),
+        ("FROM ./m.gguf\nPARAMETER use_mmap yes", "not true or false"),
+        ("FROM ./m.gguf\nPARAMETER num_ctxx 64", "unknown PARAMETER 'num_ctxx'"),
     ],
 )
 def test_a_modelfile_that_would_mislead_is_refused(
@@ -62,3 +110,4 @@ def test_a_licence_that_would_end_its_block_is_refused() -> None:
 def test_model_tags_are_valid_for_ollama() -> None:
     assert model_tag("Law Vault+300M", "q8_0") == "law-vault-300m-q8_0"
     assert model_tag("法", "f16") == "model-f16"
+    assert model_tag("x" * 200, "q8_0") == "x" * 75 + "-q8_0"
