@@ -4,6 +4,7 @@ The values of the layout (file names, module chain, prompts, ids of the special 
 of google/embeddinggemma-300m as sentence-transformers 5.1 saves it.
 """
 
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -65,9 +66,10 @@ def train_tokenizer(folder: Path, texts: Iterable[str], *, vocab_size: int) -> N
     Same trainer flags as Gemma's: identity normalisation, no space prefix, digits split, runs of
     spaces and newlines as user-defined pieces. Deterministic for the same texts.
     """
+    model = io.BytesIO()  # not model_prefix: it would be written into the model
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
-        model_prefix=str(folder / "tokenizer"),
+        model_writer=model,
         model_type="bpe",
         vocab_size=vocab_size,
         byte_fallback=True,
@@ -91,7 +93,7 @@ def train_tokenizer(folder: Path, texts: Iterable[str], *, vocab_size: int) -> N
         minloglevel=2,
         hard_vocab_limit=False,
     )
-    (folder / "tokenizer.vocab").unlink()
+    (folder / "tokenizer.model").write_bytes(model.getvalue())
     write_tokenizer_files(folder)
 
 
