@@ -17,6 +17,7 @@ CLASS_OF_SCHEME: dict[str, PrecisionClass] = {
     "fp32": "fp32", "f32": "fp32", "f16": "16bit", "bf16": "16bit", "fp16": "16bit",
     "int8": "8bit", "q8_0": "8bit", "q4": "4bit", "q4_0": "4bit", "q4_k_m": "4bit",
 }  # fmt: skip
+Way = Literal["both", "queries", "documents"]
 DEFAULT_MARGIN: dict[PrecisionClass, float] = {
     "fp32": 0.01, "16bit": 0.01, "8bit": 0.01, "4bit": 0.02,
 }  # fmt: skip
@@ -31,6 +32,9 @@ class Limits(Record):
     """Least mean share of the fp32 reference's ten first documents that are found again."""
     mrr_at_10_margin: StrictFloat = Field(gt=0, le=1)
     """Non-inferiority margin: how much MRR@10 may be lost against the bf16 reference."""
+    companions_error_max: StrictFloat = Field(default=1e-6, ge=0, le=2)
+    """How far, as 1 - cosine, a text's vector may move with the other texts of its batch at equal
+    padded length. Rounding in float32 moves it by 1e-7; a scale taken over a batch by 1e-3."""
     reason: StrictStr = ""
     """Why a margin is wider than the default of its class. Required then."""
 
@@ -54,6 +58,8 @@ class Recipe(Record):
     prompts: Prompts = Prompts()
     bootstrap_resamples: StrictInt = Field(default=10_000, ge=1_000, le=1_000_000)
     seed: StrictInt = 0
+    ways: tuple[Way, ...] = Field(default=("both", "queries", "documents"), min_length=1)
+    """The ways of deployment whose MRR@10 is judged; all three are always measured."""
     limits: dict[PrecisionClass, Limits]
     artifacts: tuple[ArtifactSpec, ...] = Field(min_length=1)
 

@@ -22,13 +22,14 @@ from exporter.onnx.export import export_onnx
 from exporter.package.golden import build_golden
 from exporter.package.verdict import verdict_of
 from exporter.parity.corpus import Corpus
+from exporter.parity.original import open_original
 from exporter.parity.records import ParityReport
 from exporter.parity.report import JSON_NAME, MARKDOWN_NAME, read_report, write_report
-from exporter.parity.run import Stages, run_parity
+from exporter.parity.run import VECTORS_NAME, Stages, run_parity
 from exporter.recipe import ArtifactSpec, Recipe
 from exporter.records import Record, canonical_json, write_json
 from exporter.registry import GGUF_TYPES, ONNX_SCHEMES, PACKAGERS, resolve
-from exporter.runtimes.open import open_artifact
+from exporter.runtimes.open import artifact_source, open_artifact
 from exporter.runtimes.torch_reference import TorchReference
 
 STEPS_NAME = "release.json"
@@ -125,9 +126,8 @@ def run_release(
     else:
         tell(f"parity: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions")
         report = run_parity(
-            folders, checkpoint=checkpoint, corpus=corpus, recipe=recipe,
-            open_reference=lambda dtype: TorchReference(checkpoint, dtype=dtype),
-            open_artifact=open_artifact, stages=stages,
+            folders, original=open_original(checkpoint), corpus=corpus, recipe=recipe,
+            artifact_source=artifact_source, stages=stages, cache=output / VECTORS_NAME,
         )  # fmt: skip
         write_report(output, report)
         steps.finish("parity", depends)

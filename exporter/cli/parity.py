@@ -28,22 +28,25 @@ from exporter.records import canonical_json
 @click.option("--queries", type=click.Path(path_type=Path),
               help="Another queries.jsonl for the corpus.")  # fmt: skip
 @click.option("--dims", metavar="N,N", help="Dims to judge. Default: all that were trained.")
+@click.option("--cache", type=click.Path(path_type=Path),
+              help="Folder that keeps vectors. Default: vectors/ in the output.")  # fmt: skip
 @recipe_option
 @common_options
 def parity(
     options: CommonOptions, artifacts: tuple[Path, ...], corpus: Path | None,
-    queries: Path | None, dims: str | None, recipe_path: Path | None,
+    queries: Path | None, dims: str | None, cache: Path | None, recipe_path: Path | None,
 ) -> int:  # fmt: skip
     """Compare ARTIFACT... with the torch reference on a retrieval corpus.
 
     Prints the verdicts and writes parity.json and parity.md. Exit code 1 unless all passed.
+    Vectors are kept: a second run embeds nothing again, a stopped one goes on where it was.
     """
     from exporter.cli.table import print_verdicts
     from exporter.parity.corpus import read_corpus
+    from exporter.parity.original import open_original
     from exporter.parity.report import write_report
-    from exporter.parity.run import run_parity
-    from exporter.runtimes.open import open_artifact
-    from exporter.runtimes.torch_reference import TorchReference
+    from exporter.parity.run import VECTORS_NAME, run_parity
+    from exporter.runtimes.open import artifact_source
 
     recipe = load_recipe(recipe_path)
     wanted = _dims(dims)
@@ -56,9 +59,9 @@ def parity(
         raise BadInput(f"--output '{output}' is a file; name a folder")
     with ProgressLines(options) as progress:
         report = run_parity(
-            artifacts, checkpoint=checkpoint, corpus=read, recipe=recipe, dims=wanted,
-            open_reference=lambda dtype: TorchReference(checkpoint, dtype=dtype),
-            open_artifact=open_artifact, stages=progress.stage,
+            artifacts, original=open_original(checkpoint), corpus=read, recipe=recipe,
+            dims=wanted, artifact_source=artifact_source, stages=progress.stage,
+            cache=cache or output / VECTORS_NAME,
         )  # fmt: skip
     write_report(output, report)
     if options.as_json:

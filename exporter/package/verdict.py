@@ -39,7 +39,7 @@ def verdict_of(
         override_reason=None if result.verdict == "pass" else override_reason,
         corpus=report.corpus,
         corpus_sha256=report.corpus_sha256,
-        cosine_minimum=result.dims[0].cosine.minimum,
+        cosine_minimum=result.dims[0].cosine.minimum if result.dims else None,
     )
 
 

@@ -6,21 +6,26 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.parity.records import CosineSummary, WorstText
+from exporter.parity.rows import Rows, Vectors, as_rows
 
-Vectors = npt.NDArray[np.float32]
 Cosines = npt.NDArray[np.float64]
 
 
-def row_cosines(a: Vectors, b: Vectors) -> Cosines:
-    """Return the cosine of each row pair, computed in float64. a, b: (n, dim), any length.
-    Returns (n,) in [-1, 1]; a row that is zero or not finite has no direction: its cosine is -1."""
-    if a.shape != b.shape or a.ndim != 2:
-        raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
-    x, y = a.astype(np.float64), b.astype(np.float64)
-    dots = np.einsum("ij,ij->i", x, y)
-    norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-    sound = np.isfinite(norms) & np.isfinite(dots) & (norms > 0)
-    cosines: Cosines = np.divide(dots, norms, out=np.full(len(x), -1.0), where=sound)
+def row_cosines(a: Vectors | Rows, b: Vectors | Rows) -> Cosines:
+    """Return the cosine of each row pair, computed in float64, block by block.
+
+    a, b: (n, dim), any length but zero. Returns (n,) in [-1, 1]. Raises BadInput where a row is
+    zero or not finite.
+    """
+    left, right = as_rows(a, source="the first"), as_rows(b, source="the second")
+    if (len(left), left.dim) != (len(right), right.dim):
+        raise ValueError(f"shapes differ: {len(left), left.dim} and {len(right), right.dim}")
+    cosines: Cosines = np.empty(len(left))
+    for start, x in left.blocks():
+        stop = start + len(x)
+        y = right.block(start, stop).astype(np.float64)
+        norms = np.linalg.norm(x.astype(np.float64), axis=1) * np.linalg.norm(y, axis=1)
+        cosines[start:stop] = np.einsum("ij,ij->i", x, y) / norms
     return np.clip(cosines, -1.0, 1.0)
 
 

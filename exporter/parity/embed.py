@@ -1,33 +1,38 @@
 """The texts of a corpus as they are encoded, and the vectors that come back."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from exporter.checkpoint.records import Prompts
+from exporter.errors import BadInput
 from exporter.parity.corpus import Corpus
-from exporter.runtimes.encoder import Vectors, unit_rows
+from exporter.parity.rows import Places, Rows
+from exporter.parity.vector_cache import opened, text_keys
+from exporter.runtimes.encoder import Encoder, Progress, Source
+
+SHARD_TEXTS = 512
+"""Encoded and kept together: what a killed run loses at most. Its texts are of similar length."""
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """One encoder's vectors of a corpus at its full width: (documents, dim) and (queries, dim)."""
+    """One encoder's vectors of a corpus at its full width."""
 
     name: str
-    documents: Vectors
-    queries: Vectors
+    documents: Rows
+    queries: Rows
 
-    def at(self, dim: int) -> tuple[Vectors, Vectors]:
-        """Return (documents, queries) cut to `dim` and scaled to length 1 again."""
-        return (
-            unit_rows(self.documents, [""] * len(self.documents), dim=dim, source=self.name),
-            unit_rows(self.queries, [""] * len(self.queries), dim=dim, source=self.name),
-        )
+    def at(self, dim: int) -> tuple[Rows, Rows]:
+        """Return (documents, queries) cut to `dim`; blocks of them have length 1."""
+        return self.documents.cut(dim), self.queries.cut(dim)
 
-    def together(self, dim: int) -> Vectors:
-        """Return the first `dim` components of all rows, documents first, not scaled."""
-        return np.concatenate([self.documents[:, :dim], self.queries[:, :dim]])
+    def together(self, dim: int) -> Rows:
+        """Return all rows cut to `dim`, documents first."""
+        places = np.concatenate([self.documents.places, self.queries.places])
+        return replace(self.documents.cut(dim), places=places)
 
 
 class Texts:
@@ -45,11 +50,65 @@ class Texts:
         self.all = documents + [prompts.render_query(text) for text in corpus.queries]
         self.ids = [*corpus.doc_ids, *corpus.query_ids]
         self.unique = list(dict.fromkeys(self.all))
+        self.documents = len(documents)
         at = {text: row for row, text in enumerate(self.unique)}
-        self._rows: npt.NDArray[np.int64] = np.asarray([at[text] for text in self.all], np.int64)
-        self._documents = len(documents)
+        self._unique_of: Places = np.asarray([at[text] for text in self.all], np.int64)
 
-    def spread(self, vectors: Vectors, *, name: str) -> Embedded:
+    def spread(self, rows: Rows) -> Embedded:
         """Return the vectors of all texts from those of the unique ones."""
-        rows = vectors[self._rows]
-        return Embedded(name, rows[: self._documents], rows[self._documents :])
+        every = rows.take(self._unique_of)
+        documents, queries = slice(self.documents), slice(self.documents, None)
+        return Embedded(rows.source, every.take(documents), every.take(queries))
+
+
+def shards(texts: Sequence[str]) -> Iterator[list[int]]:
+    """Yield indices, texts of similar length together; the same for every encoder."""
+    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
+    for start in range(0, len(order), SHARD_TEXTS):
+        yield order[start : start + SHARD_TEXTS]
+
+
+def embed_texts(
+    source: Source, texts: Sequence[str], *, cache: Path, start: Callable[[str, int], Progress]
+) -> Rows:
+    """Return the vectors of `texts`, encoding only what `cache` does not hold.
+
+    A shard of which one text is missing is encoded whole: its texts then have the companions they
+    would have in a run that was never stopped. Raises BadInput where a vector is not finite or the
+    encoder's width is not `source.dim`.
+    """
+    keys = text_keys(texts)
+    encoder: Encoder | None = None
+    with opened(cache, identity=source.identity, dim=source.dim) as store:
+        places = store.places(keys)
+        progress = None
+        try:
+            known = 0
+            for shard in shards(texts):
+                if (places[shard] >= 0).all():
+                    known += len(shard)
+                    continue
+                if encoder is None:
+                    encoder = source.open()
+                if progress is None:
+                    progress = start(source.name, len(texts))
+                if known:
+                    progress(known)
+                    known = 0
+                vectors = encoder.encode([texts[i] for i in shard], on_progress=progress)
+                if vectors.shape != (len(shard), source.dim):
+                    raise BadInput(
+                        f"{source.name} gave vectors of {vectors.shape[-1]} dimensions, "
+                        f"not {source.dim}; export it again"
+                    )
+                first = len(store)
+                store.append(keys[shard], vectors)
+                places[shard] = np.arange(first, first + len(shard))
+            if progress is None:
+                progress = start(f"{source.name}, kept from before", len(texts))
+            if known:
+                progress(known)
+        finally:
+            if encoder is not None:
+                encoder.close()
+        return Rows(store.vectors(), places, source.dim, source.name)

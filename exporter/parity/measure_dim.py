@@ -1,22 +1,52 @@
 """Everything measured at one dim: an artifact against both references, and these against each
 other."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
 from exporter.parity.compare import Cosines, row_cosines, summarize_cosines
 from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Embedded, Texts
-from exporter.parity.judge import judge_dim
-from exporter.parity.records import DimResult, NoiseFloor
+from exporter.parity.judge import Retrieval, judge_dim
+from exporter.parity.lengths import Lengths
+from exporter.parity.records import (
+    Deployment,
+    DimResult,
+    NoiseFloor,
+    RankFlips,
+)
 from exporter.parity.retrieval import (
     Ranking,
     Values,
+    answer_moved,
     first_place_changed,
     means,
     measure,
     overlap,
     search,
 )
-from exporter.parity.statistics import paired_difference, questions_to_decide
-from exporter.recipe import Recipe
+from exporter.parity.statistics import (
+    compare_measures,
+    exact_mcnemar,
+    mean_interval,
+    non_inferiority,
+    paired_difference,
+    power_of,
+    questions_to_decide,
+)
+from exporter.recipe import Limits, Recipe, Way
+
+FLIP_NAMES = ("reference", "both", "queries", "documents")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A ranking (q, 10) and its measures, each (q,)."""
+
+    ranking: Ranking
+    values: Mapping[str, Values]
 
 
 class Baseline:
@@ -27,70 +57,114 @@ class Baseline:
     """
 
     def __init__(
-        self, corpus: Corpus, recipe: Recipe, texts: Texts, truth: Embedded, used: Embedded
-    ) -> None:
-        self.corpus, self.recipe, self.texts = corpus, recipe, texts
+        self, corpus: Corpus, recipe: Recipe, texts: Texts, lengths: Lengths, *,
+        truth: Embedded, used: Embedded,
+    ) -> None:  # fmt: skip
+        self.corpus, self.recipe, self.texts, self.lengths = corpus, recipe, texts, lengths
         self.truth, self.used = truth, used
-        self._found: dict[tuple[str, int], Ranking] = {}
+        self._found: dict[tuple[str, int], Found] = {}
+        self._noise: dict[int, Cosines] = {}
 
     def judge(self, ours: Embedded, dim: int, *, scheme: str, tokens_differ: int) -> DimResult:
         """Compare one artifact at one dim with the references, and judge it."""
         limits = self.recipe.limits_for(scheme)
         documents, queries = ours.at(dim)
         reference_documents, reference_queries = self.used.at(dim)
-        found, expected = search(queries, documents), self._search(self.used, dim)
-        mine, theirs = self._measure(found), self._measure(expected)
-        shipped = self._measure(search(queries, reference_documents))
-        rebuilt = self._measure(search(reference_queries, documents))
-        options = {"resamples": self.recipe.bootstrap_resamples, "seed": self.recipe.seed}
-        base = theirs["mrr_at_10"]
-        difference = paired_difference(mine["mrr_at_10"], base, **options)
-        cosine = summarize_cosines(self._cosines(ours, dim), self.texts.all, ids=self.texts.ids)
-        shared = overlap(found, self._search(self.truth, dim))
+        reference = self.found(self.used, dim)
+        ways: dict[Way, Found] = {
+            "both": self._find(search(queries, documents)),
+            "queries": self._find(search(queries, reference_documents)),
+            "documents": self._find(search(reference_queries, documents)),
+        }
+        deployments = tuple(self._deployment(way, f, dim, limits) for way, f in ways.items())
+        cosines = row_cosines(ours.together(dim), self.truth.together(dim))
+        cosine = summarize_cosines(cosines, self.texts.all, ids=self.texts.ids)
+        base = reference.values["mrr_at_10"]
         verdict, reasons = judge_dim(
-            cosine_p1=cosine.p1, overlap_at_10=shared, difference=difference,
-            tokens_differ=tokens_differ, limits=limits,
-            needed=questions_to_decide(mine["mrr_at_10"], base, margin=limits.mrr_at_10_margin),
+            cosine_p1=cosine.p1, cosine_median=cosine.median,
+            overlap_at_10=deployments[0].overlap_at_10.mean, tokens_differ=tokens_differ,
+            limits=limits,
+            retrieval=[
+                Retrieval(
+                    way, d.differences.mrr_at_10,
+                    questions_to_decide(
+                        ways[way].values["mrr_at_10"], base, margin=limits.mrr_at_10_margin
+                    ),
+                )
+                for way, d in zip(ways, deployments, strict=True)
+                if way in self.recipe.ways
+            ],
         )  # fmt: skip
+        noise = float(1 - np.median(self._noise_cosines(dim)))
+        mine = ways["both"].values["mrr_at_10"]
         return DimResult(
-            dim=dim, cosine=cosine, metrics=means(mine), reference=means(theirs),
-            mrr_difference=difference, overlap_at_10=shared,
-            overlap_at_10_bf16=overlap(found, expected),
-            first_place_changed=first_place_changed(found, expected),
-            queries_on_reference_index=means(shipped),
-            queries_on_reference_index_difference=paired_difference(
-                shipped["mrr_at_10"], base, **options
-            ),
-            reference_queries_on_index=means(rebuilt),
-            reference_queries_on_index_difference=paired_difference(
-                rebuilt["mrr_at_10"], base, **options
+            dim=dim, cosine=cosine, reference=means(reference.values),
+            error_over_noise=(1 - cosine.median) / noise if noise > 0 else None,
+            deployments=deployments, rank_flips=_rank_flips([reference, *ways.values()]),
+            power=power_of(mine, base, margin=limits.mrr_at_10_margin),
+            lengths=self.lengths.buckets(
+                cosines, self.texts, ours=mine, reference=base, corpus=self.corpus
             ),
             verdict=verdict, reasons=reasons,
         )  # fmt: skip
 
+    def _deployment(self, way: Way, found: Found, dim: int, limits: Limits) -> Deployment:
+        reference, truth = self.found(self.used, dim), self.found(self.truth, dim)
+        options = {"resamples": self.recipe.bootstrap_resamples, "seed": self.recipe.seed}
+        differences = compare_measures(found.values, reference.values, **options)
+        return Deployment(
+            way=way, metrics=means(found.values), differences=differences,
+            overlap_at_10=mean_interval(overlap(found.ranking, truth.ranking), **options),
+            overlap_at_10_bf16=mean_interval(overlap(found.ranking, reference.ranking), **options),
+            first_place_changed=first_place_changed(found.ranking, reference.ranking),
+            mcnemar=exact_mcnemar(found.values["top_1"], reference.values["top_1"]),
+            verdict=non_inferiority(differences.mrr_at_10, margin=limits.mrr_at_10_margin),
+        )  # fmt: skip
+
     def noise_floor(self, dim: int) -> NoiseFloor:
         """Compare torch bf16 with torch fp32 at one dim."""
-        truth, used = self._search(self.truth, dim), self._search(self.used, dim)
+        truth, used = self.found(self.truth, dim), self.found(self.used, dim)
         return NoiseFloor(
             dim=dim,
             cosine=summarize_cosines(
-                self._cosines(self.used, dim), self.texts.all, ids=self.texts.ids
+                self._noise_cosines(dim), self.texts.all, ids=self.texts.ids
             ),
-            mrr_at_10_fp32=float(self._measure(truth)["mrr_at_10"].mean()),
-            mrr_at_10_bf16=float(self._measure(used)["mrr_at_10"].mean()),
-            overlap_at_10=overlap(used, truth),
-        )
+            mrr_at_10_fp32=float(truth.values["mrr_at_10"].mean()),
+            mrr_at_10_bf16=float(used.values["mrr_at_10"].mean()),
+            mrr_difference=paired_difference(
+                used.values["mrr_at_10"], truth.values["mrr_at_10"],
+                resamples=self.recipe.bootstrap_resamples, seed=self.recipe.seed,
+            ),
+            overlap_at_10=float(overlap(used.ranking, truth.ranking).mean()),
+        )  # fmt: skip
 
-    def _search(self, of: Embedded, dim: int) -> Ranking:
+    def found(self, of: Embedded, dim: int) -> Found:
+        """Return what a reference finds in its own index, searched once per dim."""
         key = (of.name, dim)
         if key not in self._found:
             documents, queries = of.at(dim)
-            self._found[key] = search(queries, documents)
+            self._found[key] = self._find(search(queries, documents))
         return self._found[key]
 
-    def _measure(self, found: Ranking) -> dict[str, Values]:
+    def _find(self, ranking: Ranking) -> Found:
         c = self.corpus
-        return measure(found, doc_ids=c.doc_ids, query_ids=c.query_ids, qrels=c.qrels)
+        values = measure(ranking, doc_ids=c.doc_ids, query_ids=c.query_ids, qrels=c.qrels)
+        return Found(ranking, values)
 
-    def _cosines(self, ours: Embedded, dim: int) -> Cosines:
-        return row_cosines(ours.together(dim), self.truth.together(dim))
+    def _noise_cosines(self, dim: int) -> Cosines:
+        if dim not in self._noise:
+            self._noise[dim] = row_cosines(self.used.together(dim), self.truth.together(dim))
+        return self._noise[dim]
+
+
+def _rank_flips(found: Sequence[Found]) -> RankFlips:
+    return RankFlips(
+        names=FLIP_NAMES,
+        first_place=tuple(
+            tuple(first_place_changed(a.ranking, b.ranking) for b in found) for a in found
+        ),
+        answer_moved=tuple(
+            tuple(answer_moved(a.values["mrr_at_10"], b.values["mrr_at_10"]) for b in found)
+            for a in found
+        ),
+    )

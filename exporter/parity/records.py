@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from exporter.recipe import Way
 from exporter.records import Record
 
 Verdict = Literal["pass", "fail", "undecided"]
@@ -42,29 +43,138 @@ class Difference(Record):
     high: float
 
 
-class DimResult(Record):
-    """One artifact, or the bf16 reference, at one dim."""
+class Interval(Record):
+    """A mean over the questions, with its 95 % bootstrap interval."""
 
-    dim: int
-    cosine: CosineSummary
+    mean: float
+    low: float
+    high: float
+
+
+class Differences(Record):
+    """Ours minus the bf16 reference's, for each measure."""
+
+    mrr_at_10: Difference
+    hit_at_10: Difference
+    top_1: Difference
+    ndcg_at_10: Difference
+
+
+class McNemar(Record):
+    """Exact McNemar test on Top-1: only questions that one of the two gets right can tell."""
+
+    lost: int
+    """Right in the reference, wrong in ours."""
+    won: int
+    p_value: float
+    """Two-sided; how likely so uneven a split is where neither is better."""
+
+
+class Power(Record):
+    """What a comparison on this many questions can see."""
+
+    questions: int
+    margin: float
+    detectable_drop: float | None
+    """The drop of MRR@10 found in four of five such comparisons; None where no question's rank
+    differs, so that their spread is unknown."""
+    questions_for_margin: int | None
+    """How many questions would find a drop of the margin as often."""
+    unseen_share: float
+    """The share of questions that may change with none of these changing (95 %)."""
+
+
+class Deployment(Record):
+    """One way to use the artifact. `both`: its queries on its index. `queries`: its queries on the
+    bf16 reference's index, one already shipped. `documents`: the reference's queries on its index.
+    """
+
+    way: Way
     metrics: Metrics
-    reference: Metrics
-    """The bf16 reference at the same dim."""
-    mrr_difference: Difference
-    overlap_at_10: float
-    """With the lists of the fp32 reference; judged."""
-    overlap_at_10_bf16: float
+    differences: Differences
+    overlap_at_10: Interval
+    """With the lists of the fp32 reference."""
+    overlap_at_10_bf16: Interval
     """With the lists of the bf16 reference, whose own noise is in it; not judged."""
     first_place_changed: int
     """Questions whose first document is not the bf16 reference's."""
-    queries_on_reference_index: Metrics
-    """Its queries against the bf16 reference's document vectors: an index already shipped."""
-    queries_on_reference_index_difference: Difference
-    reference_queries_on_index: Metrics
-    """The bf16 reference's queries against its document vectors."""
-    reference_queries_on_index_difference: Difference
+    mcnemar: McNemar
+    verdict: Verdict
+
+
+class RankFlips(Record):
+    """How many questions differ between each two of `names`. Square, zero on the diagonal."""
+
+    names: tuple[str, ...]
+    first_place: tuple[tuple[int, ...], ...]
+    """Another document comes first."""
+    answer_moved: tuple[tuple[int, ...], ...]
+    """The right answer has another place among the ten, or left or entered them."""
+
+
+class LengthBucket(Record):
+    """Texts of one range of lengths in tokens, special tokens included."""
+
+    label: str
+    texts: int
+    cosine: CosineSummary | None
+    """To fp32; None where there are no texts."""
+    questions: int
+    """Questions whose right article lies here."""
+    mrr_at_10: float | None
+    reference_mrr_at_10: float | None
+
+
+class DimResult(Record):
+    """One artifact at one dim."""
+
+    dim: int
+    cosine: CosineSummary
+    error_over_noise: float | None
+    """Median 1 - cosine to fp32, as a multiple of torch bf16's; None where bf16 has none."""
+    reference: Metrics
+    """The bf16 reference at the same dim."""
+    deployments: tuple[Deployment, ...]
+    rank_flips: RankFlips
+    power: Power
+    lengths: tuple[LengthBucket, ...]
     verdict: Verdict
     reasons: tuple[str, ...]
+
+    def deployed(self, way: Way) -> Deployment:
+        """Return the figures of one way of deployment."""
+        return next(d for d in self.deployments if d.way == way)
+
+
+class Invariance(Record):
+    """Does a text's vector depend on anything but the text? Counts are of texts whose vector is
+    not the same to the bit; errors are the worst 1 - cosine between the two vectors.
+
+    None where the runtime has no such thing: llama.cpp decodes each text by itself.
+    """
+
+    texts: int
+    width: int
+    """Tokens that the longest of them has."""
+    own_error: float
+    """Worst 1 - cosine to torch fp32 on these texts: the yardstick."""
+    as_used_changed: int
+    """In a call of all texts, against a call of its own."""
+    as_used_error: float
+    companions_changed: int | None
+    """Padded to the same width, in one batch against alone."""
+    companions_error: float | None
+    order_changed: int | None
+    """Padded to the same width, the batch in reverse order."""
+    order_error: float | None
+    padding_changed: int | None
+    """Not padded against padded, to the width and half as much again."""
+    padding_error: float | None
+    left_padding_error: float | None
+    """Padded on the left; reported only, nothing here pads there."""
+    threads_changed: int
+    """With one thread against two."""
+    threads_error: float
 
 
 class ArtifactResult(Record):
@@ -83,6 +193,7 @@ class ArtifactResult(Record):
     tokens_differ: int
     first_token_difference: str | None
     dims: tuple[DimResult, ...]
+    invariance: Invariance | None
     verdict: Verdict
     reasons: tuple[str, ...]
 
@@ -94,13 +205,62 @@ class NoiseFloor(Record):
     cosine: CosineSummary
     mrr_at_10_fp32: float
     mrr_at_10_bf16: float
+    mrr_difference: Difference
+    """bf16 minus fp32."""
     overlap_at_10: float
+
+
+class WindowEffect(Record):
+    """What a sliding window damaged by saving does, in torch fp32 at the full dim.
+
+    Windows are raw: positions see each other when |i - j| <= raw // 2.
+    """
+
+    saved: int
+    repaired: int
+    texts_affected: int
+    """Texts long enough to meet the narrower of the two."""
+    cosine: CosineSummary | None
+    """Between the two, over the texts affected; None where there are none."""
+    mrr_at_10_saved: float
+    mrr_at_10_repaired: float
+    mrr_difference: Difference
+    """Repaired minus saved."""
+    queries_on_saved_index: Difference
+    """Repaired queries on an index made as saved, minus all as saved."""
+
+
+class WhiteSpace(Record):
+    """One kind of white space at one end of a question, in torch fp32 at the full dim.
+
+    Cosines are to the question without it. `given`: encoded as it stands, as this tool,
+    sentence-transformers 6 and the serving runtimes do. `stripped`: both ends of the rendered text
+    stripped, as sentence-transformers 5 does.
+    """
+
+    where: Literal["leading", "trailing"]
+    character: str
+    questions: int
+    given_median: float
+    given_minimum: float
+    given_first_place_changed: int
+    stripped_median: float
+    stripped_minimum: float
+    stripped_first_place_changed: int
+
+
+class Stripping(Record):
+    """What a stray space does. `texts_affected`: texts of the corpus that begin or end with one,
+    as rendered, so that the two conventions differ on them."""
+
+    texts_affected: int
+    white_space: tuple[WhiteSpace, ...]
 
 
 class ParityReport(Record):
     """The whole report. No timestamps: the same input gives the same bytes."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]
@@ -114,7 +274,11 @@ class ParityReport(Record):
     query_prompt: str
     document_prompt: str
     reference: str
+    judged_ways: tuple[Way, ...]
     noise_floor: tuple[NoiseFloor, ...]
+    window_effect: WindowEffect | None
+    """None for a checkpoint whose window shows no damage."""
+    stripping: Stripping
     artifacts: tuple[ArtifactResult, ...]
     verdict: Verdict
 

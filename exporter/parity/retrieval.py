@@ -1,60 +1,105 @@
 """Exact search and retrieval metrics."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import ir_measures
 import numpy as np
 import numpy.typing as npt
 from ir_measures import RR, Success, nDCG
 
+from exporter.errors import BadInput
 from exporter.parity.records import Metrics
+from exporter.parity.rows import Rows, Vectors, as_rows
 
 MEASURES = {"mrr_at_10": RR @ 10, "hit_at_10": Success @ 10, "top_1": Success @ 1,
             "ndcg_at_10": nDCG @ 10}  # fmt: skip
-BLOCK_SCORES = 16_000_000
+BLOCK_QUERIES = 1024
+RESCORED_PAIRS = 16_384
+"""How many pairs are scored in float64 at a time: 2 x 100 MB at 768 components."""
 
-Vectors = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 Ranking = npt.NDArray[np.int64]
 
 
-def search(queries: Vectors, documents: Vectors, *, k: int = 10) -> Ranking:
+def search(queries: Vectors | Rows, documents: Vectors | Rows, *, k: int = 10) -> Ranking:
     """Return the k nearest documents of each query by inner product, exactly.
 
-    queries: (q, dim), documents: (n, dim), unit rows, documents in ascending order of id. Ties go
-    to the smaller id. Returns (q, min(k, n)) indices, best first.
+    queries: (q, dim), documents: (n, dim), rows of length 1, documents in ascending order of id.
+    A matrix product in float32 finds the candidates, block by block; all that its rounding could
+    have misplaced are scored again in float64, each pair by itself. So equal vectors tie exactly,
+    wherever they lie, ties go to the smaller id, and scores 1e-9 apart are told apart.
+    Returns (q, min(k, n)) indices, best first. Raises BadInput where widths differ or a row is
+    zero or not finite.
     """
-    unique, place = _unique_rows(documents)
-    k = min(k, len(documents))
-    found = np.empty((len(queries), k), np.int64)
-    block = max(1, BLOCK_SCORES // len(documents))
-    for start in range(0, len(queries), block):
-        scores = (queries[start : start + block] @ unique.T)[:, place]
-        found[start : start + block] = top_columns(scores, k=k)
-    return found
+    asked, rows = as_rows(queries, source="queries"), as_rows(documents, source="documents")
+    if asked.dim != rows.dim:
+        raise BadInput(
+            f"{asked.source} has {asked.dim} dimensions, {rows.source} has {rows.dim}; "
+            "they cannot be searched together"
+        )
+    k = min(k, len(rows))
+    parts = [
+        _Best(asked.block(start, min(start + BLOCK_QUERIES, len(asked))), k)
+        for start in range(0, len(asked), BLOCK_QUERIES)
+    ]
+    for start, block in rows.blocks():
+        for part in parts:
+            part.add(block, first=start)
+    if not parts:
+        return np.empty((0, k), np.int64)
+    return np.concatenate([part.documents for part in parts])
 
 
-def _unique_rows(rows: Vectors) -> tuple[Vectors, Ranking]:
-    # A matrix product may round equal columns differently, which would break a tie by chance:
-    # equal vectors are scored once.
-    rows = np.ascontiguousarray(rows, dtype=np.float32)
-    bits = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
-    _, first, place = np.unique(bits, return_index=True, return_inverse=True)
-    return rows[first], place.reshape(-1).astype(np.int64)
+@dataclass
+class _Best:
+    """The best k documents so far of each query in a block. queries: (q, dim) float32."""
 
+    queries: Vectors
+    k: int
 
-def top_columns(scores: npt.NDArray[np.floating], *, k: int) -> Ranking:
-    """Return the k columns of the highest scores in each row, best first, ties to the lower.
+    def __post_init__(self) -> None:
+        count, dim = self.queries.shape
+        self.scores: Values = np.empty((count, 0))
+        self.documents: Ranking = np.empty((count, 0), np.int64)
+        # A float32 product of dim terms is off by at most dim * 2^-24 for rows of length 1
+        # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); two of them may be.
+        self.slack = np.float32(2 * dim * 2.0**-24)
 
-    scores: (q, n) without NaN, n >= k. Returns (q, k).
-    """
-    count = scores.shape[1]
-    threshold = np.partition(scores, count - k, axis=1)[:, count - k]
-    rows, columns = np.nonzero(scores >= threshold[:, None])
-    ranked = np.lexsort((columns, -scores[rows, columns], rows))
-    rows, columns = rows[ranked], columns[ranked]
-    position = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    return columns[position < k].reshape(len(scores), k).astype(np.int64)
+    def add(self, block: Vectors, *, first: int) -> None:
+        """Take in documents `first`, `first` + 1, ... of the given rows (n, dim)."""
+        rough = self.queries @ block.T
+        floor = self._floor(rough)
+        rows, columns = np.nonzero(rough >= (floor - self.slack)[:, None])
+        scores = np.empty(len(rows))
+        for at in range(0, len(rows), RESCORED_PAIRS):
+            pick = slice(at, at + RESCORED_PAIRS)
+            pairs = self.queries[rows[pick]].astype(np.float64) * block[columns[pick]]
+            scores[pick] = pairs.sum(axis=1)
+        kept = self.scores.shape[1]
+        count = len(self.queries)
+        rows = np.concatenate([np.repeat(np.arange(count), kept), rows])
+        scores = np.concatenate([self.scores.ravel(), scores])
+        documents = np.concatenate([self.documents.ravel(), columns + first])
+        order = np.lexsort((documents, -scores, rows))
+        rows, scores, documents = rows[order], scores[order], documents[order]
+        best = np.arange(len(rows)) - np.searchsorted(rows, rows) < self.k
+        self.scores = scores[best].reshape(count, -1)
+        self.documents = documents[best].reshape(count, -1)
+
+    def _floor(self, rough: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the score under which a document of this block cannot be among the k. (q,)"""
+        count, n = rough.shape
+        if self.scores.shape[1] == self.k:
+            floor = self.scores[:, -1].astype(np.float32)
+            if np.count_nonzero(rough >= (floor - self.slack)[:, None]) <= 4 * count * self.k:
+                return floor
+        else:
+            floor = np.full(count, -np.inf, np.float32)
+        if n <= self.k:
+            return floor
+        # Many are better than before: only the k best of this block need a second look.
+        return np.maximum(floor, np.partition(rough, n - self.k, axis=1)[:, n - self.k])
 
 
 def measure(
@@ -87,14 +132,23 @@ def means(values: Mapping[str, Values]) -> Metrics:
     return Metrics(**{name: float(v.mean()) for name, v in values.items()})
 
 
-def overlap(a: Ranking, b: Ranking) -> float:
-    """Return the mean share of documents that two result lists have in common, in [0, 1].
+def overlap(a: Ranking, b: Ranking) -> Values:
+    """Return for each question the share of documents that two result lists have in common.
 
-    a, b: (q, k) of the same questions.
+    a, b: (q, k) of the same questions. Returns (q,) in [0, 1].
     """
-    return float((a[:, :, None] == b[:, None, :]).any(axis=2).mean())
+    shared: Values = (a[:, :, None] == b[:, None, :]).any(axis=2).mean(axis=1)
+    return shared
 
 
 def first_place_changed(a: Ranking, b: Ranking) -> int:
     """Return for how many questions the first place differs. a, b: (q, k)."""
     return int((a[:, 0] != b[:, 0]).sum())
+
+
+def answer_moved(a: Values, b: Values) -> int:
+    """Return for how many questions the right answer's place among the ten differs.
+
+    a, b: (q,) reciprocal ranks of the same questions, 0 where it is not among the ten.
+    """
+    return int((a != b).sum())

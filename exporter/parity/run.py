@@ -1,8 +1,14 @@
 """Run parity: embed a corpus with the references and with each artifact, compare, judge."""
 
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
+
+import numpy as np
 
 from exporter import __version__
 from exporter.checkpoint.records import Checkpoint
@@ -16,20 +22,24 @@ from exporter.manifest import (
     sha256_file,
 )
 from exporter.parity.compare import first_token_difference
+from exporter.parity.conventions import both_windows, measure_stripping, measure_window
 from exporter.parity.corpus import Corpus
-from exporter.parity.embed import Embedded, Texts
-from exporter.parity.judge import worst_verdict
+from exporter.parity.embed import Texts, embed_texts
+from exporter.parity.invariance import measure_invariance, sample_texts
+from exporter.parity.judge import judge_invariance, worst_verdict
+from exporter.parity.lengths import Lengths
 from exporter.parity.measure_dim import Baseline
 from exporter.parity.records import ArtifactResult, DimResult, ParityReport
+from exporter.parity.rows import Rows
 from exporter.recipe import Recipe
 from exporter.registry import ENCODERS, resolve
-from exporter.runtimes.encoder import Encoder, Progress
+from exporter.runtimes.encoder import Encoder, Progress, Source
 
 REFERENCE_LIBRARIES = ("sentence-transformers", "tokenizers", "torch", "transformers")
-
-
-ReferenceType = Literal["float32", "bfloat16"]
-REFERENCES: tuple[ReferenceType, ...] = ("float32", "bfloat16")
+VECTORS_NAME = "vectors"
+"""The cache's folder below an output folder."""
+TOKENIZED_TEXTS = 4096
+"""Texts whose ids are in memory at a time."""
 
 
 class Stages(Protocol):
@@ -38,25 +48,56 @@ class Stages(Protocol):
     def __call__(self, label: str, total: int, /) -> Progress: ...
 
 
+class TokenIds(Protocol):
+    """The ids that the original reads for each text, and whether it cuts a text."""
+
+    def __call__(self, texts: Sequence[str], /) -> list[list[int]]: ...
+
+    def is_cut(self, text: str, /) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Original:
+    """The checkpoint and the ways to run it. `truth` is torch fp32, `used` torch bf16.
+
+    `other_window` is torch fp32 with the window that `checkpoint` was not read with; None where
+    the window shows no damage.
+    """
+
+    checkpoint: Checkpoint
+    truth: Source
+    used: Source
+    tokens: TokenIds
+    other_window: Source | None = None
+
+
 def run_parity(
     artifacts: Sequence[Path],
     *,
-    checkpoint: Checkpoint,
+    original: Original,
     corpus: Corpus,
     recipe: Recipe,
-    open_reference: Callable[[ReferenceType], Encoder],
-    open_artifact: Callable[[Path], Encoder],
+    artifact_source: Callable[[Path], Source],
     stages: Stages,
     dims: Sequence[int] | None = None,
+    cache: Path | None = None,
 ) -> ParityReport:
-    """Return the report on `artifacts`, all made from `checkpoint`.
+    """Return the report on `artifacts`, all made from one checkpoint.
 
     Cosines and overlap are to torch fp32, the truth; MRR@10 is compared with torch bf16, what the
-    user runs. `open_reference` is given `float32` or `bfloat16`; the references are embedded once
-    for all artifacts. `dims` defaults to the Matryoshka dims; an artifact narrower than a dim is
-    not judged at it. An artifact whose vectors are not finite fails; one made from another
-    checkpoint, or for other prompts, raises BadInput before any long step.
+    user runs. Vectors are kept in `cache`, below a temporary folder by default: nothing is encoded
+    twice, and a run that was stopped goes on where it was. `dims` defaults to the Matryoshka dims;
+    an artifact narrower than a dim is not judged at it. An artifact whose vectors are not finite
+    fails; one made from another checkpoint, or for other prompts, raises BadInput before any long
+    step.
     """
+    if cache is None:
+        with tempfile.TemporaryDirectory(prefix="lawvault-vectors-") as temporary:
+            return run_parity(
+                artifacts, original=original, corpus=corpus, recipe=recipe, stages=stages,
+                artifact_source=artifact_source, dims=dims, cache=Path(temporary),
+            )  # fmt: skip
+    checkpoint = original.checkpoint
     manifests = [_checked(folder, checkpoint) for folder in artifacts]
     chosen = _dims(dims, checkpoint)
     for folder, manifest in zip(artifacts, manifests, strict=True):
@@ -65,45 +106,29 @@ def run_parity(
             raise BadInput(f"'{folder}' has only {manifest.dim} dimensions; pass smaller --dims")
         resolve(ENCODERS, manifest.kind, kind="artifact kind")
         # Loaded once before the long steps: a missing runtime or a broken file shows now.
-        open_artifact(folder).close()
+        artifact_source(folder).open().close()
     texts = Texts(corpus, checkpoint.prompts)
-    references: dict[str, Embedded] = {}
-    ids: list[list[int]] = []
-    for dtype in REFERENCES:
-        encoder = open_reference(dtype)
-        ids = ids or encoder.token_ids(texts.all)
-        references[dtype] = _embed(encoder, texts, stages)
-        encoder.close()
-    baseline = Baseline(corpus, recipe, texts, references["float32"], references["bfloat16"])
-    results = []
-    for folder, manifest in zip(artifacts, manifests, strict=True):
-        encoder = open_artifact(folder)
-        count, line = first_token_difference(encoder.token_ids(texts.all), ids, texts.all)
-        judged: tuple[DimResult, ...] = ()
-        reasons: tuple[str, ...]
-        try:
-            ours = _embed(encoder, texts, stages)
-        except BadInput as error:
-            # No vectors, no figures: a failed artifact, not a failed run.
-            reasons = (str(error),)
-        else:
-            judged = tuple(
-                baseline.judge(ours, dim, scheme=manifest.scheme, tokens_differ=count)
-                for dim in chosen
-                if dim <= manifest.dim
-            )
-            reasons = tuple(f"dim {d.dim}: {r}" for d in judged for r in d.reasons)
-        finally:
-            encoder.close()
-        results.append(
-            ArtifactResult(
-                name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
-                manifest_sha256=sha256_file(folder / MANIFEST_NAME),
-                size_bytes=manifest.size_bytes, window_used=manifest.window.used,
-                tokens_differ=count, first_token_difference=line, dims=judged,
-                verdict=worst_verdict([d.verdict for d in judged]) if judged else "fail",
-                reasons=reasons,
-            )
+
+    def embed(source: Source, wanted: Sequence[str]) -> Rows:
+        return embed_texts(source, wanted, cache=cache, start=stages)
+
+    truth = texts.spread(embed(original.truth, texts.unique))
+    used = texts.spread(embed(original.used, texts.unique))
+    lengths = _lengths(texts, original)
+    baseline = Baseline(corpus, recipe, texts, lengths, truth=truth, used=used)
+    results = [
+        _judge_artifact(
+            folder, manifest, artifact_source(folder), baseline, tokens=original.tokens,
+            embed=embed, dims=chosen, stages=stages,
+        )
+        for folder, manifest in zip(artifacts, manifests, strict=True)
+    ]  # fmt: skip
+    windows, other = both_windows(checkpoint), original.other_window
+    window_effect = None
+    if windows is not None and other is not None:
+        window_effect = measure_window(
+            partial(embed, other), windows=windows, used=checkpoint.window_used or 0, truth=truth,
+            texts=texts, lengths=lengths, corpus=corpus, recipe=recipe,
         )  # fmt: skip
     return ParityReport(
         tool_version=__version__, model_name=checkpoint.name,
@@ -113,14 +138,82 @@ def run_parity(
         libraries=library_versions(REFERENCE_LIBRARIES),
         query_prompt=checkpoint.prompts.query, document_prompt=checkpoint.prompts.document,
         reference="MRR@10: torch bf16; cosine and overlap: torch fp32",
+        judged_ways=recipe.ways,
         noise_floor=tuple(baseline.noise_floor(dim) for dim in chosen),
+        window_effect=window_effect,
+        stripping=measure_stripping(
+            partial(embed, original.truth), corpus=corpus, prompts=checkpoint.prompts,
+            truth=truth, texts=texts,
+        ),
         artifacts=tuple(results), verdict=worst_verdict([r.verdict for r in results]),
     )  # fmt: skip
 
 
-def _embed(encoder: Encoder, texts: Texts, stages: Stages) -> Embedded:
-    vectors = encoder.encode(texts.unique, on_progress=stages(encoder.name, len(texts.unique)))
-    return texts.spread(vectors, name=encoder.name)
+def _lengths(texts: Texts, original: Original) -> Lengths:
+    limit = original.checkpoint.max_tokens
+    tokens = np.empty(len(texts.all), np.int32)
+    for start in range(0, len(texts.all), TOKENIZED_TEXTS):
+        part = original.tokens(texts.all[start : start + TOKENIZED_TEXTS])
+        tokens[start : start + len(part)] = [len(row) for row in part]
+    cut = np.zeros(len(tokens), bool)
+    for i in np.flatnonzero(tokens >= limit):
+        cut[i] = original.tokens.is_cut(texts.all[i])
+    window = original.checkpoint.window_used
+    return Lengths(tokens, cut, reach=None if window is None else window // 2 + 1)
+
+
+def _judge_artifact(
+    folder: Path, manifest: Manifest, source: Source, baseline: Baseline, *, tokens: TokenIds,
+    embed: Callable[[Source, Sequence[str]], Rows], dims: Sequence[int], stages: Stages,
+) -> ArtifactResult:  # fmt: skip
+    texts = baseline.texts
+    with closing(source.open()) as encoder:
+        count, line = _token_differences(encoder, texts.all, tokens)
+    judged: tuple[DimResult, ...] = ()
+    invariance = None
+    try:
+        ours = texts.spread(embed(source, texts.unique))
+        sample = sample_texts(baseline.lengths.tokens.tolist())
+        progress = stages(f"{source.name}: companions, padding, threads", len(sample))
+        invariance = measure_invariance(
+            source, [texts.all[i] for i in sample],
+            truth=baseline.truth.together(baseline.truth.documents.dim).take(np.array(sample)),
+        )  # fmt: skip
+        progress(len(sample))
+    except BadInput as error:
+        # No vectors, no figures: a failed artifact, not a failed run.
+        reasons: tuple[str, ...] = (str(error),)
+    else:
+        dependent = judge_invariance(invariance, limits=baseline.recipe.limits_for(manifest.scheme))
+        judged = tuple(
+            baseline.judge(ours, dim, scheme=manifest.scheme, tokens_differ=count)
+            for dim in dims
+            if dim <= manifest.dim
+        )
+        reasons = dependent + tuple(f"dim {d.dim}: {r}" for d in judged for r in d.reasons)
+    verdicts = [d.verdict for d in judged]
+    if not judged or (invariance is not None and dependent):
+        verdicts.append("fail")
+    return ArtifactResult(
+        name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
+        manifest_sha256=sha256_file(folder / MANIFEST_NAME),
+        size_bytes=manifest.size_bytes, window_used=manifest.window.used,
+        tokens_differ=count, first_token_difference=line, dims=judged, invariance=invariance,
+        verdict=worst_verdict(verdicts), reasons=reasons,
+    )  # fmt: skip
+
+
+def _token_differences(
+    encoder: Encoder, texts: Sequence[str], tokens: TokenIds
+) -> tuple[int, str | None]:
+    """Return how many texts have other token ids than the original's, and a line on the first."""
+    count, first = 0, None
+    for start in range(0, len(texts), TOKENIZED_TEXTS):
+        part = texts[start : start + TOKENIZED_TEXTS]
+        found, line = first_token_difference(encoder.token_ids(part), tokens(part), part)
+        count += found
+        first = first or line
+    return count, first
 
 
 def _checked(folder: Path, checkpoint: Checkpoint) -> Manifest:

@@ -10,14 +10,18 @@ from tokenizers import Tokenizer
 from exporter.errors import BadInput
 
 
-def load_tokenizer(path: Path, *, max_tokens: int) -> Tokenizer:
-    """Return the tokenizer of `path`, cutting at `max_tokens` with its special tokens kept."""
+def load_tokenizer(path: Path, *, max_tokens: int | None) -> Tokenizer:
+    """Return the tokenizer of `path`, cutting at `max_tokens` with its special tokens kept, or
+    nowhere."""
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - the library raises bare Exception
         raise BadInput(f"'{path}' cannot be read as a tokenizer ({error})") from None
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
+    if max_tokens is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(max_tokens)
     return tokenizer
 
 
@@ -25,6 +29,19 @@ def token_rows(tokenizer: Tokenizer, texts: Sequence[str], *, prompt: str = "") 
     """Return the ids of each text after `prompt`, special tokens included."""
     encoded = tokenizer.encode_batch([prompt + text for text in texts])
     return [list(e.ids) for e in encoded]
+
+
+def padded(
+    rows: Sequence[Sequence[int]], *, width: int, pad: int = 0, left: bool = False
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return (ids, mask), both (n, width) int64, padded on the right unless `left`."""
+    ids = np.full((len(rows), width), pad, np.int64)
+    mask = np.zeros((len(rows), width), np.int64)
+    for at, row in enumerate(rows):
+        place = slice(width - len(row), width) if left else slice(len(row))
+        ids[at, place] = row
+        mask[at, place] = 1
+    return ids, mask
 
 
 def batches_by_length(
@@ -41,11 +58,6 @@ def batches_by_length(
         while stop < len(order) and len(rows[order[stop]]) * (stop + 1 - start) <= budget:
             stop += 1
         picked = order[start:stop]
-        width = len(rows[picked[-1]])
-        ids = np.full((len(picked), width), pad, np.int64)
-        mask = np.zeros((len(picked), width), np.int64)
-        for at, index in enumerate(picked):
-            ids[at, : len(rows[index])] = rows[index]
-            mask[at, : len(rows[index])] = 1
+        ids, mask = padded([rows[i] for i in picked], width=len(rows[picked[-1]]), pad=pad)
         yield picked, ids, mask
         start = stop

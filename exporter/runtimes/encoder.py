@@ -1,7 +1,8 @@
 """The one thing that parity knows of a runtime."""
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,36 @@ class Encoder(Protocol):
     def close(self) -> None:
         """Free the model. The encoder must not be used afterwards."""
         ...
+
+
+@runtime_checkable
+class PaddedEncoder(Encoder, Protocol):
+    """An encoder whose batches are padded, and which lets a caller say how: for measuring."""
+
+    def encode_padded(
+        self, rows: Sequence[Sequence[int]], *, width: int, left: bool = False
+    ) -> Vectors:
+        """Return (n, dim) unit rows of token ids padded to `width`, run as exactly one batch."""
+        ...
+
+
+class OpenEncoder(Protocol):
+    """Loads an encoder. `threads`: how many it may use, None for its default."""
+
+    def __call__(self, *, threads: int | None = None) -> Encoder: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """An encoder that is loaded only when a text has to be encoded.
+
+    `identity`: everything besides the text that decides a vector, for caches; JSON values only.
+    """
+
+    name: str
+    dim: int
+    identity: Mapping[str, Any]
+    open: OpenEncoder
 
 
 class Progress(Protocol):

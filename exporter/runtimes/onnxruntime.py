@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import read_manifest
-from exporter.runtimes.batching import batches_by_length, load_tokenizer, token_rows
+from exporter.runtimes.batching import batches_by_length, load_tokenizer, padded, token_rows
 from exporter.runtimes.encoder import Progress, Vectors, unit_rows
 
 TOKEN_BUDGET = 4096
@@ -67,13 +68,23 @@ class OnnxEncoder:
         for picked in _of_one_length(rows):
             same = [rows[i] for i in picked]
             for at, ids, mask in batches_by_length(same, budget=self._batch_tokens):
-                feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids * 0}
-                feed = {name: value for name, value in feed.items() if name in self._inputs}
                 batch = [picked[i] for i in at]
-                vectors[batch] = self._session.run(["sentence_embedding"], feed)[0]
+                vectors[batch] = self._run(ids, mask)
                 if on_progress is not None:
                     on_progress(len(batch))
         return unit_rows(vectors, texts, dim=dim, source=self.name)
+
+    def encode_padded(
+        self, rows: Sequence[Sequence[int]], *, width: int, left: bool = False
+    ) -> Vectors:
+        vectors = self._run(*padded(rows, width=width, left=left))
+        return unit_rows(vectors, ["padded"] * len(rows), dim=None, source=self.name)
+
+    def _run(self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> Vectors:
+        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids * 0}
+        feed = {name: value for name, value in feed.items() if name in self._inputs}
+        vectors: Vectors = self._session.run(["sentence_embedding"], feed)[0]
+        return vectors
 
     def close(self) -> None:
         del self._session

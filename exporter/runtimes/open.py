@@ -1,10 +1,16 @@
-"""Open an artifact in its home runtime."""
+"""Open an artifact in its home runtime, or the original in torch."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from exporter.manifest import check_files, read_manifest
+from exporter.checkpoint.records import Checkpoint
+from exporter.manifest import MANIFEST_NAME, check_files, read_manifest, sha256_file
 from exporter.registry import ENCODERS, resolve
-from exporter.runtimes.encoder import Encoder
+from exporter.runtimes.batching import load_tokenizer, token_rows
+from exporter.runtimes.encoder import Encoder, Source
+from exporter.runtimes.identity import artifact_identity, reference_identity
 
 
 def open_artifact(folder: Path, *, threads: int | None = None) -> Encoder:
@@ -18,3 +24,50 @@ def open_artifact(folder: Path, *, threads: int | None = None) -> Encoder:
         folder, threads=threads
     )
     return encoder
+
+
+def artifact_source(folder: Path) -> Source:
+    """Return an artifact as a source of vectors, not loaded yet."""
+    manifest = read_manifest(folder)
+    return Source(
+        name=manifest.name, dim=manifest.dim,
+        identity=artifact_identity(sha256_file(folder / MANIFEST_NAME)),
+        open=partial(open_artifact, folder),
+    )  # fmt: skip
+
+
+def reference_source(
+    checkpoint: Checkpoint, dtype: Literal["float32", "bfloat16"], *, device: str | None = None
+) -> Source:
+    """Return the original in torch as a source of vectors, not loaded yet. It runs on CUDA where
+    there is one and `device` names no other. Raises MissingDependency without torch."""
+    from exporter.runtimes.torch_reference import TorchReference, find_device, reference_name
+
+    device, described = find_device(device)
+
+    def load(*, threads: int | None = None) -> Encoder:
+        del threads  # torch's own setting, of the whole process
+        return TorchReference(checkpoint, dtype=dtype, device=device)
+
+    return Source(
+        name=reference_name(dtype, checkpoint), dim=checkpoint.dim,
+        identity=reference_identity(checkpoint, dtype=dtype, device=described), open=load,
+    )  # fmt: skip
+
+
+class CheckpointTokens:
+    """The token ids that the original reads, without loading it."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        path = checkpoint.path / "tokenizer.json"
+        self.limit = checkpoint.max_tokens
+        self._cutting = load_tokenizer(path, max_tokens=self.limit)
+        self._whole = load_tokenizer(path, max_tokens=None)
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text, special tokens included, cut as the original cuts."""
+        return token_rows(self._cutting, texts)
+
+    def is_cut(self, text: str) -> bool:
+        """Return whether the text has more tokens than the original reads."""
+        return len(token_rows(self._whole, [text])[0]) > self.limit

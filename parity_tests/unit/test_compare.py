@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from exporter.errors import BadInput
 from exporter.parity.compare import first_token_difference, row_cosines, summarize_cosines
 
 
@@ -12,9 +13,13 @@ def test_the_cosine_does_not_depend_on_the_length_of_a_row() -> None:
     assert row_cosines(a, b) == pytest.approx([0.96, -1.0], abs=1e-7)
 
 
-def test_a_row_that_is_zero_or_not_finite_counts_as_opposite() -> None:
-    a = np.array([[0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0], [1.0, 1.0]], np.float32)
-    assert row_cosines(a, np.ones_like(a)).tolist() == pytest.approx([-1, -1, -1, 1])
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_a_row_without_a_direction_has_no_cosine(value: float) -> None:
+    a = np.array([[1.0, 1.0], [value, value]], np.float32)
+    with pytest.raises(BadInput, match="row 1 of the first is not finite or is zero"):
+        row_cosines(a, np.ones_like(a))
+    with pytest.raises(BadInput, match="row 1 of the second"):
+        row_cosines(np.ones_like(a), a)
 
 
 def test_a_cosine_is_taken_in_float64() -> None:

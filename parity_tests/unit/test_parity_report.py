@@ -1,8 +1,10 @@
 """A whole parity run on a tiny checkpoint: sound candidates pass, broken ones close the gate."""
 
+import itertools
 import json
+import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,13 @@ from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.errors import BadInput
 from exporter.manifest import MANIFEST_NAME, TensorRecord, sha256_file, write_manifest
 from exporter.parity.corpus import Corpus, read_corpus
+from exporter.parity.markdown import first_line, render_markdown
 from exporter.parity.records import ParityReport
-from exporter.parity.report import first_line, read_report, render_markdown, write_report
-from exporter.parity.run import run_parity
+from exporter.parity.report import read_report, write_report
+from exporter.parity.run import Original, run_parity
 from exporter.recipe import Limits, Recipe, read_recipe
-from exporter.runtimes.encoder import Encoder, Progress, Vectors, unit_rows
+from exporter.runtimes.encoder import Encoder, Progress, Source, Vectors, unit_rows
+from exporter.runtimes.open import CheckpointTokens
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 from parity_tests.tiny_corpus import make_tiny_corpus
 
@@ -80,6 +84,10 @@ class Candidate:
         pass
 
 
+def as_source(encoder: Encoder) -> Source:
+    return Source(encoder.name, encoder.dim, {"name": encoder.name}, lambda **_: encoder)
+
+
 class Bench:
     """Everything a run needs, with the references embedded by real torch."""
 
@@ -91,6 +99,7 @@ class Bench:
             "float32": Remembered(TorchReference(self.checkpoint, dtype="float32", device="cpu")),
             "bfloat16": Remembered(TorchReference(self.checkpoint, dtype="bfloat16", device="cpu")),
         }
+        self.folder, self.count = folder, itertools.count()
         self.artifact = self.make_artifact(folder / "artifact")
 
     def make_artifact(
@@ -108,19 +117,30 @@ class Bench:
     def run(
         self, *encoders: Encoder, artifacts: Sequence[Path] | None = None,
         recipe: Recipe | None = None, dims: Sequence[int] | None = None,
+        cache: Path | None = None,
     ) -> ParityReport:  # fmt: skip
-        queue = [*encoders, *encoders]  # opened once to try, once to run
+        queue = list(encoders)
+        folders = artifacts or [
+            self.make_artifact(self.folder / f"run-{next(self.count)}") for _ in encoders
+        ]
+        sources = {
+            folder: replace(as_source(encoder), identity={"folder": str(folder)})
+            for folder, encoder in zip(folders, queue, strict=True)
+        }
         self.stages: list[tuple[str, int, list[int]]] = []
 
         def stage(label: str, total: int, /) -> Progress:
             self.stages.append((label, total, []))
             return self.stages[-1][2].append
 
+        original = Original(
+            checkpoint=self.checkpoint, tokens=CheckpointTokens(self.checkpoint),
+            truth=as_source(Candidate(self.references["float32"], name="float32")),
+            used=as_source(Candidate(self.references["bfloat16"], name="bfloat16")),
+        )  # fmt: skip
         return run_parity(
-            artifacts or [self.artifact] * len(encoders),
-            checkpoint=self.checkpoint, corpus=self.corpus, recipe=recipe or self.recipe,
-            open_reference=lambda dtype: Candidate(self.references[dtype], name=dtype),
-            open_artifact=lambda _: queue.pop(0), stages=stage, dims=dims,
+            folders, original=original, corpus=self.corpus, recipe=recipe or self.recipe,
+            artifact_source=lambda folder: sources[folder], stages=stage, dims=dims, cache=cache,
         )  # fmt: skip
 
     def candidate(
@@ -137,14 +157,16 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.fixture(scope="module")
 def sound(bench: Bench) -> ParityReport:
-    return bench.run(bench.candidate())
+    return bench.run(bench.candidate(), artifacts=[bench.artifact])
 
 
 def noisy(size: float) -> Callable[[Vectors], Vectors]:
     def change(vectors: Vectors) -> Vectors:
-        rng = np.random.default_rng(0)
-        noise = rng.standard_normal(vectors.shape).astype(np.float32)
-        return vectors + size * noise / np.float32(np.sqrt(vectors.shape[1]))
+        # A text always gets the same noise, alone or in company.
+        seeds = [zlib.crc32(row.tobytes()) for row in vectors]
+        noise = [np.random.default_rng(s).standard_normal(vectors.shape[1]) for s in seeds]
+        scaled = size * np.array(noise, np.float32) / np.sqrt(vectors.shape[1])
+        return (vectors + scaled).astype(np.float32)
 
     return change
 
@@ -162,7 +184,7 @@ def test_the_same_function_passes_with_cosine_one_at_every_dim(
     result = sound.artifacts[0]
     assert [d.dim for d in result.dims] == [64, 32, 16]
     assert all(d.cosine.minimum > 1 - 1e-12 for d in result.dims)
-    assert all(d.overlap_at_10 == 1.0 for d in result.dims)
+    assert all(d.deployed("both").overlap_at_10.mean == 1.0 for d in result.dims)
     assert result.tokens_differ == 0
     assert result.verdict == sound.verdict == "pass", result.reasons
     assert sound.of_manifest(sha256_file(bench.artifact / MANIFEST_NAME)) == result
@@ -172,9 +194,12 @@ def test_the_same_function_passes_with_cosine_one_at_every_dim(
 def test_each_distinct_text_is_encoded_once_and_counted(bench: Bench) -> None:
     candidate = bench.candidate()
     bench.run(candidate)
-    assert len(candidate.encoded) == len(set(candidate.encoded)) == 59 + 30
+    once = candidate.encoded[: 59 + 30]  # then the sample whose invariance is measured
+    assert len(set(once)) == 59 + 30
+    assert set(candidate.encoded) == set(once)
     assert [(label, total) for label, total, _ in bench.stages] == [
         ("float32", 89), ("bfloat16", 89), ("onnx-fp32", 89),
+        ("onnx-fp32: companions, padding, threads", 16), ("float32", 30 + 30 * 6),
     ]  # fmt: skip
     assert all(sum(done) == total for _, total, done in bench.stages)
 
@@ -190,12 +215,15 @@ def test_retrieval_is_compared_with_bf16_and_cosines_with_fp32(
     bench: Bench, sound: ParityReport
 ) -> None:
     as_bf16 = bench.run(Candidate(bench.references["bfloat16"])).artifacts[0].dims[0]
-    assert as_bf16.overlap_at_10_bf16 == 1.0
-    assert as_bf16.overlap_at_10 == sound.noise_floor[0].overlap_at_10
-    assert as_bf16.mrr_difference.mean == as_bf16.mrr_difference.low == 0.0
-    assert as_bf16.first_place_changed == 0
     assert as_bf16.cosine == sound.noise_floor[0].cosine
-    assert as_bf16.queries_on_reference_index == as_bf16.reference == as_bf16.metrics
+    assert as_bf16.error_over_noise == 1.0
+    for deployment in as_bf16.deployments:
+        assert deployment.overlap_at_10_bf16.mean == 1.0
+        assert deployment.overlap_at_10.mean == sound.noise_floor[0].overlap_at_10
+        assert deployment.differences.mrr_at_10.mean == deployment.differences.mrr_at_10.low == 0.0
+        assert deployment.first_place_changed == 0
+        assert deployment.metrics == as_bf16.reference
+    assert all(set(row) == {0} for row in as_bf16.rank_flips.first_place)
 
 
 def test_another_basis_is_harmless_on_both_sides_and_ruins_a_shipped_index(bench: Bench) -> None:
@@ -203,10 +231,31 @@ def test_another_basis_is_harmless_on_both_sides_and_ruins_a_shipped_index(bench
     basis, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 64)))
     rotated = bench.candidate(lambda vectors: (vectors @ basis).astype(np.float32))
     result = bench.run(rotated, dims=[64], recipe=loosened(bench.recipe)).artifacts[0].dims[0]
-    assert result.metrics.mrr_at_10 == pytest.approx(result.reference.mrr_at_10, abs=0.02)
-    assert result.queries_on_reference_index.mrr_at_10 < result.reference.mrr_at_10 / 2
-    assert result.queries_on_reference_index_difference.high < 0
-    assert result.reference_queries_on_index_difference.high < 0
+    both, queries, documents = result.deployments
+    base = result.reference.mrr_at_10
+    assert both.metrics.mrr_at_10 == pytest.approx(base, abs=0.02)
+    for ruined in (queries, documents):
+        assert ruined.metrics.mrr_at_10 < base / 2
+        assert ruined.differences.mrr_at_10.high < 0
+        assert ruined.mcnemar.lost > ruined.mcnemar.won
+    flips = result.rank_flips
+    assert flips.names == ("reference", "both", "queries", "documents")
+    assert flips.first_place[0][1] < 5 < flips.first_place[0][2]
+    assert flips.first_place[2] == tuple(row[2] for row in flips.first_place)
+
+
+def test_a_way_of_deployment_that_is_not_judged_is_still_measured(bench: Bench) -> None:
+    basis, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 64)))
+    rotated = bench.candidate(lambda vectors: (vectors @ basis).astype(np.float32))
+    recipe = loosened(bench.recipe, mrr_at_10_margin=0.05)
+    judged = bench.run(rotated, dims=[64], recipe=recipe).artifacts[0]
+    assert judged.verdict == "fail"
+    assert "on the reference's index" in judged.reasons[0]
+    both = recipe.model_copy(update={"ways": ("both",)})
+    report = bench.run(rotated, dims=[64], recipe=both)
+    assert report.artifacts[0].verdict == "pass"
+    assert report.artifacts[0].dims[0].deployed("queries").verdict == "fail"
+    assert "judged: `its queries, its index`" in render_markdown(report)
 
 
 @pytest.mark.parametrize(
@@ -250,10 +299,11 @@ def test_vectors_that_are_not_finite_fail_the_artifact_and_spare_the_others(benc
 
 
 def test_a_damaged_vector_is_found_among_the_worst_texts(bench: Bench) -> None:
+    text = f"title: {bench.corpus.titles[7]} | text: {bench.corpus.texts[7]}"
+    right = bench.references["float32"].encode([text])[0]
+
     def one_wrong(vectors: Vectors) -> Vectors:
-        wrong = vectors.copy()
-        wrong[7] = -wrong[7]
-        return wrong
+        return np.where((vectors == right).all(axis=1, keepdims=True), -vectors, vectors)
 
     result = bench.run(bench.candidate(one_wrong)).artifacts[0]
     worst = result.dims[0].cosine.worst[0]
@@ -307,7 +357,8 @@ def test_parity_json_reads_back_and_the_same_run_gives_the_same_bytes(
     bench: Bench, sound: ParityReport, tmp_path: Path
 ) -> None:
     write_report(tmp_path / "one", sound)
-    write_report(tmp_path / "two", bench.run(bench.candidate()))
+    again = bench.run(bench.candidate(), artifacts=[bench.artifact])
+    write_report(tmp_path / "two", again)
     names = sorted(p.name for p in (tmp_path / "one").iterdir())
     assert names == ["parity.json", "parity.md"]
     for name in names:
@@ -337,3 +388,111 @@ def test_a_missing_damaged_or_foreign_report_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(BadInput, match="not a sound parity report"):
             read_report(path)
+
+
+def test_a_vector_that_depends_on_its_companions_closes_the_gate(bench: Bench) -> None:
+    def shifted(vectors: Vectors) -> Vectors:
+        return vectors + np.float32(0.01) * vectors.mean(axis=0)
+
+    sound = bench.run(bench.candidate(), recipe=loosened(bench.recipe)).artifacts[0]
+    assert sound.invariance is not None
+    assert sound.invariance.as_used_changed == 0
+    result = bench.run(bench.candidate(shifted), recipe=loosened(bench.recipe)).artifacts[0]
+    assert result.verdict == "fail"
+    assert "depends on the other texts of its batch" in result.reasons[0]
+
+
+class Stopped(Exception):
+    """Stands for Ctrl-C or a kill."""
+
+
+def test_a_stopped_run_goes_on_where_it_was_and_ends_with_the_same_report(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.parity.embed.SHARD_TEXTS", 20)
+    folder = bench.make_artifact(tmp_path / "artifact")
+    whole = bench.run(bench.candidate(), artifacts=[folder])
+    candidate = bench.candidate()
+
+    def dies(vectors: Vectors) -> Vectors:
+        if len(candidate.encoded) > 50:
+            raise Stopped
+        return vectors
+
+    candidate.change = dies
+    cache = tmp_path / "vectors"
+    with pytest.raises(Stopped):
+        bench.run(candidate, artifacts=[folder], cache=cache)
+    first = len(candidate.encoded)
+    assert first == 60  # three shards, the third of them lost
+    candidate.change = lambda vectors: vectors
+    candidate.encoded = []
+    report = bench.run(candidate, artifacts=[folder], cache=cache)
+    assert report == whole
+    assert len(candidate.encoded[: 89 - 40]) == 49
+    assert [label for label, _, _ in bench.stages][:2] == [
+        "float32, kept from before", "bfloat16, kept from before",
+    ]  # fmt: skip
+    candidate.encoded = []
+    assert bench.run(candidate, artifacts=[folder], cache=cache) == whole
+    sample = whole.artifacts[0].invariance
+    assert sample is not None
+    assert len(candidate.encoded) == 3 * sample.texts
+
+
+def test_a_corpus_that_changed_gets_new_vectors_for_what_changed(
+    bench: Bench, tmp_path: Path
+) -> None:
+    candidate = bench.candidate()
+    folder = bench.make_artifact(tmp_path / "artifact")
+    cache = tmp_path / "vectors"
+    bench.run(candidate, artifacts=[folder], cache=cache)
+    old = bench.corpus
+    changed = ("另一条", *old.texts[1:])
+    candidate.encoded = []
+    bench.corpus = replace(old, texts=changed)
+    try:
+        known = bench.run(candidate, artifacts=[folder], cache=cache)
+        assert known == bench.run(bench.candidate(), artifacts=[folder])
+    finally:
+        bench.corpus = old
+    assert any("另一条" in text for text in candidate.encoded)
+
+
+def test_a_reference_that_gives_nan_stops_the_run(bench: Bench) -> None:
+    right = bench.references
+    broken = Candidate(right["bfloat16"], lambda vectors: vectors * np.float32("nan"))
+    bench.references = {**right, "bfloat16": broken}
+    try:
+        with pytest.raises(BadInput, match=r"onnx-fp32 gave a vector that is not finite|bf16"):
+            bench.run(bench.candidate())
+    finally:
+        bench.references = right
+
+
+def test_an_encoder_of_another_width_fails_and_is_named(bench: Bench) -> None:
+    candidate = bench.candidate(lambda vectors: vectors[:, :32])
+    result = bench.run(candidate).artifacts[0]
+    assert result.verdict == "fail"
+    assert "gave vectors of 32 dimensions, not 64" in result.reasons[0]
+
+
+def test_each_length_has_its_own_figures(bench: Bench, sound: ParityReport) -> None:
+    buckets = sound.artifacts[0].dims[0].lengths
+    assert [b.label for b in buckets] == ["up to 9 (the window)", "10 to 128", "over 128", "cut"]
+    assert sum(b.texts for b in buckets) == 60 + 30
+    assert sum(b.questions for b in buckets) == 30
+    assert all((b.cosine is None) == (b.texts == 0) for b in buckets)
+    assert all((b.mrr_at_10 is None) == (b.questions == 0) for b in buckets)
+
+
+def test_stray_white_space_is_measured_under_both_conventions(sound: ParityReport) -> None:
+    kinds = sound.stripping.white_space
+    assert {(w.where, w.character) for w in kinds} == {
+        (where, c) for where in ("leading", "trailing") for c in ("U+0020", "U+3000", "U+000A")
+    }
+    assert all(w.given_minimum < 1 - 1e-6 for w in kinds)
+    # The query prompt is bare: stripping takes off all that was put on.
+    assert all(w.stripped_minimum > 1 - 1e-12 for w in kinds)
+    assert all(w.stripped_first_place_changed == 0 for w in kinds)
+    assert "leading U+3000" in render_markdown(sound)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from exporter.parity.records import Difference
-from exporter.parity.statistics import non_inferiority, paired_difference, questions_to_decide
+from exporter.parity.statistics import (
+    compare_measures,
+    exact_mcnemar,
+    mean_interval,
+    non_inferiority,
+    paired_difference,
+    power_of,
+    questions_to_decide,
+)
 
 
 def interval(ours: np.ndarray, theirs: np.ndarray, *, seed: int = 0) -> Difference:
@@ -92,3 +100,45 @@ def test_as_many_questions_as_are_said_to_decide_do_decide(mean: float) -> None:
 def test_a_mean_on_the_margin_is_decided_by_no_number_of_questions() -> None:
     ours = np.array([-0.02, 0.0])
     assert questions_to_decide(ours, np.zeros(2), margin=0.01) is None
+
+
+def test_mcnemar_counts_only_the_questions_that_differ() -> None:
+    theirs = np.array([1.0] * 9 + [0.0] * 1 + [1.0, 0.0] * 20)
+    ours = np.array([0.0] * 9 + [1.0] * 1 + [1.0, 0.0] * 20)
+    found = exact_mcnemar(ours, theirs)
+    assert (found.lost, found.won) == (9, 1)
+    # 2 * (C(10, 0) + C(10, 1)) / 2^10
+    assert found.p_value == pytest.approx(22 / 1024)
+    assert exact_mcnemar(theirs, theirs).p_value == 1.0
+
+
+def test_the_drop_said_to_be_detectable_is_found_in_four_of_five_comparisons() -> None:
+    rng = np.random.default_rng(6)
+    sample = rng.normal(0, 0.1, 120)
+    power = power_of(sample, np.zeros(120), margin=0.01)
+    assert power.detectable_drop is not None
+    assert power.questions_for_margin is not None
+    spread = sample.std(ddof=1)
+    for drop, count in ((power.detectable_drop, 120), (0.01, power.questions_for_margin)):
+        trials = rng.normal(-drop, spread, (2000, count))
+        high = trials.mean(1) + 1.96 * trials.std(1, ddof=1) / np.sqrt(count)
+        assert (high < 0).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_no_difference_on_a_few_questions_proves_little() -> None:
+    power = power_of(np.ones(120), np.ones(120), margin=0.01)
+    assert power.detectable_drop is power.questions_for_margin is None
+    # (1 - share)^120 = 5 %: the rule of three, 3 / 120, nearly.
+    assert power.unseen_share == pytest.approx(0.0247, abs=1e-4)
+    assert power_of(np.ones(1), np.zeros(1), margin=0.01).detectable_drop is None
+
+
+def test_each_measure_is_compared_by_itself_and_an_interval_holds_its_mean() -> None:
+    rng = np.random.default_rng(7)
+    names = ("mrr_at_10", "hit_at_10", "top_1", "ndcg_at_10")
+    ours = {name: rng.random(80) for name in names}
+    theirs = {name: ours[name] + 0.1 * i for i, name in enumerate(names)}
+    found = compare_measures(ours, theirs, resamples=1_000, seed=0)
+    assert [getattr(found, name).mean for name in names] == pytest.approx([0, -0.1, -0.2, -0.3])
+    whole = mean_interval(ours["mrr_at_10"], resamples=1_000, seed=0)
+    assert whole.low < whole.mean < whole.high

@@ -1,0 +1,277 @@
+"""parity.md: the report for people who read it on a release page."""
+
+from collections.abc import Iterable, Sequence
+
+from exporter.parity.records import (
+    ArtifactResult,
+    CosineSummary,
+    Difference,
+    DimResult,
+    Interval,
+    Invariance,
+    NoiseFloor,
+    ParityReport,
+    Power,
+    RankFlips,
+    Stripping,
+    WindowEffect,
+)
+
+LEGEND = """\
+Cosines are to torch fp32, over all documents and questions; "error" is the median of 1 - cosine as
+a multiple of torch bf16's. overlap@10 is with torch fp32's ten first documents. MRR@10 is compared
+with torch bf16, which is what a user of the checkpoint runs, by a paired bootstrap over the
+questions. Search is exact; equal scores rank by id. A dim below the full one takes the first
+components of the full vector, scaled to length 1. `pass`: in every way of deployment that the
+recipe judges the whole interval lies above minus the margin, and no other limit is broken;
+`undecided`: one reaches past the margin; `fail`: a limit is broken."""
+WAY_NAMES = {
+    "both": "its queries, its index",
+    "queries": "its queries, reference's index",
+    "documents": "reference's queries, its index",
+}
+
+
+def render_markdown(report: ParityReport) -> str:
+    """Return the report for people; its first line is the verdict and why."""
+    lines = [
+        first_line(report),
+        "",
+        f"# Parity of {report.model_name} on {report.corpus}",
+        "",
+        f"{report.documents:,} documents, {report.questions:,} questions. "
+        f"Reference: {report.reference}. Query prompt `{report.query_prompt}`, document prompt "
+        f"`{report.document_prompt}`.",
+        "",
+        *_overview(report),
+        "",
+        *LEGEND.splitlines(),
+    ]
+    for artifact in report.artifacts:
+        lines += _artifact(artifact, report)
+    lines += _window(report.window_effect)
+    lines += _stripping(report.stripping)
+    return "\n".join(lines) + "\n"
+
+
+def first_line(report: ParityReport) -> str:
+    """Return the verdict and, where a gate closed, the first reason."""
+    closed = [a for a in report.artifacts if a.verdict != "pass"]
+    if not closed:
+        names = ", ".join(a.name for a in report.artifacts)
+        return f"**pass**: {names} may replace {report.model_name} on this corpus."
+    listed = "; ".join(f"{a.name} {a.verdict} ({a.reasons[0]})" for a in closed)
+    return f"**{report.verdict}**: {listed}."
+
+
+def show_difference(difference: Difference | Interval, *, sign: str = "+") -> str:
+    """Return `-0.0012 [-0.0051, +0.0024]`."""
+    d = difference
+    return f"{d.mean:{sign}.4f} [{d.low:{sign}.4f}, {d.high:{sign}.4f}]"
+
+
+def show_power(power: Power) -> str:
+    """Return what so many questions can and cannot show, as a sentence or two."""
+    n = f"{power.questions:,} questions"
+    unseen = (
+        f"Up to {power.unseen_share:.1%} of all questions may change with none of these changing "
+        "(95 %)."
+    )
+    if power.detectable_drop is None or power.questions_for_margin is None:
+        return f"The right answer has the same place for each of {n}. {unseen}"
+    return (
+        f"{n} can detect a drop of {power.detectable_drop:.4f} MRR@10 in four of five comparisons; "
+        f"about {power.questions_for_margin:,} would be needed to detect one of {power.margin}."
+    )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def _cosines(c: CosineSummary) -> list[str]:
+    return [f"{c.minimum:.6f}", f"{c.p1:.6f}", f"{c.median:.6f}"]
+
+
+def _overview(report: ParityReport) -> list[str]:
+    header = ("artifact", "MB", "dim", "cosine min", "p1", "median", "error", "MRR@10",
+              "reference", "difference [95 %]", "overlap@10 [95 %]", "verdict")  # fmt: skip
+    rows = [_floor_row(floor) for floor in report.noise_floor]
+    rows += [_dim_row(artifact, d) for artifact in report.artifacts for d in artifact.dims]
+    return _table(header, rows)
+
+
+def _floor_row(f: NoiseFloor) -> list[str]:
+    return ["torch bf16 (noise floor)", "", f"{f.dim}", *_cosines(f.cosine), "1.0 x",
+            f"{f.mrr_at_10_bf16:.4f}", f"fp32 {f.mrr_at_10_fp32:.4f}",
+            show_difference(f.mrr_difference), f"{f.overlap_at_10:.4f}", ""]  # fmt: skip
+
+
+def _dim_row(artifact: ArtifactResult, d: DimResult) -> list[str]:
+    both = d.deployed("both")
+    return [
+        artifact.name, f"{artifact.size_bytes / 1e6:.1f}", f"{d.dim}", *_cosines(d.cosine),
+        show_multiple(d.error_over_noise), f"{both.metrics.mrr_at_10:.4f}",
+        f"{d.reference.mrr_at_10:.4f}", show_difference(both.differences.mrr_at_10),
+        show_difference(both.overlap_at_10, sign=""), d.verdict,
+    ]  # fmt: skip
+
+
+def show_multiple(multiple: float | None) -> str:
+    """Return `3.2 x`, or nothing where there is no noise to compare with."""
+    return "" if multiple is None else f"{multiple:.1f} x" if multiple >= 0.05 else "< 0.1 x"
+
+
+def _artifact(artifact: ArtifactResult, report: ParityReport) -> list[str]:
+    lines = ["", f"## {artifact.name}: {artifact.verdict}", ""]
+    lines += [f"- {reason}" for reason in artifact.reasons]
+    if artifact.window_used != report.window_used:
+        lines.append(
+            f"- built with the sliding window {artifact.window_used}, the reference has "
+            f"{report.window_used}: the figures include the effect of the other window"
+        )
+    if artifact.first_token_difference:
+        lines.append(f"- token ids: {artifact.first_token_difference}")
+    lines.append(f"- manifest {artifact.manifest_sha256}")
+    if not artifact.dims:
+        return lines
+    judged = ", ".join(f"`{WAY_NAMES[way]}`" for way in report.judged_ways)
+    lines += ["", f"Ways of deployment, against torch bf16 on both sides; judged: {judged}.", ""]
+    lines += _deployments(artifact)
+    lines += ["", *(f"- dim {d.dim}: {show_power(d.power)}" for d in artifact.dims)]
+    full = artifact.dims[0]
+    lines += ["", f"Rank flips at dim {full.dim}: questions whose first document differs / whose "
+              "right answer has another place:", "", *_flips(full.rank_flips)]  # fmt: skip
+    lines += ["", f"By length at dim {full.dim}:", "", *_lengths(full)]
+    if artifact.invariance is not None:
+        lines += ["", *_invariance(artifact.invariance)]
+    lines += ["", f"Texts farthest from fp32, at dim {full.dim}:", ""]
+    return lines + _table(
+        ("cosine", "id", "text"),
+        [(f"{w.cosine:.6f}", _cell(w.id), _cell(w.text)) for w in full.cosine.worst],
+    )
+
+
+def _deployments(artifact: ArtifactResult) -> list[str]:
+    header = ("dim", "deployment", "MRR@10", "Hit@10", "Top-1", "nDCG@10",
+              "Top-1 lost / won (McNemar p)", "overlap@10 fp32", "bf16", "first place changed",
+              "verdict")  # fmt: skip
+    rows = [
+        [
+            f"{d.dim}", WAY_NAMES[w.way],
+            *(
+                f"{value:.4f}, {show_difference(difference)}"
+                for value, difference in (
+                    (w.metrics.mrr_at_10, w.differences.mrr_at_10),
+                    (w.metrics.hit_at_10, w.differences.hit_at_10),
+                    (w.metrics.top_1, w.differences.top_1),
+                    (w.metrics.ndcg_at_10, w.differences.ndcg_at_10),
+                )
+            ),
+            f"{w.mcnemar.lost} / {w.mcnemar.won} ({w.mcnemar.p_value:.3f})",
+            show_difference(w.overlap_at_10, sign=""),
+            show_difference(w.overlap_at_10_bf16, sign=""), f"{w.first_place_changed}", w.verdict,
+        ]
+        for d in artifact.dims
+        for w in d.deployments
+    ]  # fmt: skip
+    return _table(header, rows)
+
+
+def _flips(flips: RankFlips) -> list[str]:
+    names = [WAY_NAMES.get(name, name) for name in flips.names]
+    return _table(
+        ("", *names),
+        [
+            [name, *("" if i == j else f"{a} / {b}" for j, (a, b) in enumerate(
+                zip(first, moved, strict=True)))]
+            for i, (name, first, moved) in enumerate(
+                zip(names, flips.first_place, flips.answer_moved, strict=True)
+            )
+        ],
+    )  # fmt: skip
+
+
+def _lengths(d: DimResult) -> list[str]:
+    def optional(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    return _table(
+        ("tokens", "texts", "cosine min", "p1", "median", "questions", "MRR@10", "reference"),
+        [
+            [b.label, f"{b.texts:,}", *(_cosines(b.cosine) if b.cosine else ["", "", ""]),
+             f"{b.questions:,}", optional(b.mrr_at_10), optional(b.reference_mrr_at_10)]
+            for b in d.lengths
+        ],
+    )  # fmt: skip
+
+
+def _invariance(v: Invariance) -> list[str]:
+    def row(what: str, changed: int | None, error: float | None) -> list[str]:
+        return [what, "" if changed is None else f"{changed} of {v.texts}",
+                "not applicable" if error is None else f"{error:.1e}"]  # fmt: skip
+
+    return [
+        f"Invariance on {v.texts} texts of up to {v.width} tokens, whose own worst 1 - cosine to "
+        f"fp32 is {v.own_error:.1e}:",
+        "",
+        *_table(
+            ("the same text", "vectors not equal to the bit", "worst 1 - cosine"),
+            [
+                row("alone, and in a call with others", v.as_used_changed, v.as_used_error),
+                row("alone, and in a batch of equal padded length", v.companions_changed,
+                    v.companions_error),
+                row("in a batch, and in its reverse", v.order_changed, v.order_error),
+                row("not padded, and padded", v.padding_changed, v.padding_error),
+                row("padded on the right, and on the left", None, v.left_padding_error),
+                row("with two threads, and with one", v.threads_changed, v.threads_error),
+            ],
+        ),
+    ]  # fmt: skip
+
+
+def _window(effect: WindowEffect | None) -> list[str]:
+    if effect is None:
+        return []
+    e = effect
+    lines = ["", f"## Sliding window {e.saved} as saved, {e.repaired} repaired", ""]
+    if e.cosine is None:
+        return [*lines, "No text of this corpus is long enough to meet it."]
+    return [
+        *lines,
+        f"{e.texts_affected:,} texts are long enough to meet it. In torch fp32 their cosine "
+        f"between the two: minimum {e.cosine.minimum:.6f}, 1st percentile {e.cosine.p1:.6f}, "
+        f"median {e.cosine.median:.6f}.",
+        "",
+        f"MRR@10 {e.mrr_at_10_saved:.4f} as saved, {e.mrr_at_10_repaired:.4f} repaired, difference "
+        f"{show_difference(e.mrr_difference)}; repaired queries on an index made as saved "
+        f"{show_difference(e.queries_on_saved_index)}.",
+    ]
+
+
+def _stripping(s: Stripping) -> list[str]:
+    return [
+        "",
+        "## White space at the ends of a text",
+        "",
+        f"{s.texts_affected:,} texts of this corpus begin or end with white space as rendered. "
+        f"Below, {s.white_space[0].questions} questions with one character more, in torch fp32, "
+        "compared with the question without it: encoded as given (here, in sentence-transformers "
+        "6 and in serving runtimes), and stripped (sentence-transformers 5).",
+        "",
+        *_table(
+            ("character", "given: cosine median", "minimum", "first place changed",
+             "stripped: cosine median", "minimum", "first place changed"),
+            [
+                [f"{w.where} {w.character}", f"{w.given_median:.6f}", f"{w.given_minimum:.6f}",
+                 f"{w.given_first_place_changed}", f"{w.stripped_median:.6f}",
+                 f"{w.stripped_minimum:.6f}", f"{w.stripped_first_place_changed}"]
+                for w in s.white_space
+            ],
+        ),
+    ]  # fmt: skip
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
