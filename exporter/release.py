@@ -22,14 +22,13 @@ from exporter.onnx.export import export_onnx
 from exporter.package.golden import build_golden
 from exporter.package.verdict import verdict_of
 from exporter.parity.corpus import Corpus
-from exporter.parity.original import open_original
 from exporter.parity.records import ParityReport
 from exporter.parity.report import JSON_NAME, MARKDOWN_NAME, read_report, write_report
 from exporter.parity.run import VECTORS_NAME, Stages, run_parity
 from exporter.recipe import ArtifactSpec, Recipe
 from exporter.records import Record, canonical_json, write_json
 from exporter.registry import GGUF_TYPES, ONNX_SCHEMES, PACKAGERS, resolve
-from exporter.runtimes.open import artifact_source, open_artifact
+from exporter.runtimes.open import artifact_source, open_artifact, open_original
 from exporter.runtimes.torch_reference import TorchReference
 
 STEPS_NAME = "release.json"

@@ -6,7 +6,7 @@ https://github.com/huggingface/transformers/pull/47940, wrote the halved value b
 next load halves it again.
 """
 
-from exporter.checkpoint.records import Finding, WindowChoice
+from exporter.checkpoint.records import Checkpoint, Finding, WindowChoice
 
 ORIGINAL_OF_BASE = {(768, 24): 512}  # google/embeddinggemma-300m: (hidden, layers) -> window
 
@@ -49,3 +49,14 @@ def decide_window(
         remedy=f"compare with --window repaired ({repaired}); an index built with the damaged "
         "value has to be built again after a repair",
     )
+
+
+def both_windows(checkpoint: Checkpoint) -> tuple[int, int] | None:
+    """Return (saved, repaired), raw, or None where the window shows no damage."""
+    architecture, saved = checkpoint.architecture, checkpoint.window_saved
+    if architecture is None or saved is None:
+        return None
+    repaired = repaired_window(
+        saved, hidden=architecture.hidden_size, layers=architecture.num_layers
+    )
+    return None if repaired is None else (saved, repaired)

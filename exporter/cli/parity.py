@@ -43,10 +43,9 @@ def parity(
     """
     from exporter.cli.table import print_verdicts
     from exporter.parity.corpus import read_corpus
-    from exporter.parity.original import open_original
     from exporter.parity.report import write_report
     from exporter.parity.run import VECTORS_NAME, run_parity
-    from exporter.runtimes.open import artifact_source
+    from exporter.runtimes.open import artifact_source, open_original
 
     recipe = load_recipe(recipe_path)
     wanted = _dims(dims)

@@ -6,8 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from exporter.checkpoint.records import Checkpoint, Prompts
-from exporter.checkpoint.window import repaired_window
+from exporter.checkpoint.records import Prompts
 from exporter.parity.compare import row_cosines, summarize_cosines
 from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Embedded, Texts
@@ -23,17 +22,6 @@ SAMPLE_QUESTIONS = 64
 
 Embed = Callable[[Sequence[str]], Rows]
 """Returns the vectors of texts, one row each."""
-
-
-def both_windows(checkpoint: Checkpoint) -> tuple[int, int] | None:
-    """Return (saved, repaired), raw, or None where the window shows no damage."""
-    architecture, saved = checkpoint.architecture, checkpoint.window_saved
-    if architecture is None or saved is None:
-        return None
-    repaired = repaired_window(
-        saved, hidden=architecture.hidden_size, layers=architecture.num_layers
-    )
-    return None if repaired is None else (saved, repaired)
 
 
 def measure_window(

@@ -29,10 +29,13 @@ def sample_texts(tokens: Sequence[int], *, count: int = SAMPLE_TEXTS) -> list[in
     return [order[i] for i in at]
 
 
-def measure_invariance(source: Source, texts: Sequence[str], *, truth: Rows) -> Invariance:
+def measure_invariance(
+    source: Source, texts: Sequence[str], *, truth: Rows, max_tokens: int
+) -> Invariance:
     """Encode `texts` alone, together, in reverse, padded and with other threads, and compare.
 
-    truth: (texts, dim) of torch fp32, of which the encoder's width is compared.
+    truth: (texts, dim) of torch fp32, of which the encoder's width is compared. Nothing is padded
+    past `max_tokens`.
     """
     with closing(source.open(threads=2)) as encoder:
         rows = encoder.token_ids(texts)
@@ -48,7 +51,7 @@ def measure_invariance(source: Source, texts: Sequence[str], *, truth: Rows) -> 
             companions = _changed(single, batch)
             order = _changed(batch, run(rows[::-1], width=width)[::-1])
             bare = np.concatenate([run([row], width=len(row)) for row in rows])
-            wider = run(rows, width=width + width // 2)
+            wider = run(rows, width=min(width + width // 2, max_tokens))
             to_width, to_wider = _changed(bare, single), _changed(bare, wider)
             padding = (max(to_width[0], to_wider[0]), max(to_width[1], to_wider[1]))
             left = _changed(single, run(rows, width=width, left=True))[1]

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +11,7 @@ import numpy as np
 
 from exporter import __version__
 from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.window import both_windows
 from exporter.errors import BadInput
 from exporter.manifest import (
     MANIFEST_NAME,
@@ -22,7 +22,7 @@ from exporter.manifest import (
     sha256_file,
 )
 from exporter.parity.compare import first_token_difference
-from exporter.parity.conventions import both_windows, measure_stripping, measure_window
+from exporter.parity.conventions import measure_stripping, measure_window
 from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Texts, embed_texts
 from exporter.parity.invariance import measure_invariance, sample_texts
@@ -33,7 +33,7 @@ from exporter.parity.records import ArtifactResult, DimResult, ParityReport
 from exporter.parity.rows import Rows
 from exporter.recipe import Recipe
 from exporter.registry import ENCODERS, resolve
-from exporter.runtimes.encoder import Encoder, Progress, Source
+from exporter.runtimes.encoder import Encoder, Original, Progress, Source, TokenIds
 
 REFERENCE_LIBRARIES = ("sentence-transformers", "tokenizers", "torch", "transformers")
 VECTORS_NAME = "vectors"
@@ -46,29 +46,6 @@ class Stages(Protocol):
     """Called before each long step; returns what to call as texts get finished."""
 
     def __call__(self, label: str, total: int, /) -> Progress: ...
-
-
-class TokenIds(Protocol):
-    """The ids that the original reads for each text, and whether it cuts a text."""
-
-    def __call__(self, texts: Sequence[str], /) -> list[list[int]]: ...
-
-    def is_cut(self, text: str, /) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Original:
-    """The checkpoint and the ways to run it. `truth` is torch fp32, `used` torch bf16.
-
-    `other_window` is torch fp32 with the window that `checkpoint` was not read with; None where
-    the window shows no damage.
-    """
-
-    checkpoint: Checkpoint
-    truth: Source
-    used: Source
-    tokens: TokenIds
-    other_window: Source | None = None
 
 
 def run_parity(
@@ -178,6 +155,7 @@ def _judge_artifact(
         invariance = measure_invariance(
             source, [texts.all[i] for i in sample],
             truth=baseline.truth.together(baseline.truth.documents.dim).take(np.array(sample)),
+            max_tokens=manifest.max_tokens,
         )  # fmt: skip
         progress(len(sample))
     except BadInput as error:

@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from exporter.checkpoint.records import Checkpoint
+
 Vectors = npt.NDArray[np.float32]
 
 
@@ -73,6 +75,29 @@ class Source:
     dim: int
     identity: Mapping[str, Any]
     open: OpenEncoder
+
+
+class TokenIds(Protocol):
+    """The ids that the original reads for each text, and whether it cuts a text."""
+
+    def __call__(self, texts: Sequence[str], /) -> list[list[int]]: ...
+
+    def is_cut(self, text: str, /) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Original:
+    """The checkpoint and the ways to run it. `truth` is torch fp32, `used` torch bf16.
+
+    `other_window` is torch fp32 with the window that `checkpoint` was not read with; None where
+    the window shows no damage.
+    """
+
+    checkpoint: Checkpoint
+    truth: Source
+    used: Source
+    tokens: TokenIds
+    other_window: Source | None = None
 
 
 class Progress(Protocol):

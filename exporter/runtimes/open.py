@@ -5,11 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.records import Checkpoint, WindowChoice
+from exporter.checkpoint.window import both_windows
 from exporter.manifest import MANIFEST_NAME, check_files, read_manifest, sha256_file
 from exporter.registry import ENCODERS, resolve
 from exporter.runtimes.batching import load_tokenizer, token_rows
-from exporter.runtimes.encoder import Encoder, Source
+from exporter.runtimes.encoder import Encoder, Original, Source
 from exporter.runtimes.identity import artifact_identity, reference_identity
 
 
@@ -71,3 +73,22 @@ class CheckpointTokens:
     def is_cut(self, text: str) -> bool:
         """Return whether the text has more tokens than the original reads."""
         return len(token_rows(self._whole, [text])[0]) > self.limit
+
+
+def open_original(checkpoint: Checkpoint, *, device: str | None = None) -> Original:
+    """Return the ways to run `checkpoint` in torch, none of them loaded yet.
+
+    Raises MissingDependency without torch.
+    """
+    other = None
+    if both_windows(checkpoint) is not None:
+        choice: WindowChoice = "repaired" if checkpoint.window_choice == "as-saved" else "as-saved"
+        mended = read_checkpoint(checkpoint.path, window=choice, prompts=checkpoint.prompts)
+        other = reference_source(mended, "float32", device=device)
+    return Original(
+        checkpoint=checkpoint,
+        truth=reference_source(checkpoint, "float32", device=device),
+        used=reference_source(checkpoint, "bfloat16", device=device),
+        tokens=CheckpointTokens(checkpoint),
+        other_window=other,
+    )

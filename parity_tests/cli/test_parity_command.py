@@ -68,7 +68,12 @@ def test_a_passing_artifact_exits_0_with_a_table_and_both_files(
     assert "onnx-fp32" in shown.out
     assert "pass" in shown.out
     assert "torch fp32: 89 of 89" in shown.err
-    assert sorted(p.name for p in Path("artifacts/tiny").iterdir()) == ["parity.json", "parity.md"]
+    written = sorted(p.name for p in Path("artifacts/tiny").iterdir())
+    assert written == ["parity.json", "parity.md", "vectors"]
+    assert run(desk.arguments()) == 0
+    again = capsys.readouterr()
+    assert "torch fp32, kept from before: 89 of 89" in again.err
+    assert again.out == shown.out
 
 
 def test_json_goes_to_stdout_alone_and_equals_parity_json(

@@ -18,9 +18,9 @@ from exporter.parity.corpus import Corpus, read_corpus
 from exporter.parity.markdown import first_line, render_markdown
 from exporter.parity.records import ParityReport
 from exporter.parity.report import read_report, write_report
-from exporter.parity.run import Original, run_parity
+from exporter.parity.run import run_parity
 from exporter.recipe import Limits, Recipe, read_recipe
-from exporter.runtimes.encoder import Encoder, Progress, Source, Vectors, unit_rows
+from exporter.runtimes.encoder import Encoder, Original, Progress, Source, Vectors, unit_rows
 from exporter.runtimes.open import CheckpointTokens
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 from parity_tests.tiny_corpus import make_tiny_corpus
