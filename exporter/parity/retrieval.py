@@ -69,8 +69,8 @@ class _Best:
     def add(self, block: Vectors, *, first: int) -> None:
         """Take in documents `first`, `first` + 1, ... of the given rows (n, dim)."""
         rough = self.queries @ block.T
-        floor = self._floor(rough)
-        rows, columns = np.nonzero(rough >= (floor - self.slack)[:, None])
+        # flatnonzero and divmod take a third of nonzero's time on two axes.
+        rows, columns = divmod(np.flatnonzero(self._candidates(rough)), rough.shape[1])
         scores = np.empty(len(rows))
         for at in range(0, len(rows), RESCORED_PAIRS):
             pick = slice(at, at + RESCORED_PAIRS)
@@ -87,19 +87,20 @@ class _Best:
         self.scores = scores[best].reshape(count, -1)
         self.documents = documents[best].reshape(count, -1)
 
-    def _floor(self, rough: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the score under which a document of this block cannot be among the k. (q,)"""
+    def _candidates(self, rough: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+        """Return which pairs of (q, n) rough scores may be among the k best so far."""
         count, n = rough.shape
+        floor = np.full(count, -np.inf, np.float32)
         if self.scores.shape[1] == self.k:
             floor = self.scores[:, -1].astype(np.float32)
-            if np.count_nonzero(rough >= (floor - self.slack)[:, None]) <= 4 * count * self.k:
-                return floor
-        else:
-            floor = np.full(count, -np.inf, np.float32)
-        if n <= self.k:
-            return floor
-        # Many are better than before: only the k best of this block need a second look.
-        return np.maximum(floor, np.partition(rough, n - self.k, axis=1)[:, n - self.k])
+            mask: npt.NDArray[np.bool_] = rough >= (floor - self.slack)[:, None]
+            if np.count_nonzero(mask) <= 4 * count * self.k:
+                return mask
+        if n > self.k:
+            # Many are better than before: only the k best of this block need a second look.
+            here = np.partition(rough, n - self.k, axis=1)[:, n - self.k]
+            floor = np.maximum(floor, here)
+        return rough >= (floor - self.slack)[:, None]
 
 
 def measure(

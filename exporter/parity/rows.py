@@ -14,6 +14,9 @@ Places = npt.NDArray[np.int64]
 BLOCK_ROWS = 8192
 """25 MB of 768 float32: large enough for a matrix product, small beside any index."""
 
+UNIT_TOLERANCE = 1e-5
+"""How far a length computed in float32 may be from 1; a sum of 768 squares is off by 1e-6."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -49,22 +52,31 @@ class Rows:
     def block(self, start: int, stop: int) -> Vectors:
         """Return (stop - start, dim) float32 rows of length 1. Raises BadInput where a row is
         zero or not finite."""
-        places = self.places[start:stop]
-        patched = places < 0
-        rows = np.empty((len(places), self.dim), np.float32)
-        rows[~patched] = self.vectors[places[~patched], : self.dim]
-        if self.patch is not None:
-            rows[patched] = self.patch[-1 - places[patched], : self.dim]
-        norms = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+        rows = self._stored(self.places[start:stop])
+        # In float32 first: several times as fast, and stored rows nearly always have length 1.
+        rough = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        if np.abs(rough - 1).max(initial=0) <= UNIT_TOLERANCE:
+            return rows
+        norms = np.linalg.norm(rows.astype(np.float64), axis=1)
         bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
         if bad.size:
             raise BadInput(
                 f"row {start + int(bad[0])} of {self.source} is not finite or is zero; "
                 "it cannot be searched"
             )
-        # Rows of length 1 keep their bits.
-        if np.abs(norms - 1).max(initial=0) > 1e-6:
-            rows = (rows / norms[:, None]).astype(np.float32)
+        unit: Vectors = (rows / norms[:, None]).astype(np.float32)
+        return unit
+
+    def _stored(self, places: Places) -> Vectors:
+        first, last = int(places[0]), int(places[-1])
+        if first >= 0 and last - first == len(places) - 1 and (np.diff(places) == 1).all():
+            # Neighbours on disk are used where they lie.
+            return np.asarray(self.vectors[first : last + 1, : self.dim], np.float32)
+        patched = places < 0
+        rows = np.empty((len(places), self.dim), np.float32)
+        rows[~patched] = self.vectors[places[~patched], : self.dim]
+        if self.patch is not None:
+            rows[patched] = self.patch[-1 - places[patched], : self.dim]
         return rows
 
     def blocks(self, *, size: int = BLOCK_ROWS) -> Iterator[tuple[int, Vectors]]:

@@ -1,0 +1,222 @@
+"""Ways in which exports go wrong in the field. Each must close the gate, and say why at once.
+
+Real runtimes, the bundled miniature and corpus, the bundled recipe; and the sound artifact passes.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.records import Checkpoint
+from exporter.manifest import MANIFEST_NAME, describe_files, read_manifest
+from exporter.parity.corpus import read_corpus
+from exporter.parity.markdown import first_line
+from exporter.parity.records import ParityReport
+from exporter.parity.run import run_parity
+from exporter.recipe import read_recipe
+from exporter.records import write_json
+from exporter.runtimes.encoder import Encoder, Progress, Source, Vectors
+from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE, REPOSITORY
+from parity_tests.layout import save_tensors
+from parity_tests.miniature.harden import harden
+
+for module in ("sentence_transformers", "onnx", "onnxruntime"):
+    pytest.importorskip(module)
+from exporter.onnx.export import export_onnx  # noqa: E402
+from exporter.runtimes.onnxruntime import OnnxEncoder  # noqa: E402
+from exporter.runtimes.open import artifact_source, open_original  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+
+def silent(_: str, __: int, /) -> Progress:
+    return lambda _: None
+
+
+@dataclass
+class Gate:
+    """A checkpoint with its sound fp32 artifact; the references are embedded once."""
+
+    folder: Path
+    path: Path
+
+    def __post_init__(self) -> None:
+        self.checkpoint: Checkpoint = read_checkpoint(self.path)
+        self.corpus = read_corpus(BUNDLED_CORPUS)
+        # The full dim alone is judged, and with fewer resamples: no control is a close call.
+        recipe = read_recipe(REPOSITORY / "recipes" / "lawvault.toml")
+        self.recipe = recipe.model_copy(update={"bootstrap_resamples": 1_000})
+        self.sound = self.folder / "sound"
+        export_onnx(self.checkpoint, self.sound)
+
+    def judge(self, folder: Path, encoder: Callable[[Path], Encoder] | None = None) -> ParityReport:
+        def source(path: Path) -> Source:
+            found = artifact_source(path)
+            if encoder is None:
+                return found
+            identity = {**found.identity, "control": encoder.__name__}
+            return Source(found.name, found.dim, identity, lambda **_: encoder(path))
+
+        return run_parity(
+            [folder], original=open_original(self.checkpoint, device="cpu"), corpus=self.corpus,
+            recipe=self.recipe, artifact_source=source, stages=silent, cache=self.folder / "cache",
+            dims=[self.checkpoint.dim],
+        )  # fmt: skip
+
+    def copy(self, name: str) -> Path:
+        return Path(shutil.copytree(self.sound, self.folder / name))
+
+    def altered(self, name: str, alter: Callable[[Path], None]) -> Path:
+        """Export a checkpoint with something wrong under the manifest of the sound one."""
+        source = Path(shutil.copytree(self.path, self.folder / f"{name}-checkpoint"))
+        alter(source)
+        export_onnx(read_checkpoint(source), self.folder / name)
+        return disguise(self.folder / name, self.sound)
+
+
+def disguise(folder: Path, sound: Path) -> Path:
+    """Give `folder` the manifest of `sound`, with its own files: a mistake nobody noticed."""
+    manifest = read_manifest(sound).model_copy(update={"files": ()})
+    files = describe_files(folder)
+    write_json(folder / MANIFEST_NAME, manifest.model_copy(update={"files": files}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    return Gate(tmp_path_factory.mktemp("gate"), MINIATURE)
+
+
+@pytest.fixture(scope="module")
+def hard_gate(tmp_path_factory: pytest.TempPathFactory) -> Gate:
+    folder = tmp_path_factory.mktemp("hard")
+    return Gate(folder, harden(MINIATURE, folder / "lawvault-mini"))
+
+
+def closed(report: ParityReport, *why: str) -> None:
+    assert report.verdict == "fail"
+    line = first_line(report)
+    assert line.startswith("**fail**: ")
+    for part in why:
+        assert part in line
+
+
+def test_the_sound_artifact_passes(gate: Gate, hard_gate: Gate) -> None:
+    for sound in (gate, hard_gate):
+        report = sound.judge(sound.sound)
+        result = report.artifacts[0]
+        assert result.tokens_differ == 0
+        assert result.dims[0].cosine.minimum > 0.99999
+        assert result.dims[0].deployed("both").overlap_at_10.mean > 0.99
+        assert result.verdict != "fail", result.reasons
+        assert result.invariance is not None
+        assert result.invariance.companions_changed == result.invariance.order_changed == 0
+
+
+def set_weight(folder: Path, name: str, change: Callable[[Any], Any]) -> None:
+    checkpoint = read_checkpoint(folder)
+    info = checkpoint.tensors[name]
+    inside = [t for t in checkpoint.tensors.values() if t.file == info.file]
+    tensors = {t.name.split("/")[-1]: checkpoint.tensor(t.name) for t in inside}
+    own = name.split("/")[-1]
+    tensors[own] = change(tensors[own])
+    save_tensors(info.file, tensors, dtype="float32")
+
+
+def test_a_dropped_dense_closes_the_gate(gate: Gate) -> None:
+    def drop(folder: Path) -> None:
+        for dense in read_checkpoint(folder).dense:
+            shape = (dense.out_features, dense.in_features)
+            set_weight(folder, dense.tensor, lambda _, s=shape: np.eye(*s, dtype=np.float32))
+
+    closed(gate.judge(gate.altered("no-dense", drop)), "another function, as when a Dense")
+
+
+def test_one_noised_layer_closes_the_gate(gate: Gate) -> None:
+    def noise(folder: Path) -> None:
+        def change(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            rng = np.random.default_rng(0)
+            return weight + 0.3 * weight.std() * rng.standard_normal(weight.shape, np.float32)
+
+        set_weight(folder, "layers.2.mlp.down_proj.weight", change)
+
+    closed(gate.judge(gate.altered("noised", noise)), "cosine 1st percentile", "cosine_p1_min")
+
+
+def test_another_pooling_closes_the_gate(gate: Gate) -> None:
+    class FirstToken(OnnxEncoder):
+        def _run(self, ids: Any, mask: Any) -> Vectors:
+            feed = {"input_ids": ids, "attention_mask": mask}
+            states: Vectors = self._session.run(["last_hidden_state"], feed)[0]
+            return states[:, 0]
+
+    closed(gate.judge(gate.copy("first-token"), FirstToken), "cosine 1st percentile")
+
+
+def test_a_prompt_of_the_servers_own_closes_the_gate(gate: Gate) -> None:
+    class Prompted(OnnxEncoder):
+        def token_ids(self, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:
+            return super().token_ids(texts, prompt="task: search result | query: " + prompt)
+
+    closed(gate.judge(gate.copy("prompted"), Prompted), "token ids differ", "in 720 texts")
+
+
+def test_a_dropped_end_token_closes_the_gate(gate: Gate) -> None:
+    folder = gate.copy("no-eos")
+    path = folder / "tokenizer.json"
+    data = json.loads(path.read_text("utf-8"))
+    template = data["post_processor"]
+    template["single"] = [
+        item for item in template["single"] if item.get("SpecialToken", {}).get("id") != "<eos>"
+    ]
+    path.write_text(json.dumps(data, ensure_ascii=False), "utf-8")
+    closed(gate.judge(disguise(folder, gate.sound)), "token ids differ", "in 720 texts")
+
+
+def test_a_tokenizer_of_another_model_closes_the_gate(gate: Gate, tiny_path: Path) -> None:
+    folder = gate.copy("other-tokenizer")
+    shutil.copy(tiny_path / "tokenizer.json", folder / "tokenizer.json")
+    closed(gate.judge(disguise(folder, gate.sound)), "token ids differ")
+
+
+def test_dynamic_int8_of_the_hardened_checkpoint_closes_the_gate(hard_gate: Gate) -> None:
+    from onnx import TensorProto
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    folder = hard_gate.copy("dynamic")
+    target = folder / "quantized.onnx"
+    quantize_dynamic(
+        folder / "model.onnx", target, weight_type=QuantType.QInt8,
+        extra_options={"DefaultTensorType": TensorProto.FLOAT},
+    )  # fmt: skip
+    for path in folder.glob("model.onnx*"):
+        path.unlink()
+    target.rename(folder / "model.onnx")
+    report = hard_gate.judge(disguise(folder, hard_gate.sound))
+    # Its scales are taken over the whole batch, and four channels use up their range.
+    closed(report, "depends on the other texts of its batch")
+    assert any("cosine 1st percentile" in reason for reason in report.artifacts[0].reasons)
+
+
+def test_plain_fp16_of_the_hardened_checkpoint_closes_the_gate(hard_gate: Gate) -> None:
+    import torch
+
+    from exporter.runtimes.torch_reference import TorchReference
+
+    class Halved(TorchReference):
+        def __init__(self, _: Path) -> None:
+            super().__init__(hard_gate.checkpoint, dtype="float32", device="cpu")
+            self._model = self._model.to(torch.float16)
+            self.name = "onnx-fp16"
+
+    report = hard_gate.judge(hard_gate.copy("fp16"), Halved)
+    closed(report, "not finite")
+    assert report.artifacts[0].dims == ()
