@@ -51,6 +51,37 @@ class WindowDecision(Record):
     used: int | None
 
 
+class RangeRecord(Record):
+    """How one layer lies in fp16 on the calibration texts, its scales folded.
+
+    `headroom`: by how much the largest intermediate (at `largest_site`) could grow before fp16
+    overflows; `row_headroom`: by how much the longest row, before a runtime that squares in fp16
+    does. `underflow`: share of the nonzero intermediates below the least normal fp16, which lose
+    digits. `scales`: exponents of two by which matrices are multiplied.
+    """
+
+    layer: int
+    largest: float
+    largest_site: str
+    headroom: float
+    longest_row: float
+    row_headroom: float
+    underflow: float
+    scales: dict[str, int]
+
+
+class Fp16Record(Record):
+    """What keeps an artifact that computes in fp16 inside its range.
+
+    `residual_exponent`: the power of two on embeddings and post-norm gains; every norm has its own
+    eps to match. `smallest_epsilon`: the least of those.
+    """
+
+    residual_exponent: int
+    smallest_epsilon: float
+    layers: tuple[RangeRecord, ...]
+
+
 class Manifest(Record):
     """Everything that is known about an artifact. Holds no timestamp: same input, same bytes."""
 
@@ -73,6 +104,7 @@ class Manifest(Record):
     max_tokens: int
     options: dict[str, str] = {}
     calibration_sha256: str | None = None
+    fp16: Fp16Record | None = None
     kept: tuple[str, ...] = ()
     tensors: tuple[TensorRecord, ...]
     files: tuple[FileRecord, ...]
@@ -133,6 +165,7 @@ def write_manifest(
     options: dict[str, str] | None = None,
     kept: tuple[str, ...] = (),
     calibration_sha256: str | None = None,
+    fp16: Fp16Record | None = None,
 ) -> Manifest:
     """Describe a finished artifact folder and write its manifest.json. Returns the record.
 
@@ -164,6 +197,7 @@ def write_manifest(
         max_tokens=checkpoint.max_tokens,
         options=options or {},
         calibration_sha256=calibration_sha256,
+        fp16=fp16,
         kept=kept,
         tensors=tensors,
         files=describe_files(folder),

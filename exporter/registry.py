@@ -11,6 +11,7 @@ from exporter.errors import unknown_name
 
 ONNX_SCHEMES: Mapping[str, str] = {
     "none": "exporter.onnx.scheme_fp32:SCHEME",
+    "fp16": "exporter.onnx.scheme_fp16:SCHEME",
     "int8": "exporter.onnx.scheme_int8:SCHEME",
 }
 

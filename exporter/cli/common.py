@@ -80,6 +80,14 @@ def recipe_option(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def calibration_option(command: Command) -> Command:
+    """Add --calibration, given to the command as `calibration: Path | None`."""
+    return click.option(
+        "--calibration", metavar="FILE", type=click.Path(path_type=Path),
+        help="Texts to measure the model on, one a line, UTF-8. Default: 96 bundled ones.",
+    )(command)  # fmt: skip
+
+
 def load_recipe(path: Path | None) -> Recipe:
     """Read the recipe at `path`, or the bundled one."""
     if path is None and not DEFAULT_RECIPE.is_file():

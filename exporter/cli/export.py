@@ -6,6 +6,7 @@ import click
 
 from exporter.cli.common import (
     CommonOptions,
+    calibration_option,
     common_options,
     default_output,
     load_checkpoint,
@@ -29,8 +30,11 @@ def export() -> None:
 @click.option("--dim", type=int, help="Cut to a Matryoshka dim inside the graph.")
 @click.option("--graph", default="built", show_default=True, metavar="|".join(ONNX_GRAPHS),
               help="Built from the weights, or traced by optimum.")  # fmt: skip
+@calibration_option
 @common_options
-def onnx(options: CommonOptions, quant: str, dim: int | None, graph: str) -> None:
+def onnx(
+    options: CommonOptions, quant: str, dim: int | None, graph: str, calibration: Path | None
+) -> None:
     """Write model.onnx with the whole pipeline inside: pooling, Dense, normalisation."""
     from exporter.onnx.export import export_onnx
 
@@ -39,8 +43,9 @@ def onnx(options: CommonOptions, quant: str, dim: int | None, graph: str) -> Non
     output = options.output or default_output(checkpoint, name)
     say(f"writing {output}", options)
     manifest = export_onnx(
-        checkpoint, output, quant=quant, dim=dim, graph=graph, force=options.force
-    )
+        checkpoint, output, quant=quant, dim=dim, graph=graph, calibration=calibration,
+        force=options.force,
+    )  # fmt: skip
     _print(manifest, output, options)
 
 

@@ -1,31 +1,82 @@
 """lawvault inspect: what is in the checkpoint, and every finding."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from exporter.calibration.texts import prompted, read_calibration
 from exporter.checkpoint.records import Checkpoint
-from exporter.cli.common import CommonOptions, common_options, load_checkpoint
+from exporter.cli.common import (
+    CommonOptions,
+    calibration_option,
+    common_options,
+    load_checkpoint,
+    say,
+)
+from exporter.errors import BadInput
+from exporter.manifest import RangeRecord
 from exporter.records import canonical_json
 
 STYLE = {"info": "dim", "warning": "yellow", "error": "red"}
 
 
 @click.command()
+@click.option("--ranges", is_flag=True,
+              help="Run the model on calibration texts and show each layer's range in fp16, as "
+              "saved and as --quant fp16 rescales it. Needs torch.")  # fmt: skip
+@calibration_option
 @common_options
-def inspect(options: CommonOptions) -> int:
+def inspect(options: CommonOptions, *, ranges: bool, calibration: Path | None) -> int:
     """Show a checkpoint's architecture, modules, prompts, dims, sizes and findings.
 
-    Needs no torch. Exit code 1 where a finding is an error.
+    Needs no torch without --ranges. Exit code 1 where a finding is an error.
     """
+    if calibration is not None and not ranges:
+        raise BadInput("--calibration is read for --ranges only; add --ranges or leave it out")
+    texts = read_calibration(calibration) if ranges else []
     checkpoint = load_checkpoint(options, quiet_findings=True)
+    measured = _measure(checkpoint, texts, options) if ranges else None
     if options.as_json:
-        click.echo(canonical_json(describe(checkpoint)), nl=False)
+        data = describe(checkpoint)
+        if measured is not None:
+            data["ranges"] = {name: [r.model_dump(mode="json") for r in rows]
+                              for name, rows in measured.items()}  # fmt: skip
+        click.echo(canonical_json(data), nl=False)
     else:
         _print(checkpoint)
+        for name, rows in (measured or {}).items():
+            _print_ranges(name, rows)
     return int(any(f.severity == "error" for f in checkpoint.findings))
+
+
+def _measure(
+    checkpoint: Checkpoint, texts: list[str], options: CommonOptions
+) -> dict[str, tuple[RangeRecord, ...]]:
+    from exporter.calibration.ranges import compare_fp16
+
+    if checkpoint.architecture is None:
+        raise BadInput(f"--ranges knows no model of type '{checkpoint.model_type}'; leave it out")
+    say(f"running the model on {len(texts)} texts", options)
+    return compare_fp16(checkpoint, prompted(texts, checkpoint.prompts))
+
+
+def _print_ranges(name: str, rows: tuple[RangeRecord, ...]) -> None:
+    table = Table(title=f"fp16, {name}", title_justify="left", box=None, pad_edge=False)
+    for column in ("layer", "largest", "at", "headroom", "longest row", "row headroom",
+                   "underflow"):  # fmt: skip
+        table.add_column(column, justify="left" if column == "at" else "right")
+    for r in rows:
+        over = "red" if min(r.headroom, r.row_headroom) < 1 else ""
+        table.add_row(
+            str(r.layer), f"{r.largest:,.4g}", r.largest_site, f"{r.headroom:,.4g} x",
+            f"{r.longest_row:,.4g}", f"{r.row_headroom:,.4g} x", f"{r.underflow:.3%}", style=over,
+        )  # fmt: skip
+    console = Console()
+    console.print()
+    console.print(table, highlight=False)
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:

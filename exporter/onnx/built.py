@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from exporter.calibration.records import Rescaling
+from exporter.calibration.rescale import RescaledWeights
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.manifest import TensorRecord
@@ -32,19 +34,19 @@ def fold_dense(checkpoint: Checkpoint, *, dim: int) -> npt.NDArray[np.float32] |
 
 def export_built(
     checkpoint: Checkpoint, folder: Path, *, scheme: Scheme, dim: int,
-    on_progress: OnWritten | None = None,
+    rescaling: Rescaling | None = None, on_progress: OnWritten | None = None,
 ) -> tuple[TensorRecord, ...]:  # fmt: skip
     """Write model.onnx and model.onnx_data to `folder`. Returns what was stored.
 
     Inputs input_ids, attention_mask: (batch, sequence) int64. Outputs last_hidden_state, (batch,
     sequence, dim): token states with Dense applied, so that a consumer that mean-pools and
     normalises them gets the right vector; and sentence_embedding, (batch, dim), unit length.
+    Both are float32 whatever the scheme computes in. `rescaling` changes no value of theirs.
     """
     check_built(checkpoint)
     with GraphWriter(folder, on_written=on_progress) as writer:
-        hidden = Gemma3Layers(writer, checkpoint, scheme).hidden_states(
-            "input_ids", "attention_mask"
-        )
+        weights = RescaledWeights(checkpoint, rescaling)
+        hidden = Gemma3Layers(writer, weights, scheme).hidden_states("input_ids", "attention_mask")
         _pool(writer, checkpoint, hidden, scheme=scheme, dim=dim)
         batch = ("batch", "sequence")
         writer.save(
@@ -82,7 +84,8 @@ def _pool(
         states = w.node("Slice", [hidden, *bounds])
     else:
         states = hidden
-    w.node("Identity", [states], names=["last_hidden_state"])
+    # In float32 from here on: a sum over many tokens would leave float16.
+    w.node("Cast", [states], names=["last_hidden_state"], to=FLOAT)
     mask = w.node("Cast", ["attention_mask"], to=FLOAT)
     # A product for each text: ReduceSum adds in another order when the batch has another size,
     # and the vector of a text must not depend on its companions.

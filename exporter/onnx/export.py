@@ -4,10 +4,15 @@ import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from exporter.calibration.texts import calibration_sha256, prompted, read_calibration
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, write_manifest
+from exporter.onnx.scheme import Scheme
 from exporter.registry import ONNX_GRAPHS, ONNX_SCHEMES, resolve
 from exporter.staging import check_free_disk, check_output, staged_folder
 
@@ -29,12 +34,15 @@ def export_onnx(
     quant: str = "none",
     dim: int | None = None,
     graph: str = "built",
+    calibration: Path | None = None,
     force: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> Manifest:
     """Write the artifact to `output` and return its manifest. Same input, same bytes.
 
     `dim`: one of the checkpoint's Matryoshka dims; the cut is folded into the last matrix.
+    `calibration`: texts to measure the model on, one a line, for the schemes that measure it; the
+    bundled ones by default.
     `on_progress` is called with the number of weights written since the last call; they come to
     about `checkpoint.parameters`. Everything is checked before the first long step. Raises
     BadInput or MissingDependency.
@@ -57,20 +65,43 @@ def export_onnx(
         check_traced(checkpoint, scheme=scheme, dim=width)
         if not _installed("optimum.exporters.onnx"):
             raise MissingDependency("optimum-onnx", extra="traced")
+    texts = _calibration_texts(scheme, calibration)
     check_output(output, force=force)
     check_free_disk(
         output, int(checkpoint.parameters * scheme.bytes_per_weight() * 1.1) + (1 << 20)
     )
     with staged_folder(output, force=force) as stage:
-        records = write(checkpoint, stage, scheme=scheme, dim=width, on_progress=on_progress)
+        measured: dict[str, Any] = {}
+        fp16 = None
+        if texts is not None:
+            from exporter.calibration.ranges import measure_fp16
+
+            inputs = prompted(texts, checkpoint.prompts)
+            measured["rescaling"], fp16 = measure_fp16(checkpoint, inputs)
+        records = write(
+            checkpoint, stage, scheme=scheme, dim=width, on_progress=on_progress, **measured
+        )
         for name in COPIED:
             if (checkpoint.path / name).is_file():
                 shutil.copyfile(checkpoint.path / name, stage / name)
         return write_manifest(
             stage, checkpoint, kind="onnx", scheme="fp32" if quant == "none" else quant,
             entry="model.onnx", tensors=records, dim=width, options={"graph": graph},
-            libraries=LIBRARIES[graph], kept=scheme.kept,
+            libraries=LIBRARIES[graph] + (("torch",) if texts is not None else ()),
+            kept=scheme.kept, fp16=fp16,
+            calibration_sha256=None if texts is None else calibration_sha256(texts),
         )  # fmt: skip
+
+
+def _calibration_texts(scheme: Scheme, path: Path | None) -> list[str] | None:
+    """Return the texts that the scheme is measured on, None where it measures nothing."""
+    if scheme.compute is not np.float16:
+        if path is not None:
+            raise BadInput(f"--quant {scheme.name} measures nothing; leave --calibration out")
+        return None
+    if importlib.util.find_spec("torch") is None:
+        raise MissingDependency("torch", extra="torch")
+    return read_calibration(path)
 
 
 def _installed(module: str) -> bool:

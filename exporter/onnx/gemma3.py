@@ -10,11 +10,13 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import Checkpoint, Gemma3Architecture
+from exporter.calibration.rescale import RescaledWeights
+from exporter.checkpoint.records import Gemma3Architecture
 from exporter.onnx.graph_writer import BOOL, GraphWriter
 from exporter.onnx.scheme import Scheme
 
-MASKED = -1e9  # finite: a row with every position masked stays finite too
+# Finite: a row with every position masked stays finite too. Two masks may be added in float16.
+MASKED = {"float32": -1e9, "float16": -30000.0}
 MICROSOFT = "com.microsoft"
 
 
@@ -34,22 +36,21 @@ def rotary_tables(
 class Gemma3Layers:
     """Adds the backbone to a graph. `hidden_states` is its one public step."""
 
-    def __init__(self, writer: GraphWriter, checkpoint: Checkpoint, scheme: Scheme) -> None:
-        assert checkpoint.architecture is not None
-        self.w, self.checkpoint, self.scheme = writer, checkpoint, scheme
-        self.a: Gemma3Architecture = checkpoint.architecture
+    def __init__(self, writer: GraphWriter, weights: RescaledWeights, scheme: Scheme) -> None:
+        self.w, self.weights, self.scheme = writer, weights, scheme
+        self.a: Gemma3Architecture = weights.architecture
+        self.compute = np.dtype(scheme.compute)
 
     def hidden_states(self, ids: str, mask: str) -> str:
-        """Return the final-norm output, (batch, sequence, hidden) float32.
+        """Return the final-norm output, (batch, sequence, hidden) in the scheme's compute dtype.
 
         ids, mask: (batch, sequence) int64; mask is 1 for real tokens.
         """
         a, w = self.a, self.w
         biases = self._attention_biases(mask)
         tables = self._tables()
-        x = self.scheme.lookup(
-            w, self.checkpoint.tensors["embed_tokens.weight"], ids, scale=math.sqrt(a.hidden_size)
-        )
+        table = self.weights.checkpoint.tensors["embed_tokens.weight"]
+        x = self.scheme.lookup(w, table, ids, scale=self.weights.embed_scale)
         h = self._norm(x, "layers.0.input_layernorm")
         for i, kind in enumerate(a.layer_types):
             at = f"layers.{i}."
@@ -62,13 +63,13 @@ class Gemma3Layers:
         return h
 
     def _gain(self, name: str) -> str:
-        gain = 1 + self.checkpoint.tensor(name + ".weight")
+        gain = self.weights.gain(name).astype(self.compute)
         return self.w.weight(name + ".gain", gain, reason="gain of an RMSNorm")
 
     def _norm(self, x: str, name: str) -> str:
         normed: str = self.w.node(
             "SimplifiedLayerNormalization", [x, self._gain(name)],
-            axis=-1, epsilon=self.a.rms_norm_eps, stash_type=1,
+            axis=-1, epsilon=self.weights.epsilon(name), stash_type=1,
         )  # fmt: skip
         return normed
 
@@ -76,7 +77,7 @@ class Gemma3Layers:
         """Return (norm(x + residual), x + residual) in one operator."""
         normed, _, _, total = self.w.node(
             "SkipSimplifiedLayerNormalization", [x, residual, self._gain(name)], domain=MICROSOFT,
-            outputs=4, unused=(1, 2), epsilon=self.a.rms_norm_eps,
+            outputs=4, unused=(1, 2), epsilon=self.weights.epsilon(name),
         )  # fmt: skip
         return normed, total
 
@@ -88,7 +89,7 @@ class Gemma3Layers:
             if kind not in a.layer_types:
                 continue
             cos, sin = rotary_tables(theta, head_dim=a.head_dim, positions=a.max_positions)
-            pair = (("cos", cos), ("sin", sin))
+            pair = (("cos", cos.astype(self.compute)), ("sin", sin.astype(self.compute)))
             cos_name, sin_name = (
                 self.w.weight(f"rotary_{name}_{kind}", values, reason="table of rotary angles")
                 for name, values in pair
@@ -99,7 +100,8 @@ class Gemma3Layers:
     def _attention_biases(self, mask: str) -> dict[str, str]:
         """Return the additive masks by layer kind, each (batch, 1, sequence, sequence)."""
         w = self.w
-        zero, masked = w.constant(0.0, np.float32), w.constant(MASKED, np.float32)
+        zero = w.constant(0.0, self.compute)
+        masked = w.constant(MASKED[self.compute.name], self.compute)
         shape = w.node("Shape", [mask])
         length = w.node("Gather", [shape, w.constant(1, np.int64)], axis=0)
         positions = w.node(
@@ -119,9 +121,9 @@ class Gemma3Layers:
         return made
 
     def _attention(self, h: str, at: str, *, bias: str, tables: tuple[str, str]) -> str:
-        a, w, c = self.a, self.w, self.checkpoint
-        names = [f"{at}self_attn.{p}_proj.weight" for p in "qkv"]
-        merged = np.concatenate([c.tensor(n) for n in names]).T
+        a, w = self.a, self.w
+        names = [f"{at}self_attn.{p}_proj" for p in "qkv"]
+        merged = np.concatenate([self.weights.matrix(n) for n in names]).T
         qkv = self.scheme.matmul(w, h, np.ascontiguousarray(merged), name=at + "qkv_proj")
         q_width, kv_width = a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim
         sizes = w.constant([q_width, kv_width, kv_width], np.int64)
@@ -132,7 +134,7 @@ class Gemma3Layers:
             "MultiHeadAttention", [q, self._repeat(k), self._repeat(v), "", "", bias],
             domain=MICROSOFT, num_heads=a.num_heads, scale=1 / math.sqrt(a.query_pre_attn_scalar),
         )  # fmt: skip
-        weight = np.ascontiguousarray(c.tensor(at + "self_attn.o_proj.weight").T)
+        weight = np.ascontiguousarray(self.weights.matrix(at + "self_attn.o_proj").T)
         return self.scheme.matmul(w, attended, weight, name=at + "o_proj")
 
     def _rotate(self, x: str, norm: str, *, heads: int, tables: tuple[str, str]) -> str:
@@ -160,13 +162,13 @@ class Gemma3Layers:
         return repeated
 
     def _feed_forward(self, h: str, at: str) -> str:
-        w, c = self.w, self.checkpoint
-        names = [f"{at}mlp.{p}_proj.weight" for p in ("gate", "up")]
-        merged = np.ascontiguousarray(np.concatenate([c.tensor(n) for n in names]).T)
+        w = self.w
+        names = [f"{at}mlp.{p}_proj" for p in ("gate", "up")]
+        merged = np.ascontiguousarray(np.concatenate([self.weights.matrix(n) for n in names]).T)
         both = self.scheme.matmul(w, h, merged, name=at + "gate_up_proj")
         width = self.a.intermediate_size
         sizes = w.constant([width, width], np.int64)
         gate, up = w.node("Split", [both, sizes], outputs=2, axis=-1)
         product = w.node("Mul", [w.node("FastGelu", [gate], domain=MICROSOFT), up])
-        weight = np.ascontiguousarray(c.tensor(at + "mlp.down_proj.weight").T)
+        weight = np.ascontiguousarray(self.weights.matrix(at + "mlp.down_proj").T)
         return self.scheme.matmul(w, product, weight, name=at + "down_proj")

@@ -1,6 +1,6 @@
 """What a quantization scheme decides: how the table is looked up and a matrix applied."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ class Scheme(Protocol):
     """One way of storing weights. Registered by name in `exporter.registry.ONNX_SCHEMES`."""
 
     name: str
+    compute: type[np.floating[Any]]
+    """dtype of activations. float16 gets weights rescaled so that nothing overflows."""
     kept: tuple[str, ...]
     """What stays in higher precision, one line each, with the reason."""
 
@@ -24,11 +26,13 @@ class Scheme(Protocol):
         ...
 
     def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
-        """Add the embedding lookup of `ids`, times `scale`. Returns (batch, sequence, hidden)."""
+        """Add the embedding lookup of `ids`, times `scale`. Returns (batch, sequence, hidden)
+        in the compute dtype."""
         ...
 
     def matmul(
         self, writer: GraphWriter, x: str, weight: npt.NDArray[np.float32], *, name: str
     ) -> str:
-        """Add x @ weight. weight: (in, out) float32. Returns (..., out) float32."""
+        """Add x @ weight. weight: (in, out) float32. Returns (..., out). x and the
+        product are in the compute dtype."""
         ...

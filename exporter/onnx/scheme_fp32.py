@@ -13,6 +13,7 @@ class Fp32:
     """See `exporter.onnx.scheme.Scheme`."""
 
     name = "none"
+    compute = np.float32
     kept: tuple[str, ...] = ()
 
     def bytes_per_weight(self) -> float:

@@ -38,6 +38,7 @@ class Int8:
     """See `exporter.onnx.scheme.Scheme`."""
 
     name = "int8"
+    compute = np.float32
     kept = (
         "RMSNorm gains and rotary tables stay float32: under 1 % of the bytes, applied to float32",
     )

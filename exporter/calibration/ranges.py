@@ -1,0 +1,105 @@
+"""Measure what each layer's intermediates reach on calibration texts, in float32."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from exporter.calibration.forward import run_backbone, torch_module
+from exporter.calibration.inputs import check_finite
+from exporter.calibration.records import (
+    LayerRanges,
+    Lengths,
+    Rescaling,
+    no_rescaling,
+    range_records,
+)
+from exporter.calibration.rescale import RescaledWeights, choose_rescaling
+from exporter.checkpoint.records import Checkpoint
+from exporter.manifest import Fp16Record, RangeRecord
+
+# The inputs of norms: a runtime may add up their squares in fp16.
+NORM_INPUTS = ("residual", "query", "key", "attention_out", "mlp_out")
+
+LOWEST = 150  # float32's exponents lie within
+
+
+def measure_ranges(
+    checkpoint: Checkpoint, texts: Sequence[str], *, on_layer: Callable[[int], None] | None = None
+) -> tuple[LayerRanges, ...]:
+    """Run the model over `texts` (prompts applied) and return what each layer reached.
+
+    Raises BadInput naming the first text whose activations are not finite.
+    """
+    assert checkpoint.architecture is not None
+    layers = [_Layer() for _ in range(checkpoint.architecture.num_layers)]
+    pooled = run_backbone(
+        checkpoint, texts, watch=lambda i, site, values: layers[i].see(site, values),
+        on_layer=on_layer,
+    )  # fmt: skip
+    check_finite(pooled, texts)
+    return tuple(layer.record() for layer in layers)
+
+
+def measure_fp16(
+    checkpoint: Checkpoint, texts: Sequence[str], *, on_layer: Callable[[int], None] | None = None
+) -> tuple[Rescaling, Fp16Record]:
+    """Measure, choose the powers of two, and say how each layer then lies in fp16.
+
+    Raises BadInput as `measure_ranges` and `choose_rescaling` do.
+    """
+    ranges = measure_ranges(checkpoint, texts, on_layer=on_layer)
+    rescaling = choose_rescaling(checkpoint, ranges)
+    weights = RescaledWeights(checkpoint, rescaling)
+    norms = [n.removesuffix(".weight") for n in checkpoint.tensors if n.endswith("norm.weight")]
+    return rescaling, Fp16Record(
+        residual_exponent=rescaling.residual,
+        smallest_epsilon=min(weights.epsilon(name) for name in norms),
+        layers=range_records(ranges, rescaling),
+    )
+
+
+def compare_fp16(
+    checkpoint: Checkpoint, texts: Sequence[str]
+) -> dict[str, tuple[RangeRecord, ...]]:
+    """Return how each layer lies in fp16 as saved, and as `choose_rescaling` makes it."""
+    assert checkpoint.architecture is not None
+    ranges = measure_ranges(checkpoint, texts)
+    return {
+        "as saved": range_records(ranges, no_rescaling(checkpoint.architecture.num_layers)),
+        "rescaled": range_records(ranges, choose_rescaling(checkpoint, ranges)),
+    }
+
+
+class _Layer:
+    """Running maxima, counts by exponent and row lengths of one layer."""
+
+    def __init__(self) -> None:
+        self.largest: dict[str, float] = {}
+        self.exponents: dict[str, dict[int, int]] = {}
+        self.length: dict[str, Lengths] = {}
+
+    def see(self, site: str, values: Any) -> None:
+        torch = torch_module()
+        sizes = values.abs()
+        self.largest[site] = max(self.largest.get(site, 0.0), float(sizes.max()))
+        _, exponents = torch.frexp(sizes[sizes > 0])  # |x| = m * 2^e, m in [0.5, 1)
+        found = torch.bincount(exponents.clamp(-LOWEST, LOWEST) + LOWEST)
+        counts = self.exponents.setdefault(site, {})
+        for at in found.nonzero().flatten().tolist():
+            e = at - LOWEST - 1
+            counts[e] = counts.get(e, 0) + int(found[at])
+        if site in NORM_INPUTS:
+            rows = torch.linalg.vector_norm(values.double(), dim=-1)
+            rows = rows[rows > 0]
+            before = self.length.get(site, Lengths())
+            if rows.numel():
+                self.length[site] = Lengths(
+                    largest=max(before.largest, float(rows.max())),
+                    smallest=min(before.smallest, float(rows.min())),
+                )
+
+    def record(self) -> LayerRanges:
+        return LayerRanges(
+            largest=self.largest,
+            exponents={site: dict(sorted(c.items())) for site, c in self.exponents.items()},
+            length=self.length,
+        )

@@ -1,0 +1,119 @@
+"""Powers of two folded into the weights so that fp16 can hold every intermediate. Exact.
+
+RMSNorm does not care about the scale of its input, but for its eps: where the input is multiplied
+by f, eps times f^2 gives the same output to the bit (barring denormals). Every intermediate of a
+Gemma 3 layer ends in a norm: the residual stream in the pre-norms, q and k in their own norms,
+v -> o and up -> down in the post-norms. Nothing but powers of two is multiplied, so no bit of a
+weight is lost.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.calibration.records import LayerRanges, LayerScale, Rescaling
+from exporter.checkpoint.records import Checkpoint
+from exporter.errors import BadInput
+
+# A runtime that squares in fp16 overflows from a row length of 256 on; half of that is kept free
+# for texts that calibration has not seen.
+LENGTH_TARGET = 127.5
+# Where nothing is squared, 64 times below the largest fp16.
+INNER_TARGET = 1024.0
+# The largest weight of a rescaled matrix stays here: far from both ends of fp16.
+WEIGHT_SMALLEST, WEIGHT_LARGEST = 2.0**-5, 2.0**5
+SMALLEST_EPSILON = 1.2e-38  # the least normal float32: below it a runtime may flush to zero
+
+
+def choose_rescaling(checkpoint: Checkpoint, ranges: tuple[LayerRanges, ...]) -> Rescaling:
+    """Return the exponents that bring measured ranges into fp16. `ranges`: one a layer.
+
+    Raises BadInput where no power of two can: an eps that would underflow even in float32.
+    """
+    assert checkpoint.architecture is not None
+    residual = _exponent(LENGTH_TARGET, max(r.length["residual"].largest for r in ranges))
+    layers = []
+    for i, r in enumerate(ranges):
+        at = f"layers.{i}."
+        value, output = _split(
+            _exponent(LENGTH_TARGET, r.length["attention_out"].largest),
+            inner=r.largest["value"],
+            weight=_largest(checkpoint, at + "self_attn.o_proj.weight"),
+        )
+        up, down = _split(
+            _exponent(LENGTH_TARGET, r.length["mlp_out"].largest),
+            inner=max(r.largest["product"], r.largest["up"]),
+            weight=_largest(checkpoint, at + "mlp.down_proj.weight"),
+        )
+        layers.append(
+            LayerScale(
+                query=min(0, _exponent(LENGTH_TARGET, r.length["query"].largest)),
+                key=min(0, _exponent(LENGTH_TARGET, r.length["key"].largest)),
+                value=value, output=output, up=up, down=down,
+            )
+        )  # fmt: skip
+    chosen = Rescaling(residual=residual, layers=tuple(layers))
+    smallest = min(
+        (chosen.norm_exponent(name.removesuffix(".weight")), name)
+        for name in checkpoint.tensors
+        if name.endswith("norm.weight")
+    )
+    epsilon = checkpoint.architecture.rms_norm_eps * 2.0 ** (2 * smallest[0])
+    if epsilon < SMALLEST_EPSILON:
+        raise BadInput(
+            f"'{smallest[1]}' normalises rows so long that its eps would have to be {epsilon:.1e} "
+            "for fp16, below float32's smallest; export with --quant none"
+        )
+    return chosen
+
+
+class RescaledWeights:
+    """The weights of a checkpoint as a graph or a forward pass takes them, rescaled or not."""
+
+    def __init__(self, checkpoint: Checkpoint, rescaling: Rescaling | None = None) -> None:
+        assert checkpoint.architecture is not None
+        self.checkpoint, self.architecture = checkpoint, checkpoint.architecture
+        self.rescaling = rescaling or Rescaling(
+            residual=0, layers=(LayerScale(),) * self.architecture.num_layers
+        )
+
+    @property
+    def embed_scale(self) -> float:
+        """Return the factor of the embedding table's rows."""
+        return math.sqrt(self.architecture.hidden_size) * 2.0**self.rescaling.residual
+
+    def matrix(self, name: str) -> npt.NDArray[np.float32]:
+        """Return a projection, (out, in) float32; `name` as `layers.0.self_attn.q_proj`."""
+        factor = np.float32(2.0 ** self.rescaling.matrix_exponent(name))
+        return self.checkpoint.tensor(name + ".weight") * factor
+
+    def gain(self, name: str) -> npt.NDArray[np.float32]:
+        """Return the gain 1 + w of a norm, rescaled: (n,) float32."""
+        factor = np.float32(2.0 ** self.rescaling.gain_exponent(name))
+        return (1 + self.checkpoint.tensor(name + ".weight")) * factor
+
+    def epsilon(self, name: str) -> float:
+        """Return the eps of a norm that sees rescaled rows."""
+        return self.architecture.rms_norm_eps * 2.0 ** (2 * self.rescaling.norm_exponent(name))
+
+
+def _exponent(target: float, found: float) -> int:
+    """Return the largest e with found * 2^e <= target; 0 where nothing was found."""
+    return math.floor(math.log2(target / found)) if found > 0 else 0
+
+
+def _split(total: int, *, inner: float, weight: float) -> tuple[int, int]:
+    """Split `total` between the rows before a matrix and the matrix.
+
+    The rows stay below INNER_TARGET, the matrix' largest weight between its bounds; what does not
+    fit makes the result smaller, never larger.
+    """
+    most = _exponent(INNER_TARGET, inner)
+    low, high = _exponent(WEIGHT_SMALLEST, weight), _exponent(WEIGHT_LARGEST, weight)
+    outer = min(max(total - min(0, most), low), high)
+    return min(most, total - outer), outer
+
+
+def _largest(checkpoint: Checkpoint, name: str) -> float:
+    return float(np.abs(checkpoint.tensor(name)).max())

@@ -1,0 +1,57 @@
+"""Weights and arithmetic in float16, in a graph whose weights were rescaled so that it fits."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.records import TensorInfo
+from exporter.checkpoint.safetensors_file import read_row_blocks
+from exporter.errors import BadInput
+from exporter.onnx.graph_writer import GraphWriter
+from exporter.onnx.scheme import TABLE_BLOCK_BYTES
+
+LARGEST = 65504.0
+
+
+def to_fp16(values: npt.NDArray[np.float32], *, name: str) -> npt.NDArray[np.float16]:
+    """Round to float16. Raises BadInput naming the tensor where a value does not fit."""
+    largest = float(np.abs(values).max(initial=0))
+    if largest > LARGEST:
+        raise BadInput(
+            f"'{name}' holds {largest:.3g} after rescaling, over float16's 65,504; "
+            "export with --quant none"
+        )
+    return values.astype(np.float16)
+
+
+class Fp16:
+    """See `exporter.onnx.scheme.Scheme`."""
+
+    name = "fp16"
+    compute = np.float16
+    kept = (
+        "mean pooling and normalisation run in float32: a sum over many tokens would leave float16",
+    )
+
+    def bytes_per_weight(self) -> float:
+        return 2.0
+
+    def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
+        def blocks() -> Iterator[npt.NDArray[np.float16]]:
+            for block in read_row_blocks(table, block_bytes=TABLE_BLOCK_BYTES):
+                yield to_fp16(block * np.float32(scale), name="embed_tokens")
+
+        weight = writer.streamed("embed_tokens", blocks(), table.shape, np.float16)
+        rows: str = writer.node("Gather", [weight, ids], axis=0)
+        return rows
+
+    def matmul(
+        self, writer: GraphWriter, x: str, weight: npt.NDArray[np.float32], *, name: str
+    ) -> str:
+        stored = writer.weight(name, to_fp16(weight, name=name))
+        product: str = writer.node("MatMul", [x, stored])
+        return product
+
+
+SCHEME = Fp16()
