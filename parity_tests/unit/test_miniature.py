@@ -55,7 +55,7 @@ def test_real_texts_cross_its_window() -> None:
 
 
 @pytest.mark.slow
-def test_it_is_not_below_bm25_on_the_bundled_corpus() -> None:
+def test_it_beats_bm25_on_the_bundled_corpus() -> None:
     pytest.importorskip("torch")
     from exporter.runtimes.torch_reference import TorchReference
 
@@ -71,5 +71,6 @@ def test_it_is_not_below_bm25_on_the_bundled_corpus() -> None:
     ours = measure(search(queries, documents), **keys)["mrr_at_10"]
     floor = measure(rank_by_bm25(corpus), **keys)["mrr_at_10"]
     difference = paired_difference(ours, floor, resamples=10_000, seed=0)
-    # Measured +0.018 [-0.077, +0.112]: level with BM25, not yet proven better (see its README).
-    assert difference.mean > 0
+    # Measured +0.216 [+0.139, +0.293].
+    assert difference.mean >= 0.05
+    assert difference.low > 0
