@@ -15,7 +15,7 @@ from exporter.records import Record
 PrecisionClass = Literal["fp32", "16bit", "8bit", "4bit"]
 CLASS_OF_SCHEME: dict[str, PrecisionClass] = {
     "fp32": "fp32", "f32": "fp32", "f16": "16bit", "bf16": "16bit", "fp16": "16bit",
-    "int8": "8bit", "q8_0": "8bit", "q4": "4bit", "q4_0": "4bit", "q4_k_m": "4bit",
+    "int8": "8bit", "q8_0": "8bit", "q4": "4bit", "q4f16": "4bit", "q4_0": "4bit", "q4_k_m": "4bit",
 }  # fmt: skip
 Way = Literal["both", "queries", "documents"]
 DEFAULT_MARGIN: dict[PrecisionClass, float] = {

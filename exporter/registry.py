@@ -13,11 +13,19 @@ ONNX_SCHEMES: Mapping[str, str] = {
     "none": "exporter.onnx.scheme_fp32:SCHEME",
     "fp16": "exporter.onnx.scheme_fp16:SCHEME",
     "int8": "exporter.onnx.scheme_int8:SCHEME",
+    "q4": "exporter.onnx.scheme_q4:SCHEME",
+    "q4f16": "exporter.onnx.scheme_q4:SCHEME_F16",
 }
 
 ONNX_GRAPHS: Mapping[str, str] = {
     "built": "exporter.onnx.built:export_built",
     "traced": "exporter.onnx.traced:export_traced",
+}
+
+ONNX_FLAVOURS: Mapping[str, str] = {
+    "portable": "exporter.onnx.flavour:PORTABLE",
+    "web": "exporter.onnx.flavour:WEB",
+    "cpu23": "exporter.onnx.flavour:CPU23",
 }
 
 GGUF_TYPES: Mapping[str, str] = {
@@ -39,6 +47,7 @@ PACKAGERS: Mapping[str, str] = {
 ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "ONNX scheme": ONNX_SCHEMES,
     "ONNX graph": ONNX_GRAPHS,
+    "ONNX flavour": ONNX_FLAVOURS,
     "GGUF type": GGUF_TYPES,
     "artifact kind": ENCODERS,
     "package": PACKAGERS,

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from exporter.calibration.inputs import batch_by_length, table_rows, token_rows
-from exporter.calibration.rescale import RescaledWeights
+from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import MissingDependency
 
 Watch = Callable[[int, str, Any], None]
 """Called with the layer, the name of the site and its values, rows of padding left out."""
+Alter = Callable[[int, str, Any], Any]
+"""Called with the layer, the name of a matrix' input and its values; returns what is multiplied."""
 Weights = Mapping[str, Any]
+Round = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 MASKED = -30000.0  # twice that is still a finite fp16
 PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
@@ -48,7 +52,7 @@ def torch_module() -> Any:
 
 
 def run_backbone(
-    checkpoint: Checkpoint, texts: Sequence[str], *, weights: RescaledWeights | None = None,
+    checkpoint: Checkpoint, texts: Sequence[str], *, weights: ModelWeights | None = None,
     dtype: str = "float32", watch: Watch | None = None,
     on_layer: Callable[[int], None] | None = None,
 ) -> Any:  # fmt: skip
@@ -58,7 +62,7 @@ def run_backbone(
     float16 rounds every weight and intermediate, the squares of norms too: the strictest runtime.
     """
     torch = torch_module()
-    source = weights or RescaledWeights(checkpoint)
+    source = weights or ModelWeights(checkpoint)
     kind = getattr(torch, dtype)
     with torch.inference_mode():
         batches = embed(source, texts, dtype=kind)
@@ -68,18 +72,26 @@ def run_backbone(
                 run_layer(source, i, layer, batch, watch=watch)
             if on_layer is not None:
                 on_layer(i)
-        return pooled_states(source, batches, count=len(texts))
+        return pooled_states(source, batches, count=len(texts), watch=watch)
 
 
-def embed(source: RescaledWeights, texts: Sequence[str], *, dtype: Any) -> list[Batch]:
-    """Tokenize and look up. Returns batches of at most 2,048 padded tokens, states in `dtype`."""
+def embed(
+    source: ModelWeights, texts: Sequence[str], *, dtype: Any, round_rows: Round | None = None
+) -> list[Batch]:
+    """Tokenize and look up. Returns batches of at most 2,048 padded tokens, states in `dtype`.
+
+    `round_rows` turns rows of the table into what a quantized table holds.
+    """
     torch = torch_module()
     checkpoint, a = source.checkpoint, source.architecture
     rows = token_rows(checkpoint, texts)
     used = sorted({i for row in rows for i in row})
     at = {token: place for place, token in enumerate(used)}
+    found = table_rows(checkpoint, used)
+    if round_rows is not None:
+        found = round_rows(found)
     with np.errstate(over="ignore"):  # what overflows is refused by name afterwards
-        table = table_rows(checkpoint, used) * np.float32(source.embed_scale)
+        table = found * np.float32(source.embed_scale)
     table = torch.from_numpy(table).to(dtype)
     batches = []
     for picked in batch_by_length(rows):
@@ -98,7 +110,7 @@ def embed(source: RescaledWeights, texts: Sequence[str], *, dtype: Any) -> list[
     return batches
 
 
-def layer_weights(source: RescaledWeights, layer: int, *, dtype: Any) -> dict[str, Any]:
+def layer_weights(source: ModelWeights, layer: int, *, dtype: Any) -> dict[str, Any]:
     """Return the tensors of one layer by short name, norms as gains."""
     torch = torch_module()
     at = f"layers.{layer}."
@@ -109,16 +121,20 @@ def layer_weights(source: RescaledWeights, layer: int, *, dtype: Any) -> dict[st
 
 
 def run_layer(
-    source: RescaledWeights, layer: int, w: Weights, batch: Batch, *, watch: Watch | None = None
-) -> None:
-    """Replace `batch.states` by the output of one layer. w: as `layer_weights` returns it."""
+    source: ModelWeights, layer: int, w: Weights, batch: Batch, *, watch: Watch | None = None,
+    alter: Alter | None = None,
+) -> None:  # fmt: skip
+    """Replace `batch.states` by the output of one layer. w: as `layer_weights` returns it.
+
+    `alter` may round the inputs of the matrices: attention_in, attended, mlp_in and product.
+    """
     torch = torch_module()
     a, at = source.architecture, f"layers.{layer}."
 
     def see(site: str, values: Any) -> Any:
         if watch is not None:
             watch(layer, site, values[batch.mask])
-        return values
+        return values if alter is None else alter(layer, site, values)
 
     def norm(x: Any, name: str) -> Any:
         return rms_norm(x, w[name], epsilon=source.epsilon(at + name))
@@ -138,7 +154,7 @@ def run_layer(
     see("scores", scores.transpose(1, 2))
     weights = torch.softmax((scores + batch.biases[a.layer_types[layer]]).float(), dim=-1)
     attended = (weights.to(x.dtype) @ v).transpose(1, 2).flatten(2)
-    see("attended", attended)
+    attended = see("attended", attended)
     out = see("attention_out", attended @ w["self_attn.o_proj"].T)
     x = see("residual", x + see("post_norm", norm(out, "post_attention_layernorm")))
     h = see("mlp_in", norm(x, "pre_feedforward_layernorm"))
@@ -155,7 +171,7 @@ def rms_norm(x: Any, gain: Any, *, epsilon: float) -> Any:
     return x * (mean + epsilon).float().rsqrt().to(x.dtype) * gain
 
 
-def rotary(source: RescaledWeights, layer: int, length: int, *, dtype: Any) -> tuple[Any, Any]:
+def rotary(source: ModelWeights, layer: int, length: int, *, dtype: Any) -> tuple[Any, Any]:
     """Return cos and sin, each (length, 1, head_dim / 2)."""
     torch = torch_module()
     a = source.architecture
@@ -172,13 +188,20 @@ def rotate(x: Any, cos: Any, sin: Any) -> Any:
     return torch_module().cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
-def pooled_states(source: RescaledWeights, batches: Sequence[Batch], *, count: int) -> Any:
-    """Return the mean over each text's final-norm rows, (count, hidden) float32 numpy."""
+def pooled_states(
+    source: ModelWeights, batches: Sequence[Batch], *, count: int, watch: Watch | None = None
+) -> Any:
+    """Return the mean over each text's final-norm rows, (count, hidden) float32 numpy.
+
+    `watch` sees those rows as site `final` of the layer after the last.
+    """
     torch = torch_module()
     made = np.empty((count, source.architecture.hidden_size), np.float32)
     for batch in batches:
         gain = torch.from_numpy(source.gain("norm")).to(batch.states.dtype)
         states = rms_norm(batch.states, gain, epsilon=source.epsilon("norm")).float()
+        if watch is not None:
+            watch(source.architecture.num_layers, "final", states[batch.mask])
         mask = batch.mask[..., None]
         made[batch.indices] = (torch.where(mask, states, 0).sum(1) / mask.sum(1)).numpy()
     return made

@@ -31,10 +31,12 @@ def measure_ranges(
     """
     assert checkpoint.architecture is not None
     layers = [_Layer() for _ in range(checkpoint.architecture.num_layers)]
-    pooled = run_backbone(
-        checkpoint, texts, watch=lambda i, site, values: layers[i].see(site, values),
-        on_layer=on_layer,
-    )  # fmt: skip
+
+    def see(layer: int, site: str, values: Any) -> None:
+        if site != "final":  # a norm's output: as large as its gain, whatever came in
+            layers[layer].see(site, values)
+
+    pooled = run_backbone(checkpoint, texts, watch=see, on_layer=on_layer)
     check_finite(pooled, texts)
     return tuple(layer.record() for layer in layers)
 

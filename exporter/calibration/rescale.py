@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.calibration.records import LayerRanges, LayerScale, Rescaling
+from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 
@@ -68,34 +69,25 @@ def choose_rescaling(checkpoint: Checkpoint, ranges: tuple[LayerRanges, ...]) ->
     return chosen
 
 
-class RescaledWeights:
-    """The weights of a checkpoint as a graph or a forward pass takes them, rescaled or not."""
+class RescaledWeights(ModelWeights):
+    """The weights multiplied by powers of two, and every norm's eps to match."""
 
-    def __init__(self, checkpoint: Checkpoint, rescaling: Rescaling | None = None) -> None:
-        assert checkpoint.architecture is not None
-        self.checkpoint, self.architecture = checkpoint, checkpoint.architecture
-        self.rescaling = rescaling or Rescaling(
-            residual=0, layers=(LayerScale(),) * self.architecture.num_layers
-        )
+    def __init__(self, checkpoint: Checkpoint, rescaling: Rescaling) -> None:
+        super().__init__(checkpoint)
+        self.rescaling = rescaling
 
     @property
     def embed_scale(self) -> float:
-        """Return the factor of the embedding table's rows."""
-        return math.sqrt(self.architecture.hidden_size) * 2.0**self.rescaling.residual
+        return super().embed_scale * 2.0**self.rescaling.residual
 
     def matrix(self, name: str) -> npt.NDArray[np.float32]:
-        """Return a projection, (out, in) float32; `name` as `layers.0.self_attn.q_proj`."""
-        factor = np.float32(2.0 ** self.rescaling.matrix_exponent(name))
-        return self.checkpoint.tensor(name + ".weight") * factor
+        return super().matrix(name) * np.float32(2.0 ** self.rescaling.matrix_exponent(name))
 
     def gain(self, name: str) -> npt.NDArray[np.float32]:
-        """Return the gain 1 + w of a norm, rescaled: (n,) float32."""
-        factor = np.float32(2.0 ** self.rescaling.gain_exponent(name))
-        return (1 + self.checkpoint.tensor(name + ".weight")) * factor
+        return super().gain(name) * np.float32(2.0 ** self.rescaling.gain_exponent(name))
 
     def epsilon(self, name: str) -> float:
-        """Return the eps of a norm that sees rescaled rows."""
-        return self.architecture.rms_norm_eps * 2.0 ** (2 * self.rescaling.norm_exponent(name))
+        return super().epsilon(name) * 2.0 ** (2 * self.rescaling.norm_exponent(name))
 
 
 def _exponent(target: float, found: float) -> int:

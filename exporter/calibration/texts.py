@@ -12,6 +12,7 @@ BUNDLED_NAME = "recipes/calibration/statutes.txt"
 REPOSITORY = Path(__file__).resolve().parents[2]
 # A handful of texts never meets the tail of a range; users are better served by the bundled ones.
 FEWEST = 16
+SHORTEST = 4
 
 
 def read_calibration(path: Path | None) -> list[str]:
@@ -57,6 +58,15 @@ def prompted(texts: Sequence[str], prompts: Prompts) -> list[str]:
         prompts.render_query(text) if i % 2 else prompts.render_document(text, title="")
         for i, text in enumerate(texts)
     ]
+
+
+def calibration_inputs(texts: Sequence[str], prompts: Prompts) -> list[str]:
+    """Return what a model is measured on: the texts as `prompted`, and a few of their beginnings.
+
+    One to four characters, as short questions go: attention over so little ranges farther.
+    """
+    short = [text[: 1 + i % SHORTEST] for i, text in enumerate(texts[:: 2 * SHORTEST])]
+    return prompted(texts, prompts) + short
 
 
 def calibration_sha256(texts: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """lawvault export onnx, lawvault export gguf."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +17,10 @@ from exporter.cli.common import (
 from exporter.manifest import Manifest
 from exporter.recipe import Recipe
 from exporter.records import canonical_json
-from exporter.registry import GGUF_TYPES, ONNX_GRAPHS, ONNX_SCHEMES
+from exporter.registry import GGUF_TYPES, ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES
+
+if TYPE_CHECKING:
+    from exporter.calibration.head import Choice
 
 
 @click.group()
@@ -30,21 +34,29 @@ def export() -> None:
 @click.option("--dim", type=int, help="Cut to a Matryoshka dim inside the graph.")
 @click.option("--graph", default="built", show_default=True, metavar="|".join(ONNX_GRAPHS),
               help="Built from the weights, or traced by optimum.")  # fmt: skip
+@click.option("--flavour", default="portable", show_default=True,
+              metavar="|".join(ONNX_FLAVOURS),
+              help="Operators of onnxruntime 1.18, of browsers, or of opset 23.")  # fmt: skip
 @calibration_option
+@click.option("--head-correction", type=click.Choice(["on", "off", "auto"]), default="auto",
+              show_default=True, help="Refit the head to the quantized model; auto: where "
+              "held-out texts gain.")  # fmt: skip
 @common_options
 def onnx(
-    options: CommonOptions, quant: str, dim: int | None, graph: str, calibration: Path | None
-) -> None:
+    options: CommonOptions, quant: str, dim: int | None, graph: str, flavour: str,
+    calibration: Path | None, head_correction: "Choice",
+) -> None:  # fmt: skip
     """Write model.onnx with the whole pipeline inside: pooling, Dense, normalisation."""
     from exporter.onnx.export import export_onnx
 
     checkpoint = load_checkpoint(options, recipe=_recipe())
     name = "onnx-" + ("fp32" if quant == "none" else quant) + (f"-dim{dim}" if dim else "")
+    name += "" if flavour == "portable" else f"-{flavour}"
     output = options.output or default_output(checkpoint, name)
     say(f"writing {output}", options)
     manifest = export_onnx(
-        checkpoint, output, quant=quant, dim=dim, graph=graph, calibration=calibration,
-        force=options.force,
+        checkpoint, output, quant=quant, dim=dim, graph=graph, flavour=flavour,
+        calibration=calibration, head_correction=head_correction, force=options.force,
     )  # fmt: skip
     _print(manifest, output, options)
 

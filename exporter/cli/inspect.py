@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from exporter.calibration.texts import prompted, read_calibration
+from exporter.calibration.texts import calibration_inputs, read_calibration
 from exporter.checkpoint.records import Checkpoint
 from exporter.cli.common import (
     CommonOptions,
@@ -60,7 +60,7 @@ def _measure(
     if checkpoint.architecture is None:
         raise BadInput(f"--ranges knows no model of type '{checkpoint.model_type}'; leave it out")
     say(f"running the model on {len(texts)} texts", options)
-    return compare_fp16(checkpoint, prompted(texts, checkpoint.prompts))
+    return compare_fp16(checkpoint, calibration_inputs(texts, checkpoint.prompts))
 
 
 def _print_ranges(name: str, rows: tuple[RangeRecord, ...]) -> None:

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from exporter.calibration.records import Rescaling
-from exporter.calibration.rescale import RescaledWeights
+from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.manifest import TensorRecord
+from exporter.onnx.flavour import PORTABLE, Flavour
 from exporter.onnx.gemma3 import Gemma3Layers
 from exporter.onnx.graph_writer import FLOAT, INT64, GraphWriter, OnWritten, tensor_value
 from exporter.onnx.scheme import Scheme
@@ -17,37 +16,24 @@ from exporter.onnx.scheme import Scheme
 SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
 
 
-def fold_dense(checkpoint: Checkpoint, *, dim: int) -> npt.NDArray[np.float32] | None:
-    """Return the product of all Dense weights, cut to the first `dim` outputs, for `x @ W`.
-
-    Returns (hidden, dim) float32, multiplied in float64, or None where there is no Dense.
-    Dense without bias commutes with mean pooling, so it may act on token states.
-    """
-    product: npt.NDArray[np.float64] | None = None
-    for module in checkpoint.dense:
-        weight = checkpoint.tensor(module.tensor).astype(np.float64)
-        product = weight if product is None else weight @ product
-    if product is None:
-        return None
-    return np.ascontiguousarray(product[:dim].T.astype(np.float32))
-
-
 def export_built(
     checkpoint: Checkpoint, folder: Path, *, scheme: Scheme, dim: int,
-    rescaling: Rescaling | None = None, on_progress: OnWritten | None = None,
+    flavour: Flavour = PORTABLE, weights: ModelWeights | None = None,
+    on_progress: OnWritten | None = None,
 ) -> tuple[TensorRecord, ...]:  # fmt: skip
     """Write model.onnx and model.onnx_data to `folder`. Returns what was stored.
 
     Inputs input_ids, attention_mask: (batch, sequence) int64. Outputs last_hidden_state, (batch,
     sequence, dim): token states with Dense applied, so that a consumer that mean-pools and
     normalises them gets the right vector; and sentence_embedding, (batch, dim), unit length.
-    Both are float32 whatever the scheme computes in. `rescaling` changes no value of theirs.
+    Both are float32 whatever the scheme computes in. `weights`: the same function with factors
+    moved, as the scheme wants them.
     """
     check_built(checkpoint)
-    with GraphWriter(folder, on_written=on_progress) as writer:
-        weights = RescaledWeights(checkpoint, rescaling)
+    with GraphWriter(folder, flavour=flavour, on_written=on_progress) as writer:
+        weights = weights or ModelWeights(checkpoint)
         hidden = Gemma3Layers(writer, weights, scheme).hidden_states("input_ids", "attention_mask")
-        _pool(writer, checkpoint, hidden, scheme=scheme, dim=dim)
+        _pool(writer, weights, hidden, scheme=scheme, dim=dim)
         batch = ("batch", "sequence")
         writer.save(
             [tensor_value(n, INT64, batch) for n in ("input_ids", "attention_mask")],
@@ -73,10 +59,10 @@ def check_built(checkpoint: Checkpoint) -> None:
 
 
 def _pool(
-    writer: GraphWriter, checkpoint: Checkpoint, hidden: str, *, scheme: Scheme, dim: int
+    writer: GraphWriter, weights: ModelWeights, hidden: str, *, scheme: Scheme, dim: int
 ) -> None:
-    w = writer
-    dense = fold_dense(checkpoint, dim=dim)
+    w, checkpoint = writer, weights.checkpoint
+    dense = weights.head(dim=dim)
     if dense is not None:
         states = scheme.matmul(w, hidden, dense, name="dense_folded")
     elif dim < checkpoint.dim:

@@ -4,16 +4,14 @@ import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from exporter.calibration.texts import calibration_sha256, prompted, read_calibration
+from exporter.calibration.head import Choice
+from exporter.calibration.texts import calibration_inputs, calibration_sha256, read_calibration
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, write_manifest
 from exporter.onnx.scheme import Scheme
-from exporter.registry import ONNX_GRAPHS, ONNX_SCHEMES, resolve
+from exporter.registry import ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES, resolve
 from exporter.staging import check_free_disk, check_output, staged_folder
 
 # What an encoder needs beside the graph, so that the folder stands without the checkpoint. Not
@@ -34,15 +32,20 @@ def export_onnx(
     quant: str = "none",
     dim: int | None = None,
     graph: str = "built",
+    flavour: str = "portable",
     calibration: Path | None = None,
+    head_correction: Choice = "auto",
     force: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> Manifest:
     """Write the artifact to `output` and return its manifest. Same input, same bytes.
 
     `dim`: one of the checkpoint's Matryoshka dims; the cut is folded into the last matrix.
+    `flavour`: what the graph is written for, see `exporter.onnx.flavour`.
     `calibration`: texts to measure the model on, one a line, for the schemes that measure it; the
     bundled ones by default.
+    `head_correction`: whether the head is refitted to the quantized model, see
+    `exporter.calibration.head`; auto where held-out texts gain from it.
     `on_progress` is called with the number of weights written since the last call; they come to
     about `checkpoint.parameters`. Everything is checked before the first long step. Raises
     BadInput or MissingDependency.
@@ -51,6 +54,7 @@ def export_onnx(
         raise MissingDependency("onnx", extra="onnx")
     scheme = resolve(ONNX_SCHEMES, quant, kind="--quant")
     write = resolve(ONNX_GRAPHS, graph, kind="--graph")
+    written_for = resolve(ONNX_FLAVOURS, flavour, kind="--flavour")
     width = checkpoint.dim if dim is None else dim
     if width not in checkpoint.matryoshka_dims:
         known = ", ".join(map(str, checkpoint.matryoshka_dims))
@@ -62,7 +66,7 @@ def export_onnx(
     else:
         from exporter.onnx.traced import check_traced
 
-        check_traced(checkpoint, scheme=scheme, dim=width)
+        check_traced(checkpoint, scheme=scheme, dim=width, flavour=written_for)
         if not _installed("optimum.exporters.onnx"):
             raise MissingDependency("optimum-onnx", extra="traced")
     texts = _calibration_texts(scheme, calibration)
@@ -71,31 +75,36 @@ def export_onnx(
         output, int(checkpoint.parameters * scheme.bytes_per_weight() * 1.1) + (1 << 20)
     )
     with staged_folder(output, force=force) as stage:
-        measured: dict[str, Any] = {}
-        fp16 = None
+        measured, chosen = None, {"graph": graph}
+        if graph == "built":
+            chosen["flavour"] = flavour
         if texts is not None:
-            from exporter.calibration.ranges import measure_fp16
-
-            inputs = prompted(texts, checkpoint.prompts)
-            measured["rescaling"], fp16 = measure_fp16(checkpoint, inputs)
+            measured = scheme.measure(
+                checkpoint,
+                calibration_inputs(texts, checkpoint.prompts),
+                head_correction=head_correction,
+            )
         records = write(
-            checkpoint, stage, scheme=scheme, dim=width, on_progress=on_progress, **measured
-        )
+            checkpoint, stage, scheme=measured.scheme if measured else scheme, dim=width,
+            flavour=written_for, weights=measured.weights if measured else None,
+            on_progress=on_progress,
+        )  # fmt: skip
         for name in COPIED:
             if (checkpoint.path / name).is_file():
                 shutil.copyfile(checkpoint.path / name, stage / name)
         return write_manifest(
             stage, checkpoint, kind="onnx", scheme="fp32" if quant == "none" else quant,
-            entry="model.onnx", tensors=records, dim=width, options={"graph": graph},
+            entry="model.onnx", tensors=records, dim=width, options=chosen,
             libraries=LIBRARIES[graph] + (("torch",) if texts is not None else ()),
-            kept=scheme.kept, fp16=fp16,
+            kept=scheme.kept, fp16=measured.fp16 if measured else None,
+            head_correction=measured.head_correction if measured else None,
             calibration_sha256=None if texts is None else calibration_sha256(texts),
         )  # fmt: skip
 
 
 def _calibration_texts(scheme: Scheme, path: Path | None) -> list[str] | None:
     """Return the texts that the scheme is measured on, None where it measures nothing."""
-    if scheme.compute is not np.float16:
+    if not hasattr(scheme, "measure"):
         if path is not None:
             raise BadInput(f"--quant {scheme.name} measures nothing; leave --calibration out")
         return None

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.rescale import RescaledWeights
+from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Gemma3Architecture
 from exporter.onnx.graph_writer import BOOL, GraphWriter
 from exporter.onnx.scheme import Scheme
@@ -36,7 +36,7 @@ def rotary_tables(
 class Gemma3Layers:
     """Adds the backbone to a graph. `hidden_states` is its one public step."""
 
-    def __init__(self, writer: GraphWriter, weights: RescaledWeights, scheme: Scheme) -> None:
+    def __init__(self, writer: GraphWriter, weights: ModelWeights, scheme: Scheme) -> None:
         self.w, self.weights, self.scheme = writer, weights, scheme
         self.a: Gemma3Architecture = weights.architecture
         self.compute = np.dtype(scheme.compute)
@@ -130,12 +130,25 @@ class Gemma3Layers:
         q, k, v = w.node("Split", [qkv, sizes], outputs=3, axis=-1)
         q = self._rotate(q, at + "self_attn.q_norm", heads=a.num_heads, tables=tables)
         k = self._rotate(k, at + "self_attn.k_norm", heads=a.num_kv_heads, tables=tables)
-        attended = w.node(
-            "MultiHeadAttention", [q, self._repeat(k), self._repeat(v), "", "", bias],
-            domain=MICROSOFT, num_heads=a.num_heads, scale=1 / math.sqrt(a.query_pre_attn_scalar),
-        )  # fmt: skip
+        attended = self._attend(q, k, v, bias)
         weight = np.ascontiguousarray(self.weights.matrix(at + "self_attn.o_proj").T)
         return self.scheme.matmul(w, attended, weight, name=at + "o_proj")
+
+    def _attend(self, q: str, k: str, v: str, bias: str) -> str:
+        """Return (batch, sequence, heads * head_dim)."""
+        a, w = self.a, self.w
+        scale = 1 / math.sqrt(a.query_pre_attn_scalar)
+        if w.flavour.attention == "Attention":
+            standard: str = w.node(
+                "Attention", [q, k, v, bias], q_num_heads=a.num_heads,
+                kv_num_heads=a.num_kv_heads, is_causal=0, scale=scale,
+            )  # fmt: skip
+            return standard
+        found: str = w.node(
+            "MultiHeadAttention", [q, self._repeat(k), self._repeat(v), "", "", bias],
+            domain=MICROSOFT, num_heads=a.num_heads, scale=scale,
+        )  # fmt: skip
+        return found
 
     def _rotate(self, x: str, norm: str, *, heads: int, tables: tuple[str, str]) -> str:
         w, a = self.w, self.a

@@ -10,22 +10,23 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.manifest import TensorRecord
+from exporter.onnx.flavour import PORTABLE, Flavour
 
 OnWritten = Callable[[int], None]
 """Called with the number of weights written since the last call."""
 
 INLINE_BYTES = 1024
 ALIGNMENT = 64
-OPSET = 21
-IR_VERSION = 10  # of opset 21, read by onnxruntime from 1.18
 
 
 class GraphWriter:
     """Collects nodes; weights go to `folder`/model.onnx_data as they come, so that memory holds
     one tensor at a time. `save` writes `folder`/model.onnx."""
 
-    def __init__(self, folder: Path, *, on_written: OnWritten | None = None) -> None:
-        self.folder, self._on_written = folder, on_written
+    def __init__(
+        self, folder: Path, *, flavour: Flavour = PORTABLE, on_written: OnWritten | None = None
+    ) -> None:
+        self.folder, self.flavour, self._on_written = folder, flavour, on_written
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
         self.records: list[TensorRecord] = []
@@ -111,7 +112,13 @@ class GraphWriter:
         return name
 
     def save(self, inputs: Sequence[Any], outputs: Sequence[Any], *, producer: str) -> None:
-        """Write the graph; the data file is complete and closed afterwards."""
+        """Write the graph; the data file is complete and closed afterwards.
+
+        Raises BadInput for an operator that the flavour's runtime does not implement.
+        """
+        self.flavour.check_operators(
+            f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in self.nodes
+        )
         self._data.close()
         graph = helper.make_graph(
             self.nodes, "embedding", list(inputs), list(outputs), self.initializers
@@ -119,8 +126,11 @@ class GraphWriter:
         model = helper.make_model(
             graph,
             producer_name=producer,
-            ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)],
+            ir_version=self.flavour.ir_version,
+            opset_imports=[
+                helper.make_opsetid("", self.flavour.opset),
+                helper.make_opsetid("com.microsoft", 1),
+            ],
         )
         raw = model.SerializeToString(deterministic=True)
         (self.folder / "model.onnx").write_bytes(raw)
@@ -133,4 +143,5 @@ def tensor_value(name: str, kind: int, shape: Sequence[int | str]) -> Any:
 
 INT64: int = TensorProto.INT64
 FLOAT: int = TensorProto.FLOAT
+FLOAT16: int = TensorProto.FLOAT16
 BOOL: int = TensorProto.BOOL

@@ -1,11 +1,16 @@
 """What a quantization scheme decides: how the table is looked up and a matrix applied."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import TensorInfo
+from exporter.calibration.head import Choice, CorrectedHead, correct_head
+from exporter.calibration.weights import ModelWeights
+from exporter.checkpoint.records import Checkpoint, TensorInfo
+from exporter.manifest import Fp16Record, HeadCorrectionRecord
 from exporter.onnx.graph_writer import GraphWriter
 
 TABLE_BLOCK_BYTES = 1 << 24
@@ -36,3 +41,40 @@ class Scheme(Protocol):
         """Add x @ weight. weight: (in, out) float32. Returns (..., out). x and the
         product are in the compute dtype."""
         ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A scheme that knows the model's activations, and the weights that it wants to store."""
+
+    scheme: Scheme
+    weights: ModelWeights
+    fp16: Fp16Record | None = None
+    head_correction: HeadCorrectionRecord | None = None
+
+
+class MeasuringScheme(Scheme, Protocol):
+    """A scheme that runs the model on calibration texts before anything is written."""
+
+    def measure(
+        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice
+    ) -> Measured:
+        """Return the scheme to write with. texts: prompts applied. Raises BadInput for
+        activations that are not finite, MissingDependency without torch."""
+        ...
+
+
+def corrected(
+    scheme: Scheme, weights: ModelWeights, reference: npt.NDArray[np.float32],
+    emulate: Callable[[], npt.NDArray[np.float32]], *, choice: Choice,
+) -> Measured:  # fmt: skip
+    """Return `Measured`, the head refitted where `choice` says so.
+
+    reference, and what `emulate` returns: (n, hidden), pooled states before and after quantization.
+    """
+    head = weights.head(dim=weights.checkpoint.dim)
+    if choice == "off" or head is None:
+        return Measured(scheme, weights)
+    fitted, record = correct_head(head, reference, emulate(), choice=choice)
+    kept = CorrectedHead(weights, fitted) if record.applied else weights
+    return Measured(scheme, kept, head_correction=record)

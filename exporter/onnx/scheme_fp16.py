@@ -1,15 +1,18 @@
 """Weights and arithmetic in float16, in a graph whose weights were rescaled so that it fits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import TensorInfo
+from exporter.calibration.head import Choice
+from exporter.calibration.ranges import measure_fp16
+from exporter.calibration.rescale import RescaledWeights
+from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.errors import BadInput
 from exporter.onnx.graph_writer import GraphWriter
-from exporter.onnx.scheme import TABLE_BLOCK_BYTES
+from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured
 
 LARGEST = 65504.0
 
@@ -30,12 +33,19 @@ class Fp16:
 
     name = "fp16"
     compute = np.float16
-    kept = (
+    kept: tuple[str, ...] = (
         "mean pooling and normalisation run in float32: a sum over many tokens would leave float16",
     )
 
     def bytes_per_weight(self) -> float:
         return 2.0
+
+    def measure(
+        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice
+    ) -> Measured:
+        """The head is left alone: nothing is lost that it could make up for."""
+        rescaling, record = measure_fp16(checkpoint, texts)
+        return Measured(self, RescaledWeights(checkpoint, rescaling), fp16=record)
 
     def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
         def blocks() -> Iterator[npt.NDArray[np.float16]]:

@@ -11,18 +11,21 @@ from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import TensorRecord
 from exporter.offline import offline
+from exporter.onnx.flavour import PORTABLE, Flavour
 from exporter.onnx.scheme import Scheme
 
 
 def export_traced(
     checkpoint: Checkpoint, folder: Path, *, scheme: Scheme, dim: int,
+    flavour: Flavour = PORTABLE, weights: None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[TensorRecord, ...]:  # fmt: skip
     """Write model.onnx to `folder` through optimum, Pooling, Dense and Normalize inside.
 
-    Raises BadInput for what tracing does not offer: quantization, a cut dim, a repaired window.
+    Raises BadInput for what tracing does not offer: quantization, a cut dim, a flavour, a repaired
+    window.
     """
-    check_traced(checkpoint, scheme=scheme, dim=dim)
+    check_traced(checkpoint, scheme=scheme, dim=dim, flavour=flavour)
     with offline():
         try:
             from optimum.exporters.onnx import main_export
@@ -61,12 +64,18 @@ def export_traced(
     return records
 
 
-def check_traced(checkpoint: Checkpoint, *, scheme: Scheme, dim: int) -> None:
+def check_traced(
+    checkpoint: Checkpoint, *, scheme: Scheme, dim: int, flavour: Flavour = PORTABLE
+) -> None:
     """Raise BadInput for what `export_traced` cannot do."""
     if scheme.name != "none":
         raise BadInput(f"--graph traced writes float32 only, not '{scheme.name}'; use --quant none")
     if dim != checkpoint.dim:
         raise BadInput("--graph traced writes the full dim only; cut and normalise after encoding")
+    if flavour is not PORTABLE:
+        raise BadInput(
+            f"--graph traced has plain operators only; leave --flavour {flavour.name} out"
+        )
     if checkpoint.window_used != checkpoint.window_saved:
         raise BadInput(
             "--graph traced follows config.json as saved; use --graph built for --window repaired"

@@ -98,11 +98,11 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, tiny_path: Path) -> None:
     code = (
         # A shell that starts the tests in the background has SIGINT ignored, and children inherit.
         "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import exporter.onnx.built as b\nfrom exporter.cli.main import main\n"
-        "real = b.fold_dense\n"
+        "from exporter.calibration.weights import ModelWeights as b\n"
+        "from exporter.cli.main import main\nreal = b.head\n"
         "def slow(*a, **k):\n    print('working', flush=True)\n    time.sleep(30)\n"
         "    return real(*a, **k)\n"
-        "b.fold_dense = slow\n"
+        "b.head = slow\n"
         f"main(['export', 'onnx', '--checkpoint', {str(tiny_path)!r}, '--output', 'out'])\n"
     )
     process = subprocess.Popen(

@@ -28,7 +28,7 @@ from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
 LIMIT = {
-    "cosine_p1_min": 0.998,
+    "cosine_p1_min": 0.9935,
     "overlap_at_10_min": 0.5,
     "mrr_at_10_margin": 0.5,
     "reason": "tiny",

@@ -12,10 +12,10 @@ from exporter.calibration.ranges import compare_fp16, measure_fp16, measure_rang
 from exporter.calibration.records import LayerScale, Rescaling, no_rescaling, range_records
 from exporter.calibration.rescale import RescaledWeights, choose_rescaling
 from exporter.calibration.texts import prompted, read_calibration
+from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
-from exporter.onnx.built import fold_dense
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import MINIATURE, TEXTS
 from parity_tests.layout import save_tensors
@@ -34,7 +34,7 @@ def inputs(hard: Checkpoint) -> list[str]:
 
 
 def vectors(checkpoint: Checkpoint, pooled: np.ndarray) -> np.ndarray:
-    dense = fold_dense(checkpoint, dim=checkpoint.dim)
+    dense = ModelWeights(checkpoint).head(dim=checkpoint.dim)
     made = pooled if dense is None else pooled @ dense
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 

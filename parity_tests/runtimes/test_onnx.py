@@ -11,7 +11,6 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.onnx.export import export_onnx
-from exporter.onnx.scheme_int8 import quantize_rows
 from exporter.runtimes.onnxruntime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import MINIATURE, TEXTS
@@ -99,15 +98,16 @@ def test_the_hardened_miniature_is_the_same_function_to_a_millionth(tmp_path: Pa
     )
 
 
-def test_int8_stores_every_matrix_in_eight_bits(int8: Path, truth: np.ndarray) -> None:
+def test_int8_stores_every_matrix_but_the_head_in_eight_bits(int8: Path, truth: np.ndarray) -> None:
     from exporter.manifest import read_manifest
 
     manifest = read_manifest(int8)
     matrices = [t for t in manifest.tensors if len(t.shape) == 2 and min(t.shape) > 1
-                and not t.name.startswith("rotary")]  # fmt: skip
+                and not t.name.startswith("rotary") and "scale" not in t.name
+                and t.name != "dense_folded"]  # fmt: skip
     assert {t.dtype for t in matrices} == {"int8"}
     cosines = (OnnxEncoder(int8).encode(TEXTS) * truth).sum(axis=1)
-    # Measured on this checkpoint: 0.9993 at least. Random weights are a hard case.
+    # Measured on this checkpoint: CCC at least. Random weights are a hard case.
     assert cosines.min() > 0.998
 
 
@@ -122,16 +122,6 @@ def test_int8_of_a_text_does_not_depend_on_its_companions(int8: Path) -> None:
     for i in (0, 1, 2):
         np.testing.assert_allclose(encoder.encode([texts[i]])[0], together[i], atol=2e-7)
     np.testing.assert_array_equal(encoder.encode(texts[::-1])[::-1], together)
-
-
-def test_quantized_rows_are_within_half_a_step() -> None:
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal((9, 33)).astype(np.float32)
-    values[4] = 0
-    codes, scales = quantize_rows(values)
-    assert codes.dtype == np.int8
-    error = np.abs(codes * scales[:, None] - values)
-    assert (error <= scales[:, None] * 0.5001).all()
 
 
 def test_a_cut_dim_is_folded_into_the_graph(tiny: Checkpoint, tmp_path: Path, fp32: Path) -> None:

@@ -62,7 +62,7 @@ def test_the_manifest_says_what_was_stored(source: Checkpoint, artifact: Path) -
     table = next(t for t in manifest.tensors if t.name == "embed_tokens")
     assert table.shape == source.tensors["embed_tokens.weight"].shape
     assert {t.dtype for t in manifest.tensors} == {"float32"}
-    assert manifest.options == {"graph": "built"}
+    assert manifest.options == {"graph": "built", "flavour": "portable"}
     assert manifest.size_bytes == written + (artifact / "model.onnx").stat().st_size
 
 

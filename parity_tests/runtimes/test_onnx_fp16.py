@@ -10,6 +10,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("sentence_transformers")
 
 from exporter.calibration.ranges import measure_fp16
+from exporter.calibration.rescale import RescaledWeights
 from exporter.calibration.texts import prompted, read_calibration
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
@@ -50,11 +51,11 @@ def test_the_fp32_graph_is_the_same_before_and_after_rescaling(
     hard: Checkpoint, tmp_path: Path, texts: list[str]
 ) -> None:
     rescaling, _ = measure_fp16(hard, texts[:20])
-    assert rescaling.residual == -15
+    assert rescaling.residual == -16
     found = {}
-    for name, scales in (("before", None), ("after", rescaling)):
+    for name, weights in (("before", None), ("after", RescaledWeights(hard, rescaling))):
         (tmp_path / name).mkdir()
-        export_built(hard, tmp_path / name, scheme=FP32, dim=hard.dim, rescaling=scales)
+        export_built(hard, tmp_path / name, scheme=FP32, dim=hard.dim, weights=weights)
         ids = TorchReference(hard, dtype="float32").token_ids(texts)
         found[name] = run_padded(tmp_path / name, ids)
     for output in ("sentence_embedding", "last_hidden_state"):
@@ -94,7 +95,7 @@ def test_the_manifest_holds_headroom_and_underflow_of_each_layer(
 ) -> None:
     fp16 = read_manifest(artifact).fp16
     assert fp16 is not None
-    assert fp16.residual_exponent == -15
+    assert fp16.residual_exponent == -16
     assert fp16.smallest_epsilon == pytest.approx(1e-6 * 2.0**-30)
     assert len(fp16.layers) == 6
     assert all(r.headroom > 60 and r.row_headroom >= 2 and r.underflow < 1e-3 for r in fp16.layers)

@@ -248,6 +248,7 @@ def test_a_way_of_deployment_that_is_not_judged_is_still_measured(bench: Bench) 
     basis, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 64)))
     rotated = bench.candidate(lambda vectors: (vectors @ basis).astype(np.float32))
     recipe = loosened(bench.recipe, mrr_at_10_margin=0.05)
+    recipe = recipe.model_copy(update={"ways": ("both", "queries", "documents")})
     judged = bench.run(rotated, dims=[64], recipe=recipe).artifacts[0]
     assert judged.verdict == "fail"
     assert "on the reference's index" in judged.reasons[0]

@@ -1,0 +1,48 @@
+"""The weights of a checkpoint as a graph or a forward pass takes them."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.records import Checkpoint
+
+
+class ModelWeights:
+    """The weights as saved. Subclasses move factors between them; the function stays the same."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        assert checkpoint.architecture is not None
+        self.checkpoint, self.architecture = checkpoint, checkpoint.architecture
+
+    @property
+    def embed_scale(self) -> float:
+        """Return the factor of the embedding table's rows."""
+        return math.sqrt(self.architecture.hidden_size)
+
+    def matrix(self, name: str) -> npt.NDArray[np.float32]:
+        """Return a projection, (out, in) float32; `name` as `layers.0.self_attn.q_proj`."""
+        return self.checkpoint.tensor(name + ".weight")
+
+    def gain(self, name: str) -> npt.NDArray[np.float32]:
+        """Return the gain 1 + w of a norm: (n,) float32."""
+        gain: npt.NDArray[np.float32] = 1 + self.checkpoint.tensor(name + ".weight")
+        return gain
+
+    def epsilon(self, name: str) -> float:
+        """Return the eps of a norm."""
+        return self.architecture.rms_norm_eps
+
+    def head(self, *, dim: int) -> npt.NDArray[np.float32] | None:
+        """Return the product of all Dense weights, cut to the first `dim` outputs, for `x @ W`.
+
+        Returns (hidden, dim) float32, multiplied in float64, or None where there is no Dense.
+        Dense without bias commutes with mean pooling, so it may act on token states.
+        """
+        product: npt.NDArray[np.float64] | None = None
+        for module in self.checkpoint.dense:
+            weight = self.checkpoint.tensor(module.tensor).astype(np.float64)
+            product = weight if product is None else weight @ product
+        if product is None:
+            return None
+        return np.ascontiguousarray(product[:dim].T.astype(np.float32))
