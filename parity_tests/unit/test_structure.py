@@ -14,7 +14,7 @@ from parity_tests.conftest import REPOSITORY
 EXPORTER = REPOSITORY / "exporter"
 LAYERS = (
     ("cli",),
-    ("release",),
+    ("release", "bench"),
     ("package", "parity"),
     ("runtimes",),
     ("onnx", "gguf", "openvino"),

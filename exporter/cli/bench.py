@@ -1,0 +1,61 @@
+"""lawvault bench."""
+
+from pathlib import Path
+
+import click
+
+from exporter.records import canonical_json, write_json
+
+
+@click.command()
+@click.argument("artifacts", nargs=-1, required=True, metavar="ARTIFACTS...",
+                type=click.Path(path_type=Path))  # fmt: skip
+@click.option("--rounds", type=int, default=5, show_default=True, help="Medians of so many.")
+@click.option("--threads", type=int, help="Of each runtime. Default: its own.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
+              help="Write the figures as JSON, too.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def bench(
+    *, artifacts: tuple[Path, ...], rounds: int, threads: int | None, output: Path | None,
+    as_json: bool, quiet: bool, debug: bool,
+) -> None:  # fmt: skip
+    """Time ARTIFACT... on this machine, taking turns: throughput, latency, load, memory.
+
+    Batches of 8 texts of 128 tokens and 32 of 64, single texts of 24 and 128, tokenization
+    included. Let nothing else run; compare within one run only.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from exporter.bench import run_bench
+
+    del debug
+
+    def show(step: str) -> None:
+        if not quiet:
+            click.echo(step, err=True)
+
+    report = run_bench(artifacts, rounds=rounds, threads=threads, on_progress=show)
+    if output is not None:
+        write_json(output, report)
+    if as_json:
+        click.echo(canonical_json(report), nl=False)
+        return
+    console = Console()
+    table = Table(title=f"{report.machine}, {report.cores} cores, medians of {report.rounds}")
+    table.add_column("artifact", no_wrap=True)
+    for heading in ("MB", "tokens/s 8x128", "tokens/s 32x64", "ms 1x24", "ms 1x128",
+                    "load s", "peak MB"):  # fmt: skip
+        table.add_column(heading, no_wrap=True, justify="right")
+    for r in report.results:
+        long, many, short, single = r.timings
+        table.add_row(
+            r.name, f"{r.size_bytes / 1e6:,.1f}", f"{long.tokens_per_second:,.0f}",
+            f"{many.tokens_per_second:,.0f}", f"{short.milliseconds:.2f}",
+            f"{single.milliseconds:.2f}", f"{r.load_seconds:.2f}",
+            f"{r.peak_memory_bytes / 1e6:,.0f}",
+        )  # fmt: skip
+    console.width = max(console.width, 110)
+    console.print(table, highlight=False)
