@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.calibration.forward import (
+    INPUTS,
     PROJECTIONS,
     embed,
     layer_weights,
@@ -26,16 +27,12 @@ from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint
 
 LEVELS = 127
-SAMPLED_ROWS = 4096
+SAMPLED_ROWS = 1024
 # How far below the largest value a scale may end: what lies above is clipped.
-SHRINK = np.arange(1.0, 0.39, -0.05)
+SHRINK = np.arange(1.0, 0.35, -0.1)
 # Attention averages over a text, so the rows of a text of few tokens are several times larger than
 # most that calibration sees: clipping them would pay on average and ruin short questions.
 NO_CLIPPING = np.array([1.0])
-
-READERS = {"attention_in": "qkv_proj", "attended": "o_proj", "mlp_in": "gate_up_proj",
-           "product": "down_proj"}  # fmt: skip
-"""The matrix of the graph that reads each site."""
 
 Sites = dict[str, list[Any]]
 
@@ -46,7 +43,7 @@ def measure_int8(
     """Run the model over `texts` (prompts applied), layer by layer, in float32.
 
     Returns the weights with outlier channels moved into them; the scale of each matrix' input
-    by the matrix' name in the graph, so that input ~ int8 * scale; and the mean-pooled states,
+    by the matrix' name, so that input ~ int8 * scale; and the mean-pooled states,
     (n, hidden). Deterministic on one machine. Raises BadInput naming the first text whose
     activations are not finite.
     """
@@ -83,9 +80,9 @@ def emulate_int8(
     torch = torch_module()
 
     def alter(layer: int, site: str, values: Any) -> Any:
-        if site not in READERS:
+        if site not in INPUTS:
             return values
-        scale = scales[f"layers.{layer}.{READERS[site]}"]
+        scale = scales[f"layers.{layer}.{INPUTS[site][0]}"]
         return (values / scale).round().clamp(-LEVELS - 1, LEVELS) * scale
 
     with torch.inference_mode():
@@ -113,6 +110,8 @@ def activation_scale(rows: Any, *, shrink: npt.NDArray[np.float64] = SHRINK) -> 
     largest = float(rows.abs().max())
     if largest == 0:
         return 1.0
+    if len(shrink) == 1:
+        return float(np.float32(largest * shrink[0] / LEVELS))
     sample = rows[torch.linspace(0, len(rows) - 1, min(len(rows), SAMPLED_ROWS)).long()]
     best, least = largest / LEVELS, np.inf
     for part in shrink:
@@ -133,15 +132,10 @@ def _smooth_layer(
         )
         return found
 
-    sites = {
-        "attention_in": columns("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-        "attended": columns("self_attn.o_proj"),
-        "mlp_in": columns("mlp.gate_proj", "mlp.up_proj"),
-        "product": columns("mlp.down_proj"),
-    }
     exponents: dict[str, Exponents] = {}
     scales: dict[str, float] = {}
-    for site, reading in sites.items():
+    for site, names in INPUTS.items():
+        reading = columns(*names)
         rows = seen.rows(site)
         ranges = _largest(rows)
         if site == "attended":  # query heads of a group share the channels of one value head
@@ -151,9 +145,10 @@ def _smooth_layer(
         spread = exponents[site]
         if site == "attended":
             spread = spread.reshape(a.num_kv_heads, a.head_dim).repeat(shape[1], axis=0).ravel()
-        scales[READERS[site]] = activation_scale(
+        scale = activation_scale(
             _smoothed(rows, spread), shrink=NO_CLIPPING if site == "attended" else SHRINK
         )
+        scales.update(dict.fromkeys(names, scale))
     smoothing = LayerSmoothing(
         attention_in=exponents["attention_in"], value=exponents["attended"],
         mlp_in=exponents["mlp_in"], up=exponents["product"],

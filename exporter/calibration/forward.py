@@ -27,6 +27,10 @@ Round = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 MASKED = -30000.0  # twice that is still a finite fp16
 PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
                "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
+INPUTS = {"attention_in": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+          "attended": ("self_attn.o_proj",), "mlp_in": ("mlp.gate_proj", "mlp.up_proj"),
+          "product": ("mlp.down_proj",)}  # fmt: skip
+"""The sites that are inputs of matrices, and which."""
 NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
          "post_feedforward_layernorm", "self_attn.q_norm", "self_attn.k_norm")  # fmt: skip
 

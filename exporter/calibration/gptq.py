@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.calibration.forward import (
+    INPUTS,
     Batch,
     embed,
     layer_weights,
@@ -28,10 +29,6 @@ COLUMNS = 128  # columns treated before their error is spread over the rest
 DAMPING = 0.01  # of the mean diagonal, added to the Hessian
 # A block's largest value is put at 8 times the scale, either sign, times these: the best is kept.
 STRETCH = (1.0, 0.93, 0.86, 0.8, 1.07, 8 / 7)
-
-INPUTS = {"attention_in": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-          "attended": ("self_attn.o_proj",), "mlp_in": ("mlp.gate_proj", "mlp.up_proj"),
-          "product": ("mlp.down_proj",)}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -121,18 +121,17 @@ class Gemma3Layers:
         return made
 
     def _attention(self, h: str, at: str, *, bias: str, tables: tuple[str, str]) -> str:
-        a, w = self.a, self.w
-        names = [f"{at}self_attn.{p}_proj" for p in "qkv"]
-        merged = np.concatenate([self.weights.matrix(n) for n in names]).T
-        qkv = self.scheme.matmul(w, h, np.ascontiguousarray(merged), name=at + "qkv_proj")
-        q_width, kv_width = a.num_heads * a.head_dim, a.num_kv_heads * a.head_dim
-        sizes = w.constant([q_width, kv_width, kv_width], np.int64)
-        q, k, v = w.node("Split", [qkv, sizes], outputs=3, axis=-1)
+        a = self.a
+        # Not merged: cutting the product apart again is a pass over it.
+        q, k, v = (self._project(h, f"{at}self_attn.{part}_proj") for part in "qkv")
         q = self._rotate(q, at + "self_attn.q_norm", heads=a.num_heads, tables=tables)
         k = self._rotate(k, at + "self_attn.k_norm", heads=a.num_kv_heads, tables=tables)
         attended = self._attend(q, k, v, bias)
-        weight = np.ascontiguousarray(self.weights.matrix(at + "self_attn.o_proj").T)
-        return self.scheme.matmul(w, attended, weight, name=at + "o_proj")
+        return self._project(attended, at + "self_attn.o_proj")
+
+    def _project(self, x: str, name: str) -> str:
+        weight = np.ascontiguousarray(self.weights.matrix(name).T)
+        return self.scheme.matmul(self.w, x, weight, name=name)
 
     def _attend(self, q: str, k: str, v: str, bias: str) -> str:
         """Return (batch, sequence, heads * head_dim)."""
@@ -176,12 +175,6 @@ class Gemma3Layers:
 
     def _feed_forward(self, h: str, at: str) -> str:
         w = self.w
-        names = [f"{at}mlp.{p}_proj" for p in ("gate", "up")]
-        merged = np.ascontiguousarray(np.concatenate([self.weights.matrix(n) for n in names]).T)
-        both = self.scheme.matmul(w, h, merged, name=at + "gate_up_proj")
-        width = self.a.intermediate_size
-        sizes = w.constant([width, width], np.int64)
-        gate, up = w.node("Split", [both, sizes], outputs=2, axis=-1)
+        gate, up = (self._project(h, f"{at}mlp.{part}_proj") for part in ("gate", "up"))
         product = w.node("Mul", [w.node("FastGelu", [gate], domain=MICROSOFT), up])
-        weight = np.ascontiguousarray(self.weights.matrix(at + "mlp.down_proj").T)
-        return self.scheme.matmul(w, product, weight, name=at + "down_proj")
+        return self._project(product, at + "mlp.down_proj")

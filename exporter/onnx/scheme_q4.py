@@ -128,15 +128,15 @@ class Q4:
     def matmul(
         self, writer: GraphWriter, x: str, weight: npt.NDArray[np.float32], *, name: str
     ) -> str:
-        parts = [self._matrices[part] for part in self._parts(name) if part in self._matrices]
-        if not parts:
+        found = self._matrices.get(name)
+        if found is None:
             stored = writer.weight(name, weight.astype(self.compute), reason="see kept: the head")
             exact: str = writer.node("MatMul", [x, stored])
             return exact
-        codes = np.concatenate([part.codes for part in parts])
-        scales = np.concatenate([part.scales for part in parts]).astype(self.compute)
-        packed = pack_blocks(codes)
-        stored = writer.weight(name, packed, bits=4 + 8 * self._dtype.itemsize / BLOCK)
+        scales = found.scales.astype(self.compute)
+        stored = writer.weight(
+            name, pack_blocks(found.codes), bits=4 + 8 * self._dtype.itemsize / BLOCK
+        )
         stored_scales = writer.weight(
             name + "_scale", scales, reason=f"scale of {BLOCK} weights of an output"
         )
@@ -149,19 +149,6 @@ class Q4:
     @property
     def _kind(self) -> int:
         return FLOAT16 if self.compute is np.float16 else FLOAT
-
-    def _parts(self, name: str) -> list[str]:
-        """Return the checkpoint's matrices that the graph's matrix `name` is made of."""
-        at, _, site = name.rpartition(".")
-        return [f"{at}.{part}" for part in MERGED.get(site, ())]
-
-
-MERGED = {
-    "qkv_proj": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "o_proj": ("self_attn.o_proj",),
-    "gate_up_proj": ("mlp.gate_proj", "mlp.up_proj"),
-    "down_proj": ("mlp.down_proj",),
-}
 
 
 def pack_blocks(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

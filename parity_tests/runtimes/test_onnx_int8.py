@@ -51,7 +51,7 @@ def test_every_matrix_and_the_table_are_stored_in_eight_bits(int8: Path) -> None
     manifest = read_manifest(int8)
     stored = {t.name: t for t in manifest.tensors}
     matrices = [n for n in stored if n.endswith("_proj") or n == "embed_tokens"]
-    assert len(matrices) == 6 * 4 + 1
+    assert len(matrices) == 6 * 7 + 1
     assert {stored[n].dtype for n in matrices} == {"int8"}
     assert all(8 < stored[n].bits_per_weight <= 8.51 for n in matrices)
     floats = [t for t in manifest.tensors if t.dtype == "float32"]

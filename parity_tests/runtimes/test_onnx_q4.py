@@ -136,7 +136,7 @@ def test_four_bits_stay_near(
     manifest = read_manifest(tmp_path / "q4")
     stored = {t.name: t.bits_per_weight for t in manifest.tensors}
     assert stored["embed_tokens"] == 4.5
-    assert stored["layers.0.qkv_proj"] == (5.0 if quant == "q4" else 4.5)
+    assert stored["layers.0.self_attn.q_proj"] == (5.0 if quant == "q4" else 4.5)
     assert manifest.head_correction is not None
     assert manifest.head_correction.error_after < manifest.head_correction.error_before
 
