@@ -69,6 +69,8 @@ def export_onnx(
         check_traced(checkpoint, scheme=scheme, dim=width, flavour=written_for)
         if not _installed("optimum.exporters.onnx"):
             raise MissingDependency("optimum-onnx", extra="traced")
+    if head_correction == "on" and not getattr(scheme, "corrects_head", False):
+        raise BadInput(f"--quant {quant} loses nothing that --head-correction could make up for")
     texts = _calibration_texts(scheme, calibration)
     check_output(output, force=force)
     check_free_disk(

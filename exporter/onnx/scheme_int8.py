@@ -34,6 +34,7 @@ class Int8:
 
     name = "int8"
     compute = np.float32
+    corrects_head = True
     kept: tuple[str, ...] = (
         "RMSNorm gains and rotary tables stay float32: under 1 % of the bytes, applied to float32",
         "attention, GELU and normalisation compute in float32",

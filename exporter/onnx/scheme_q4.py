@@ -36,6 +36,8 @@ from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured, corrected
 class Q4:
     """See `exporter.onnx.scheme.MeasuringScheme`. `matrices`: by their name in the checkpoint."""
 
+    corrects_head = True
+
     def __init__(
         self, name: str, compute: type[np.floating[Any]], *,
         matrices: Mapping[str, Quantized] | None = None,

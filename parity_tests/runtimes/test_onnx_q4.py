@@ -20,6 +20,7 @@ from exporter.calibration.gptq import (
 )
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.errors import BadInput
 from exporter.manifest import read_manifest
 from exporter.onnx.export import export_onnx
 from exporter.onnx.scheme_q4 import pack_blocks
@@ -163,3 +164,10 @@ def test_the_same_input_gives_the_same_bytes(miniature: Checkpoint, tmp_path: Pa
         export_onnx(miniature, tmp_path / name, quant="q4")
     for file in ("model.onnx", "model.onnx_data", "manifest.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_what_needs_no_correction_refuses_one(miniature: Checkpoint, tmp_path: Path) -> None:
+    for quant in ("none", "fp16"):
+        with pytest.raises(BadInput, match="loses nothing"):
+            export_onnx(miniature, tmp_path / "out", quant=quant, head_correction="on")
+    assert not (tmp_path / "out").exists()
