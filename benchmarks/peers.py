@@ -4,8 +4,9 @@
 
 Without a checkpoint, one of EmbeddingGemma-300M's size with random weights is made. Every peer is
 exported in a process of its own (seconds, peak memory), loaded in one (seconds, peak memory), and
-then all run the same token ids, interleaved, round by round: medians count, and ratios within one
-run. Peers that are not installed are left out by name. Writes peers.json, peers.md and peers.png.
+then all take turns on the same token ids, round by round: medians count, and ratios within one run.
+Peers that are not installed (`pip install '.[bench]'`) are left out by name. Writes peers.json,
+peers.md and peers.png.
 """
 
 import argparse
