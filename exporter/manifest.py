@@ -180,6 +180,7 @@ def write_manifest(
     libraries: tuple[str, ...],
     dim: int | None = None,
     options: dict[str, str] | None = None,
+    variant: str = "",
     kept: tuple[str, ...] = (),
     calibration_sha256: str | None = None,
     fp16: Fp16Record | None = None,
@@ -188,12 +189,16 @@ def write_manifest(
     """Describe a finished artifact folder and write its manifest.json. Returns the record.
 
     `libraries` names the distributions that decided its bytes; `kept` says, one line each,
-    what stayed in higher precision or was repaired, and why.
+    what stayed in higher precision or was repaired, and why; `variant` tells artifacts of one
+    scheme apart in their names.
     """
     manifest = Manifest(
         kind=kind,
         scheme=scheme,
-        name=f"{kind}-{scheme}" + (f"-dim{dim}" if dim and dim != checkpoint.dim else ""),
+        name="-".join(
+            [kind, scheme, *([variant] if variant else [])]
+            + ([f"dim{dim}"] if dim and dim != checkpoint.dim else [])
+        ),
         model_name=checkpoint.name,
         entry=entry,
         libraries=library_versions(libraries),

@@ -12,14 +12,15 @@ from exporter.checkpoint.records import Prompts, WindowChoice
 from exporter.errors import BadInput
 from exporter.records import Record
 
-PrecisionClass = Literal["fp32", "16bit", "8bit", "4bit"]
+PrecisionClass = Literal["fp32", "16bit", "8bit", "6bit", "4bit"]
 CLASS_OF_SCHEME: dict[str, PrecisionClass] = {
     "fp32": "fp32", "f32": "fp32", "f16": "16bit", "bf16": "16bit", "fp16": "16bit",
     "int8": "8bit", "q8_0": "8bit", "q4": "4bit", "q4f16": "4bit", "q4_0": "4bit", "q4_k_m": "4bit",
+    "iq4_nl": "4bit", "q5_k_m": "6bit", "q6_k": "6bit",
 }  # fmt: skip
 Way = Literal["both", "queries", "documents"]
 DEFAULT_MARGIN: dict[PrecisionClass, float] = {
-    "fp32": 0.01, "16bit": 0.01, "8bit": 0.01, "4bit": 0.02,
+    "fp32": 0.01, "16bit": 0.01, "8bit": 0.01, "6bit": 0.01, "4bit": 0.02,
 }  # fmt: skip
 
 

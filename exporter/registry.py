@@ -33,6 +33,16 @@ GGUF_TYPES: Mapping[str, str] = {
     "f16": "exporter.gguf.types:F16",
     "bf16": "exporter.gguf.types:BF16",
     "q8_0": "exporter.gguf.types:Q8_0",
+    "q6_k": "exporter.gguf.types:Q6_K",
+    "q5_k_m": "exporter.gguf.types:Q5_K_M",
+    "q4_k_m": "exporter.gguf.types:Q4_K_M",
+    "q4_0": "exporter.gguf.types:Q4_0",
+    "iq4_nl": "exporter.gguf.types:IQ4_NL",
+}
+
+GGUF_PLANS: Mapping[str, str] = {
+    "embedding": "exporter.gguf.plan:EMBEDDING",
+    "upstream": "exporter.gguf.plan:UPSTREAM",
 }
 
 ENCODERS: Mapping[str, str] = {
@@ -49,6 +59,7 @@ ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "ONNX graph": ONNX_GRAPHS,
     "ONNX flavour": ONNX_FLAVOURS,
     "GGUF type": GGUF_TYPES,
+    "GGUF plan": GGUF_PLANS,
     "artifact kind": ENCODERS,
     "package": PACKAGERS,
 }

@@ -17,7 +17,7 @@ from exporter.cli.common import (
 from exporter.manifest import Manifest
 from exporter.recipe import Recipe
 from exporter.records import canonical_json
-from exporter.registry import GGUF_TYPES, ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES
+from exporter.registry import GGUF_PLANS, GGUF_TYPES, ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES
 
 if TYPE_CHECKING:
     from exporter.calibration.head import Choice
@@ -64,15 +64,41 @@ def onnx(
 @export.command()
 @click.option("--type", "type_name", default="q8_0", show_default=True,
               metavar="|".join(GGUF_TYPES), help="What matrices are stored as.")  # fmt: skip
+@click.option("--plan", default="embedding", show_default=True, metavar="|".join(GGUF_PLANS),
+              help="This project's types for each tensor, or llama.cpp's own.")  # fmt: skip
+@click.option("--embedding-type", metavar="TYPE",
+              help="Of the embedding table. Default: q8_0 for quantized types.")  # fmt: skip
+@click.option("--imatrix", default="auto", show_default=True, metavar="auto|on|off|FILE",
+              help="Round by what each channel weighs on calibration text; auto: below 6 bits. Or "
+              "an importance matrix of llama.cpp.")  # fmt: skip
+@calibration_option
+@click.option("--head-correction", type=click.Choice(["on", "off", "auto"]), default="auto",
+              show_default=True, help="Where calibration runs: refit the last Dense to the rounded "
+              "weights.")  # fmt: skip
+@click.option("--prompt-keys", is_flag=True,
+              help="Add prompts and Matryoshka dims as keys under 'lawvault.'.")  # fmt: skip
 @common_options
-def gguf(options: CommonOptions, type_name: str) -> None:
+def gguf(
+    options: CommonOptions, type_name: str, plan: str, embedding_type: str | None, imatrix: str,
+    calibration: Path | None, head_correction: "Choice", prompt_keys: bool,  # noqa: FBT001
+) -> None:  # fmt: skip
     """Write one GGUF file for llama.cpp and Ollama, Dense modules inside."""
     from exporter.gguf.export import export_gguf
+    from exporter.gguf.options import GgufOptions
 
     checkpoint = load_checkpoint(options, recipe=_recipe())
-    output = options.output or default_output(checkpoint, f"gguf-{type_name}")
+    chosen = GgufOptions(
+        plan=plan, embedding_type=embedding_type, imatrix=imatrix, calibration=calibration,
+        head_correction=head_correction, prompt_keys=prompt_keys,
+    )  # fmt: skip
+    parts = ["gguf", type_name, *([] if plan == "embedding" else [plan])]
+    output = options.output or default_output(
+        checkpoint, "-".join([*parts, *([embedding_type] if embedding_type else [])])
+    )
     say(f"writing {output}", options)
-    manifest = export_gguf(checkpoint, output, type_name=type_name, force=options.force)
+    manifest = export_gguf(
+        checkpoint, output, type_name=type_name, options=chosen, force=options.force
+    )
     _print(manifest, output, options)
 
 

@@ -1,15 +1,28 @@
-"""checkpoint -> a GGUF artifact folder: one file and its manifest."""
+"""checkpoint -> a GGUF artifact folder: one file, its tokenizer, its manifest."""
 
 import importlib.util
 import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from exporter.calibration.texts import calibration_inputs, calibration_sha256
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import MissingDependency
-from exporter.manifest import Manifest, write_manifest
-from exporter.registry import GGUF_TYPES, resolve
+from exporter.gguf.fp16_inputs import check_fp16_inputs
+from exporter.gguf.options import (
+    DEFAULTS,
+    IMATRIX_CHOICES,
+    GgufOptions,
+    by_llama_quantize,
+    check_options,
+    libraries,
+    recorded,
+    variant,
+)
+from exporter.manifest import Manifest, TensorRecord, write_manifest
+from exporter.registry import GGUF_PLANS, GGUF_TYPES, resolve
 from exporter.staging import check_free_disk, check_output, staged_folder
 
 
@@ -18,14 +31,16 @@ def export_gguf(
     output: Path,
     *,
     type_name: str = "q8_0",
+    options: GgufOptions = DEFAULTS,
     force: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> Manifest:
     """Write `{model}-{type}.gguf` to `output` and return the manifest. Same input, same bytes.
 
-    `tokenizer.json` is copied beside it, for comparing token ids. `on_progress` is called with
-    the number of weights written since the last call. Everything is checked before the first
-    long step. Raises BadInput for what the format cannot say, or MissingDependency.
+    `tokenizer.json` is copied beside it, for comparing token ids; what was measured lies in
+    `imatrix.gguf`, in llama.cpp's own format. `on_progress` is called with the number of weights
+    written since the last call. Everything is checked before the first long step. Raises BadInput
+    for what the format cannot say, or MissingDependency.
     """
     if importlib.util.find_spec("gguf") is None:
         raise MissingDependency("gguf", extra="gguf")
@@ -35,19 +50,86 @@ def export_gguf(
     from exporter.gguf.limits import check_expressible
 
     kind = resolve(GGUF_TYPES, type_name, kind="--type")
+    plan = resolve(GGUF_PLANS, options.plan, kind="--plan")
+    if options.embedding_type is not None:
+        plan = plan.with_table(options.embedding_type)
     check_expressible(checkpoint)
+    texts = check_options(kind, plan, options)
     check_output(output, force=force)
     from exporter.gguf.types import bits_per_weight
-    from exporter.gguf.writer import write_gguf
 
-    bits = bits_per_weight(kind.matrix)
+    bits = bits_per_weight(kind.matrix) + (32 if by_llama_quantize(kind, plan) else 0)
     check_free_disk(output, int(checkpoint.parameters * bits / 8 * 1.1) + (1 << 23))
     name = f"{checkpoint.name}-{kind.name}.gguf"
     with staged_folder(output, force=force) as stage:
-        records = write_gguf(checkpoint, stage / name, kind, on_progress=on_progress)
+        fits = check_fp16_inputs(checkpoint, options.calibration) if kind.name == "f16" else None
+        prepared = _prepare(checkpoint, stage, kind, plan, options, texts=texts)
+        records = _write(checkpoint, stage / name, kind, plan, prepared, options, on_progress)
         shutil.copyfile(checkpoint.path / "tokenizer.json", stage / "tokenizer.json")
         kept = sorted({f"{r.dtype}: {r.reason}" for r in records if r.reason})
+        if fits is not None:
+            kept.append(fits)
         return write_manifest(
             stage, checkpoint, kind="gguf", scheme=kind.name, entry=name, tensors=records,
-            libraries=("gguf", "numpy", "sentencepiece"), kept=tuple(kept),
+            libraries=libraries(kind, plan, measured=texts is not None), kept=tuple(kept),
+            variant=variant(options),
+            options=recorded(options, imatrix=bool(prepared.importance)),
+            calibration_sha256=None if texts is None else calibration_sha256(texts),
+            head_correction=prepared.head_correction,
         )  # fmt: skip
+
+
+def _prepare(
+    checkpoint: Checkpoint, stage: Path, kind: Any, plan: Any, options: GgufOptions,
+    *, texts: list[str] | None,
+) -> Any:  # fmt: skip
+    """Measure what the type wants to know, and leave an importance matrix in its own file."""
+    from exporter.calibration.weights import ModelWeights
+    from exporter.gguf.imatrix import IMATRIX_NAME, read_imatrix, write_imatrix
+    from exporter.gguf.prepare import Prepared, importances, prepare
+
+    if options.imatrix not in IMATRIX_CHOICES:
+        found = read_imatrix(Path(options.imatrix), checkpoint)
+        return Prepared(ModelWeights(checkpoint), found)
+    if texts is None:
+        return Prepared(ModelWeights(checkpoint))
+    inputs = calibration_inputs(texts, checkpoint.prompts)
+    if plan.name == "upstream":  # weights as they are: nothing that llama.cpp's tools do not do
+        prepared = importances(checkpoint, inputs)
+    else:
+        prepared = prepare(
+            checkpoint, inputs, kind=kind, plan=plan, head_correction=options.head_correction
+        )
+    dataset = "bundled" if options.calibration is None else options.calibration.name
+    assert prepared.measured is not None
+    write_imatrix(
+        stage / IMATRIX_NAME, prepared.measured, checkpoint, texts=len(inputs), dataset=dataset
+    )
+    return prepared
+
+
+def _write(
+    checkpoint: Checkpoint, path: Path, kind: Any, plan: Any, prepared: Any, options: GgufOptions,
+    on_progress: Callable[[int], None] | None,
+) -> tuple[TensorRecord, ...]:  # fmt: skip
+    from exporter.gguf.names import gguf_tensors
+    from exporter.gguf.types import F32
+    from exporter.gguf.upstream import quantize_upstream
+    from exporter.gguf.writer import write_gguf
+
+    if not by_llama_quantize(kind, plan):
+        return write_gguf(
+            checkpoint, path, kind, plan=plan, prepared=prepared, prompt_keys=options.prompt_keys,
+            on_progress=on_progress,
+        )  # fmt: skip
+    whole = path.with_suffix(".f32.partial")
+    try:
+        write_gguf(
+            checkpoint, whole, F32, plan=plan, prepared=prepared, prompt_keys=options.prompt_keys,
+            on_progress=on_progress,
+        )  # fmt: skip
+        names = {info.name: name for name, info in gguf_tensors(checkpoint)}
+        importance = {names[at]: values for at, values in prepared.importance.items()}
+        return quantize_upstream(whole, path, kind, importance=importance)
+    finally:
+        whole.unlink(missing_ok=True)
