@@ -69,7 +69,7 @@ def onnx(
 @click.option("--embedding-type", metavar="TYPE",
               help="Of the embedding table. Default: q8_0 for quantized types.")  # fmt: skip
 @click.option("--imatrix", default="auto", show_default=True, metavar="auto|on|off|FILE",
-              help="Round by what each channel weighs on calibration text; auto: below 6 bits. Or "
+              help="Round by what each channel weighs on calibration text; auto: below 8 bits. Or "
               "an importance matrix of llama.cpp.")  # fmt: skip
 @calibration_option
 @click.option("--head-correction", type=click.Choice(["on", "off", "auto"]), default="auto",

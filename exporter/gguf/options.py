@@ -16,7 +16,7 @@ IMATRIX_CHOICES = ("auto", "on", "off")
 class GgufOptions:
     """What beside its type decides a GGUF.
 
-    `imatrix`: `on`, `off`, `auto` (types below 6 bits), or the path of an importance matrix.
+    `imatrix`: `on`, `off`, `auto` (types below 8 bits), or the path of an importance matrix.
     `embedding_type`: of the table, under the plan `embedding`. `prompt_keys`: prompts and dims as
     keys under `lawvault.`.
     """

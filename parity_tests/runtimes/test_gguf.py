@@ -14,6 +14,7 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.gguf.export import export_gguf
+from exporter.gguf.options import GgufOptions
 from exporter.runtimes.open import open_artifact
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import REPOSITORY, TEXTS
@@ -63,7 +64,9 @@ def test_the_file_is_byte_identical_with_upstreams(
     environment = {**os.environ, "PYTHONPATH": str(upstream / "gguf-py")}
     ran = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert ran.returncode == 0, ran.stderr[-2000:]
-    manifest = export_gguf(tiny, tmp_path / "ours", type_name=type_name)
+    manifest = export_gguf(
+        tiny, tmp_path / "ours", type_name=type_name, options=GgufOptions(plan="upstream")
+    )
     assert (tmp_path / "ours" / manifest.entry).read_bytes() == expected.read_bytes()
 
 

@@ -29,6 +29,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from exporter.gguf.export import export_gguf  # noqa: E402
+from exporter.gguf.options import GgufOptions  # noqa: E402
 
 ARCHIVE = "llama_cpp_python-0.3.36"
 ARCHIVE_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
@@ -162,7 +163,9 @@ def test_every_type_has_the_bytes_of_the_converter(tmp_path: Path, converter: Pa
     convert(converter, folder, tmp_path / "theirs", *types)
     checkpoint = read_checkpoint(folder)
     for kind in types:
-        manifest = export_gguf(checkpoint, tmp_path / kind, type_name=kind)
+        manifest = export_gguf(
+            checkpoint, tmp_path / kind, type_name=kind, options=GgufOptions(plan="upstream")
+        )
         assert_identical(tmp_path / kind / manifest.entry, tmp_path / "theirs" / f"{kind}.gguf")
 
 
@@ -173,7 +176,9 @@ def test_an_awkward_checkpoint_has_the_bytes_of_the_converter(
     convert(converter, folder, tmp_path / "theirs", "bf16", "q8_0")
     checkpoint = read_checkpoint(folder)
     for kind in ("bf16", "q8_0"):
-        manifest = export_gguf(checkpoint, tmp_path / kind, type_name=kind)
+        manifest = export_gguf(
+            checkpoint, tmp_path / kind, type_name=kind, options=GgufOptions(plan="upstream")
+        )
         assert_identical(tmp_path / kind / manifest.entry, tmp_path / "theirs" / f"{kind}.gguf")
 
 

@@ -1,0 +1,130 @@
+"""This project's GGUF plans against llama-quantize's presets, on the miniature and its twin.
+
+python -m benchmarks.gguf_plans [--full-size FOLDER]
+
+Rows stand in groups: a preset of upstream, then what this project makes at equal or smaller size.
+`--full-size` adds the size of each file for a checkpoint of that folder.
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.records import Checkpoint
+from exporter.gguf.export import export_gguf
+from exporter.gguf.options import GgufOptions
+from exporter.parity.corpus import Corpus, read_corpus
+from exporter.parity.retrieval import measure, overlap, search
+from exporter.parity.statistics import paired_difference
+from exporter.runtimes.encoder import Vectors
+from exporter.runtimes.llamacpp import LlamaCppEncoder
+from exporter.runtimes.torch_reference import TorchReference
+from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
+from parity_tests.miniature.harden import harden
+
+UPSTREAM = GgufOptions(plan="upstream")
+MEASURED = GgufOptions(plan="upstream", imatrix="on")
+OWN = GgufOptions()
+ROWS: tuple[tuple[str, str, GgufOptions], ...] = (
+    ("upstream q8_0", "q8_0", UPSTREAM),
+    ("q8_0", "q8_0", OWN),
+    ("q8_0 --imatrix on", "q8_0", replace(OWN, imatrix="on")),
+    ("q6_k", "q6_k", OWN),
+    ("upstream q6_k", "q6_k", UPSTREAM),
+    ("q5_k_m --embedding-type q6_k", "q5_k_m", replace(OWN, embedding_type="q6_k")),
+    ("upstream q5_k_m", "q5_k_m", UPSTREAM),
+    ("upstream q5_k_m, its imatrix", "q5_k_m", MEASURED),
+    ("q4_k_m --embedding-type q5_k", "q4_k_m", replace(OWN, embedding_type="q5_k")),
+    ("upstream q4_k_m", "q4_k_m", UPSTREAM),
+    ("upstream q4_k_m, its imatrix", "q4_k_m", MEASURED),
+    ("q4_0 --embedding-type q4_k", "q4_0", replace(OWN, embedding_type="q4_k")),
+    ("q4_k_m", "q4_k_m", OWN),
+    ("- head correction off", "q4_k_m", replace(OWN, head_correction="off")),
+    ("- imatrix off", "q4_k_m", replace(OWN, imatrix="off")),
+    ("upstream q4_0", "q4_0", UPSTREAM),
+    ("q4_0", "q4_0", OWN),
+    ("upstream iq4_nl", "iq4_nl", UPSTREAM),
+    ("iq4_nl", "iq4_nl", OWN),
+)
+
+
+class Twin:
+    """A checkpoint, the corpus it is judged on, and torch fp32's vectors of it."""
+
+    def __init__(self, checkpoint: Checkpoint, corpus: Corpus, output: Path) -> None:
+        self.checkpoint, self.corpus, self.output = checkpoint, corpus, output
+        p = checkpoint.prompts
+        self.texts = [
+            p.render_document(text, title=title)
+            for text, title in zip(corpus.texts, corpus.titles, strict=True)
+        ] + [p.render_query(text) for text in corpus.queries]
+        self.truth = TorchReference(checkpoint, dtype="float32").encode(self.texts)
+        used = TorchReference(checkpoint, dtype="bfloat16").encode(self.texts)
+        self.found = self._rank(self.truth)
+        self.base = self._mrr(self._rank(used))
+
+    def _rank(self, vectors: Vectors) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
+        count = len(self.corpus.doc_ids)
+        return search(vectors[count:], vectors[:count])
+
+    def _mrr(self, ranking: "np.ndarray[tuple[int, int], np.dtype[np.int64]]") -> "np.ndarray":  # type: ignore[type-arg]
+        c = self.corpus
+        return measure(ranking, doc_ids=c.doc_ids, query_ids=c.query_ids, qrels=c.qrels)[
+            "mrr_at_10"
+        ]
+
+    def judge(self, type_name: str, options: GgufOptions) -> tuple[int, str]:
+        """Return the file's size in bytes and the cells of a row."""
+        manifest = export_gguf(
+            self.checkpoint, self.output, type_name=type_name, options=options, force=True
+        )
+        encoder = LlamaCppEncoder(self.output)
+        vectors = encoder.encode(self.texts)
+        encoder.close()
+        errors = 1 - (vectors.astype(np.float64) * self.truth).sum(axis=1)
+        ranking = self._rank(vectors)
+        mrr = paired_difference(self._mrr(ranking), self.base, resamples=10_000, seed=0)
+        cells = (
+            f"{np.median(errors):.1e} ({1 - np.percentile(errors, 99):.4f}) | "
+            f"{overlap(ranking, self.found).mean():.3f} | "
+            f"{mrr.mean:+.3f} [{mrr.low:+.3f}, {mrr.high:+.3f}]"
+        )
+        return manifest.size_bytes, cells
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--checkpoint", type=Path, default=MINIATURE)
+    parser.add_argument("--full-size", type=Path)
+    arguments = parser.parse_args()
+    corpus = read_corpus(BUNDLED_CORPUS)
+    large = read_checkpoint(arguments.full_size) if arguments.full_size else None
+    with tempfile.TemporaryDirectory() as folder:
+        plain = read_checkpoint(arguments.checkpoint)
+        hard = read_checkpoint(harden(arguments.checkpoint, Path(folder) / "hard"))
+        twins = [Twin(plain, corpus, Path(folder) / "a"), Twin(hard, corpus, Path(folder) / "b")]
+        each = "1 - cosine (p1) | overlap@10 | MRR@10 difference"
+        print(f"| file | MB | full size, MB | {each} | hardened: {each} |")
+        print("| --- |" + " --- |" * 8)
+        for label, type_name, options in ROWS:
+            found = [twin.judge(type_name, options) for twin in twins]
+            whole = "" if large is None else f"{_size(large, type_name, options, folder):,.0f}"
+            print(f"| {label} | {found[0][0] / 1e6:.2f} | {whole} | "
+                  f"{' | '.join(cells for _, cells in found)} |", flush=True)  # fmt: skip
+
+
+def _size(checkpoint: Checkpoint, type_name: str, options: GgufOptions, folder: str) -> float:
+    """Return megabytes. What is measured on calibration text moves no byte count."""
+    manifest = export_gguf(
+        checkpoint, Path(folder) / "full", type_name=type_name, force=True,
+        options=replace(options, imatrix="off"),
+    )  # fmt: skip
+    return manifest.size_bytes / 1e6
+
+
+if __name__ == "__main__":
+    main()
