@@ -42,7 +42,8 @@ class Importance:
         """Return the mean square of each input channel, (in,), or None for an unknown matrix."""
         if name not in self.sums:
             return None
-        return (self.sums[name] / self.counts[name]).astype(np.float32)
+        # In float32, as llama.cpp divides what its file holds: a file gives the same bytes.
+        return self.sums[name].astype(np.float32) / np.float32(self.counts[name])
 
 
 def measure_importance(

@@ -67,7 +67,7 @@ def read_imatrix(path: Path, checkpoint: Checkpoint) -> dict[str, npt.NDArray[np
                 f"importance matrix '{path}': {name} has {sums.size} channels, the checkpoint "
                 f"{info.shape[1]}; it was measured on another model"
             )
-        square = sums.ravel() / max(float(counts.ravel()[0]), 1.0)
+        square = sums.ravel() / np.float32(max(float(counts.ravel()[0]), 1.0))
         if not np.isfinite(square).all() or (square < 0).any():
             raise BadInput(f"importance matrix '{path}': {name} is not finite; measure it again")
         made[info.name] = square.astype(np.float32)
