@@ -47,6 +47,26 @@ class ArtifactSpec(Record):
     scheme: StrictStr
     required: StrictBool = True
     packages: tuple[StrictStr, ...] = ()
+    plan: Literal["embedding", "upstream"] = "embedding"
+    """GGUF: whose choice of types. See `export gguf --plan`."""
+    embedding_type: StrictStr | None = None
+    """GGUF: type of the embedding table, where it is not to have 8 bits."""
+    imatrix: Literal["auto", "on", "off"] = "auto"
+    """GGUF: whether calibration text decides the rounding. auto: below 8 bits."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the artifact's folder."""
+        parts = [self.kind, self.scheme, "" if self.plan == "embedding" else self.plan]
+        return "-".join(part for part in [*parts, self.embedding_type or ""] if part)
+
+    @validator(mode="after")
+    def _gguf_alone_has_plans(self) -> "ArtifactSpec":
+        default = ArtifactSpec.model_construct(kind="gguf", scheme=self.scheme)
+        for key in ("plan", "embedding_type", "imatrix"):
+            if self.kind != "gguf" and getattr(self, key) != getattr(default, key):
+                raise ValueError(f"{key} belongs to artifacts of kind gguf")
+        return self
 
 
 class Recipe(Record):
@@ -76,6 +96,10 @@ class Recipe(Record):
             if spec.scheme not in CLASS_OF_SCHEME:
                 known = ", ".join(CLASS_OF_SCHEME)
                 raise ValueError(f"artifact scheme '{spec.scheme}' is unknown (known: {known})")
+        names = [spec.name for spec in self.artifacts]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"artifact '{twice}' stands twice; keep one of them")
         return self
 
     def limits_for(self, scheme: str) -> Limits:

@@ -10,6 +10,7 @@ from exporter import __version__
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.gguf.export import export_gguf
+from exporter.gguf.options import GgufOptions, check_type_and_options
 from exporter.manifest import (
     MANIFEST_NAME,
     RECORDED_LIBRARIES,
@@ -32,6 +33,7 @@ from exporter.runtimes.open import artifact_source, open_artifact, open_original
 from exporter.runtimes.torch_reference import TorchReference
 
 STEPS_NAME = "release.json"
+MAKES_AN_ARTIFACT = {"kind", "scheme", "plan", "embedding_type", "imatrix"}
 Tell = Callable[[str], None]
 
 
@@ -47,11 +49,13 @@ def check_recipe(recipe: Recipe) -> None:
     """Refuse a recipe that cannot be carried out, before any long step. Raises BadInput."""
     for spec in recipe.artifacts:
         registry = ONNX_SCHEMES if spec.kind == "onnx" else GGUF_TYPES
-        name = "none" if (spec.kind, spec.scheme) == ("onnx", "fp32") else spec.scheme
-        if name not in registry:
+        scheme = "none" if (spec.kind, spec.scheme) == ("onnx", "fp32") else spec.scheme
+        if scheme not in registry:
             known = ", ".join(registry).replace("none", "fp32")
             raise BadInput(f"the recipe asks for {spec.kind} {spec.scheme} (known: {known})")
         recipe.limits_for(spec.scheme)
+        if spec.kind == "gguf":
+            check_type_and_options(spec.scheme, _gguf_options(spec))
         for package in spec.packages:
             resolve(PACKAGERS, package, kind="package")
             if spec.kind != "gguf":
@@ -108,8 +112,8 @@ def run_release(
                 checkpoint.prompts.model_dump(), checkpoint.name]  # fmt: skip
     folders = []
     for spec in recipe.artifacts:
-        name = f"{spec.kind}-{spec.scheme}"
-        depends = fingerprint(original, spec.kind, spec.scheme)
+        name = spec.name
+        depends = fingerprint(original, spec.model_dump(include=MAKES_AN_ARTIFACT))
         folders.append(output / name)
         if steps.is_done(name, depends) and _intact(output / name):
             tell(f"{name}: unchanged, kept")
@@ -139,7 +143,7 @@ def run_release(
                 closed.append(f"{folder.name} {verdict.verdict}: {'; '.join(verdict.reasons)}")
             continue
         for kind in spec.packages:
-            target = output / "packages" / f"{kind}-{spec.scheme}"
+            target = output / "packages" / spec.name.replace(spec.kind, kind, 1)
             name = f"packages/{target.name}"
             depends = fingerprint(sha256_file(folder / MANIFEST_NAME), verdict.model_dump())
             if steps.is_done(name, depends) and (target / MANIFEST_NAME).is_file():
@@ -166,7 +170,13 @@ def _export(spec: ArtifactSpec, checkpoint: Checkpoint, folder: Path, *, force: 
         quant = "none" if spec.scheme == "fp32" else spec.scheme
         export_onnx(checkpoint, folder, quant=quant, force=force)
     else:
-        export_gguf(checkpoint, folder, type_name=spec.scheme, force=force)
+        export_gguf(
+            checkpoint, folder, type_name=spec.scheme, options=_gguf_options(spec), force=force
+        )
+
+
+def _gguf_options(spec: ArtifactSpec) -> GgufOptions:
+    return GgufOptions(plan=spec.plan, embedding_type=spec.embedding_type, imatrix=spec.imatrix)
 
 
 def _package(

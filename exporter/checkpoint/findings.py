@@ -13,7 +13,7 @@ from exporter.checkpoint.records import (
     Prompts,
     TensorInfo,
 )
-from exporter.checkpoint.safetensors_file import read_row_blocks, read_tensor
+from exporter.checkpoint.safetensors_file import largest_magnitude, read_tensor
 from exporter.checkpoint.tokenizer import TokenizerFacts
 
 FP16_MAX = 65504.0
@@ -74,7 +74,7 @@ def fp16_range(a: Gemma3Architecture, tensors: Mapping[str, TensorInfo]) -> Find
         for norm in ("post_attention", "post_feedforward"):
             gains += np.abs(1 + read_tensor(tensors[f"layers.{i}.{norm}_layernorm.weight"]))
     scale = math.sqrt(a.hidden_size)
-    bound = float(gains.max()) * scale + _largest(tensors["embed_tokens.weight"]) * scale
+    bound = float(gains.max()) * scale + largest_magnitude(tensors["embed_tokens.weight"]) * scale
     if bound < FP16_MAX:
         return Finding(
             id="fp16-range",
@@ -93,10 +93,6 @@ def fp16_range(a: Gemma3Architecture, tensors: Mapping[str, TensorInfo]) -> Find
         remedy="run in fp32 or bf16; an fp16 artifact counts only with a parity report over real "
         "text",
     )
-
-
-def _largest(info: TensorInfo) -> float:
-    return max(float(np.abs(block).max()) for block in read_row_blocks(info))
 
 
 def _bf16(value: float) -> float:

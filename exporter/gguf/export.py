@@ -1,6 +1,5 @@
 """checkpoint -> a GGUF artifact folder: one file, its tokenizer, its manifest."""
 
-import importlib.util
 import logging
 import shutil
 from collections.abc import Callable
@@ -9,20 +8,18 @@ from typing import Any
 
 from exporter.calibration.texts import calibration_inputs, calibration_sha256
 from exporter.checkpoint.records import Checkpoint
-from exporter.errors import MissingDependency
 from exporter.gguf.fp16_inputs import check_fp16_inputs
 from exporter.gguf.options import (
     DEFAULTS,
     IMATRIX_CHOICES,
     GgufOptions,
     by_llama_quantize,
-    check_options,
+    check_type_and_options,
     libraries,
     recorded,
     variant,
 )
 from exporter.manifest import Manifest, TensorRecord, write_manifest
-from exporter.registry import GGUF_PLANS, GGUF_TYPES, resolve
 from exporter.staging import check_free_disk, check_output, staged_folder
 
 
@@ -42,19 +39,13 @@ def export_gguf(
     written since the last call. Everything is checked before the first long step. Raises BadInput
     for what the format cannot say, or MissingDependency.
     """
-    if importlib.util.find_spec("gguf") is None:
-        raise MissingDependency("gguf", extra="gguf")
+    kind, plan, texts = check_type_and_options(type_name, options)
     # The library warns of what is checked here, or written as meant.
     for name in ("gguf", "metadata"):
         logging.getLogger(name).setLevel(logging.ERROR)
     from exporter.gguf.limits import check_expressible
 
-    kind = resolve(GGUF_TYPES, type_name, kind="--type")
-    plan = resolve(GGUF_PLANS, options.plan, kind="--plan")
-    if options.embedding_type is not None:
-        plan = plan.with_table(options.embedding_type)
     check_expressible(checkpoint)
-    texts = check_options(kind, plan, options)
     check_output(output, force=force)
     from exporter.gguf.types import bits_per_weight
 

@@ -8,7 +8,7 @@ from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 
 FP16_LARGEST = 65504.0
-FP16_TEXTS = 24
+FP16_TEXTS = 8
 """How many bundled texts are run: the check shall not take longer than the export."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from exporter.calibration.head import Choice
 from exporter.calibration.texts import read_calibration
 from exporter.errors import BadInput, MissingDependency
+from exporter.registry import GGUF_PLANS, GGUF_TYPES, resolve
 
 IMATRIX_CHOICES = ("auto", "on", "off")
 
@@ -32,13 +33,24 @@ class GgufOptions:
 DEFAULTS = GgufOptions()
 
 
-def check_options(kind: Any, plan: Any, options: GgufOptions) -> list[str] | None:
-    """Refuse what does not go together. Returns the calibration texts where any are needed."""
+def check_type_and_options(
+    type_name: str, options: GgufOptions
+) -> tuple[Any, Any, list[str] | None]:
+    """Refuse what is unknown or does not go together, or needs what is not installed.
+
+    Returns the type, the plan, and the calibration texts, None where nothing is to be measured.
+    Raises BadInput or MissingDependency.
+    """
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingDependency("gguf", extra="gguf")
     from exporter.gguf.ggml import require_ggml
     from exporter.gguf.types import PLAIN
 
-    needed = {kind.matrix, kind.narrow, kind.better, getattr(plan, "table", None)} - {None}
-    if kind.quantized and needed - PLAIN:
+    kind = resolve(GGUF_TYPES, type_name, kind="--type")
+    plan = resolve(GGUF_PLANS, options.plan, kind="--plan")
+    if options.embedding_type is not None:
+        plan = plan.with_table(options.embedding_type)
+    if kind.quantized and chosen_types(kind, plan) - PLAIN:
         require_ggml()
     if options.embedding_type is not None and not kind.quantized:
         raise BadInput(f"--type {kind.name} stores the table as all else; leave --embedding-type "
@@ -46,20 +58,25 @@ def check_options(kind: Any, plan: Any, options: GgufOptions) -> list[str] | Non
     if options.imatrix not in ("auto", "off") and not kind.quantized:
         raise BadInput(f"--type {kind.name} rounds nothing by importance; leave --imatrix out")
     if kind.name == "f16":
-        return None  # `check_fp16_inputs` reads the texts
+        return kind, plan, None  # `check_fp16_inputs` reads the texts
     measured = options.imatrix == "on" or (
         options.imatrix == "auto" and kind.calibrated and plan.name == "embedding"
     )
-    if not measured:
-        if options.calibration is not None:
-            raise BadInput(
-                f"--calibration has nothing to measure for --type {kind.name} with --plan "
-                f"{plan.name} and --imatrix {options.imatrix}; pass --imatrix on, or leave it out"
-            )
-        return None
-    if importlib.util.find_spec("torch") is None:
-        raise MissingDependency("torch", extra="torch")
-    return read_calibration(options.calibration)
+    if measured:
+        if importlib.util.find_spec("torch") is None:
+            raise MissingDependency("torch", extra="torch")
+        return kind, plan, read_calibration(options.calibration)
+    if options.calibration is not None:
+        raise BadInput(
+            f"--calibration has nothing to measure for --type {kind.name} with --plan "
+            f"{plan.name} and --imatrix {options.imatrix}; pass --imatrix on, or leave it out"
+        )
+    return kind, plan, None
+
+
+def chosen_types(kind: Any, plan: Any) -> set[Any]:
+    """Return every ggml type that a file of this type may hold, but for norms and Dense."""
+    return {kind.matrix, kind.narrow, kind.better, getattr(plan, "table", None)} - {None}
 
 
 def by_llama_quantize(kind: Any, plan: Any) -> bool:
@@ -73,9 +90,8 @@ def libraries(kind: Any, plan: Any, *, measured: bool) -> tuple[str, ...]:
     """Return the distributions that decide the bytes."""
     from exporter.gguf.types import PLAIN
 
-    chosen = {kind.matrix, kind.narrow, kind.better, getattr(plan, "table", None)} - {None}
     found: tuple[str, ...] = ("gguf", "numpy", "sentencepiece")
-    if kind.quantized and chosen - PLAIN:
+    if kind.quantized and chosen_types(kind, plan) - PLAIN:
         found += ("llama-cpp-python",)
     return found + (("torch",) if measured else ())
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.safetensors_file import largest_magnitude, read_header, read_tensor
 from exporter.errors import BadInput
 from parity_tests.layout import save_tensors
 from parity_tests.miniature.harden import resave_damaged
@@ -217,3 +218,10 @@ def test_a_tokenizer_that_disagrees_is_an_error(broken: Path) -> None:
 def test_another_attention_scale_is_a_finding(broken: Path) -> None:
     edit(broken / "config.json", query_pre_attn_scalar=24)
     assert any(f.id == "attention-scale" for f in read_checkpoint(broken).findings)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_the_largest_magnitude_is_found_in_every_dtype(tmp_path: Path, dtype: str) -> None:
+    folder = make_tiny_checkpoint(tmp_path / "tiny", dtype=dtype)
+    info = read_header(folder / "model.safetensors")["embed_tokens.weight"]
+    assert largest_magnitude(info) == float(np.abs(read_tensor(info)).max())

@@ -29,7 +29,7 @@ def refusal(path: Path) -> str:
 
 def test_the_bundled_recipe_has_limits_for_each_precision_and_lawvaults_prompts() -> None:
     recipe = read_recipe(RECIPE)
-    assert set(recipe.limits) == {"fp32", "16bit", "8bit", "4bit"}
+    assert set(recipe.limits) == {"fp32", "16bit", "8bit", "6bit", "4bit"}
     assert recipe.prompts.query == "{text}"
     assert recipe.prompts.document == "title: {title} | text: {text}"
     assert recipe.limits_for("int8").mrr_at_10_margin == 0.02
@@ -41,7 +41,7 @@ def test_every_limit_of_the_bundled_recipe_follows_a_comment() -> None:
     lines = RECIPE.read_text("utf-8").splitlines()
     limits = [i for i, line in enumerate(lines) if line.split(" = ")[0] in Limits.model_fields
               and not line.startswith("reason")]  # fmt: skip
-    assert len(limits) == 4 * 3
+    assert len(limits) == 5 * 3
     assert all(lines[i - 1].startswith("#") for i in limits)
 
 
@@ -97,3 +97,27 @@ def test_broken_toml_invalid_utf8_and_a_missing_file_are_one_line_each(tmp_path:
     assert "TOML" in refusal(path)
     path.write_bytes(b"corpus = '\xff'")
     assert "UTF-8" in refusal(path)
+
+
+def test_an_artifact_may_choose_its_gguf_plan(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    spec = 'scheme = "q4_k_m"\nplan = "upstream"\n'
+    path.write_text(RECIPE.read_text("utf-8").replace('scheme = "q4_k_m"\n', spec), "utf-8")
+    assert [a.name for a in read_recipe(path).artifacts][-1] == "gguf-q4_k_m-upstream"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('scheme = "int8"\n', 'scheme = "int8"\nimatrix = "on"\n', "imatrix belongs to artifacts"),
+        ('scheme = "q4_k_m"\n', 'scheme = "q8_0"\n', "'gguf-q8_0' stands twice"),
+        ('scheme = "q4_k_m"\n', 'scheme = "q4_k_m"\nplan = "mine"\n', "'embedding' or 'upstream'"),
+    ],
+)
+def test_artifacts_that_make_no_sense_are_refused(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.read_text("utf-8").replace(old, new), "utf-8")
+    with pytest.raises(BadInput, match=message):
+        read_recipe(path)
