@@ -25,7 +25,8 @@ from exporter.package.verdict import verdict_of
 from exporter.parity.corpus import Corpus
 from exporter.parity.records import ParityReport
 from exporter.parity.report import JSON_NAME, MARKDOWN_NAME, read_report, write_report
-from exporter.parity.run import VECTORS_NAME, Stages, run_parity
+from exporter.parity.run import VECTORS_NAME, run_parity
+from exporter.progress import Stages
 from exporter.recipe import ArtifactSpec, Recipe
 from exporter.records import Record, canonical_json, write_json
 from exporter.registry import GGUF_TYPES, ONNX_SCHEMES, PACKAGERS, resolve
@@ -119,7 +120,8 @@ def run_release(
             tell(f"{name}: unchanged, kept")
             continue
         tell(f"{name}: exporting")
-        _export(spec, checkpoint, output / name, force=force or name in steps.done)
+        _export(spec, checkpoint, output / name, stages=stages,
+                force=force or name in steps.done)  # fmt: skip
         steps.finish(name, depends)
     manifests = [sha256_file(folder / MANIFEST_NAME) for folder in folders]
     depends = fingerprint(original, manifests, corpus.sha256, recipe.model_dump(mode="json"))
@@ -165,13 +167,20 @@ def _intact(folder: Path) -> bool:
     return True
 
 
-def _export(spec: ArtifactSpec, checkpoint: Checkpoint, folder: Path, *, force: bool) -> None:
+def _export(
+    spec: ArtifactSpec, checkpoint: Checkpoint, folder: Path, *, force: bool, stages: Stages
+) -> None:
     if spec.kind == "onnx":
         quant = "none" if spec.scheme == "fp32" else spec.scheme
-        export_onnx(checkpoint, folder, quant=quant, force=force)
+        export_onnx(checkpoint, folder, quant=quant, force=force, stages=stages)
     else:
         export_gguf(
-            checkpoint, folder, type_name=spec.scheme, options=_gguf_options(spec), force=force
+            checkpoint,
+            folder,
+            type_name=spec.scheme,
+            options=_gguf_options(spec),
+            force=force,
+            stages=stages,
         )
 
 

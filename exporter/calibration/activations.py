@@ -9,6 +9,7 @@ import numpy.typing as npt
 from exporter.calibration.forward import (
     INPUTS,
     PROJECTIONS,
+    Watch,
     embed,
     layer_weights,
     pooled_states,
@@ -38,14 +39,18 @@ Sites = dict[str, list[Any]]
 
 
 def measure_int8(
-    checkpoint: Checkpoint, texts: Sequence[str], *, on_layer: Callable[[int], None] | None = None
+    checkpoint: Checkpoint,
+    texts: Sequence[str],
+    *,
+    on_layer: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> tuple[SmoothedWeights, dict[str, float], npt.NDArray[np.float32]]:
     """Run the model over `texts` (prompts applied), layer by layer, in float32.
 
     Returns the weights with outlier channels moved into them; the scale of each matrix' input
     by the matrix' name, so that input ~ int8 * scale; and the mean-pooled states,
-    (n, hidden). Deterministic on one machine. Raises BadInput naming the first text whose
-    activations are not finite.
+    (n, hidden). `watch` sees every site as it was before. Deterministic on one machine. Raises
+    BadInput naming the first text whose activations are not finite.
     """
     torch = torch_module()
     source = ModelWeights(checkpoint)
@@ -58,7 +63,7 @@ def measure_int8(
             seen = _Sites("attention_in", "attended", "mlp_in", "product")
             weights = layer_weights(source, i, dtype=torch.float32)
             for batch in batches:
-                run_layer(source, i, weights, batch, watch=seen)
+                run_layer(source, i, weights, batch, watch=_both(seen, watch))
             smoothing, found = _smooth_layer(a, seen, weights)
             layers.append(smoothing)
             scales.update({f"layers.{i}.{name}": scale for name, scale in found.items()})
@@ -154,6 +159,15 @@ def _smooth_layer(
         mlp_in=exponents["mlp_in"], up=exponents["product"],
     )  # fmt: skip
     return smoothing, scales
+
+
+def _both(first: Watch, second: Watch | None) -> Watch:
+    def see(layer: int, site: str, values: Any) -> None:
+        first(layer, site, values)
+        if second is not None:
+            second(layer, site, values)
+
+    return see
 
 
 def _largest(rows: Any) -> npt.NDArray[np.float32]:

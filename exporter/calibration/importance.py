@@ -19,11 +19,14 @@ from exporter.calibration.forward import (
     embed,
     layer_weights,
     pooled_states,
+    run_backbone,
     run_layer,
     torch_module,
 )
 from exporter.calibration.inputs import check_finite
+from exporter.calibration.smooth import SmoothedWeights
 from exporter.calibration.weights import ModelWeights
+from exporter.checkpoint.records import Checkpoint
 
 Floats = npt.NDArray[np.float32]
 
@@ -32,7 +35,7 @@ Floats = npt.NDArray[np.float32]
 class Importance:
     """Sums over `count` rows of the squared input of each matrix, by its name in the checkpoint
     without `.weight` (Dense: the tensor's full name). sums: (in,) float64 each. `largest`: the
-    largest magnitude of each input."""
+    largest magnitude of each input, before any smoothing."""
 
     sums: Mapping[str, npt.NDArray[np.float64]]
     counts: Mapping[str, int]
@@ -46,6 +49,49 @@ class Importance:
         return self.sums[name].astype(np.float32) / np.float32(self.counts[name])
 
 
+class ImportanceWatch:
+    """A watch (see `exporter.calibration.forward`) that sums the squares of matrices' inputs."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, npt.NDArray[np.float64]] = {}
+        self.counts: dict[str, int] = {}
+        self.largest: dict[str, float] = {}
+
+    def __call__(self, layer: int, site: str, values: Any) -> None:
+        for name in INPUTS.get(site, ())[:1]:
+            self._see(f"layers.{layer}.{name}", values)
+
+    def _see(self, name: str, rows: Any) -> None:
+        found = rows.double().square().sum(dim=0).numpy()
+        self.sums[name] = self.sums[name] + found if name in self.sums else found
+        self.counts[name] = self.counts.get(name, 0) + len(rows)
+        self.largest[name] = max(self.largest.get(name, 0.0), float(rows.abs().max()))
+
+    def importance(
+        self, checkpoint: Checkpoint, pooled: Floats, *, smoothed: SmoothedWeights | None = None
+    ) -> Importance:
+        """Return what was seen, and the inputs of the Dense modules. pooled: (n, hidden).
+
+        smoothed: weights whose inputs are multiplied by powers of two against those that were seen.
+        """
+        torch = torch_module()
+        projections = tuple(self.sums)
+        states = torch.from_numpy(pooled)
+        for module in checkpoint.dense:
+            self._see(module.tensor, states)
+            states = states @ torch.from_numpy(checkpoint.tensor(module.tensor)).T
+        sums, counts, largest = dict(self.sums), dict(self.counts), dict(self.largest)
+        for first in projections:
+            if smoothed is not None:
+                sums[first] = sums[first] * np.exp2(2.0 * smoothed.input_exponents(first))
+            _, number, site = first.split(".", 2)
+            others = next(names[1:] for names in INPUTS.values() if names[0] == site)
+            for other in others:  # matrices that read the same input
+                at = f"layers.{number}.{other}"
+                sums[at], counts[at], largest[at] = sums[first], counts[first], largest[first]
+        return Importance(sums, counts, largest)
+
+
 def measure_importance(
     weights: ModelWeights, texts: Sequence[str], *, on_layer: Callable[[int], None] | None = None
 ) -> tuple[Importance, Floats]:
@@ -54,48 +100,17 @@ def measure_importance(
     Returns the importances, Dense included, and the mean-pooled states, (n, hidden). Raises
     BadInput naming the first text whose activations are not finite, or MissingDependency.
     """
-    torch = torch_module()
-    a, checkpoint = weights.architecture, weights.checkpoint
-    sums: dict[str, Any] = {}
-    counts: dict[str, int] = {}
-    largest: dict[str, float] = {}
-
-    def see(name: str, rows: Any) -> None:
-        found = rows.double().square().sum(dim=0).numpy()
-        sums[name] = sums[name] + found if name in sums else found
-        counts[name] = counts.get(name, 0) + len(rows)
-        largest[name] = max(largest.get(name, 0.0), float(rows.abs().max()))
-
-    def watch(layer: int, site: str, values: Any) -> None:
-        for name in INPUTS.get(site, ())[:1]:
-            see(f"layers.{layer}.{name}", values)
-
-    with torch.inference_mode():
-        batches = embed(weights, texts, dtype=torch.float32)
-        for i in range(a.num_layers):
-            layer = layer_weights(weights, i, dtype=torch.float32)
-            for batch in batches:
-                run_layer(weights, i, layer, batch, watch=watch)
-            if on_layer is not None:
-                on_layer(i)
-        pooled: Floats = pooled_states(weights, batches, count=len(texts))
-        check_finite(pooled, texts)
-        states = torch.from_numpy(pooled)
-        for module in checkpoint.dense:
-            see(module.tensor, states)
-            states = states @ torch.from_numpy(checkpoint.tensor(module.tensor)).T
-    for names in INPUTS.values():  # matrices that read the same input share its importance
-        for i in range(a.num_layers):
-            first = f"layers.{i}.{names[0]}"
-            for other in names[1:]:
-                at = f"layers.{i}.{other}"
-                sums[at], counts[at], largest[at] = sums[first], counts[first], largest[first]
-    return Importance(sums, counts, largest), pooled
+    watch = ImportanceWatch()
+    pooled: Floats = run_backbone(
+        weights.checkpoint, texts, weights=weights, watch=watch, on_layer=on_layer
+    )
+    check_finite(pooled, texts)
+    return watch.importance(weights.checkpoint, pooled), pooled
 
 
 def pooled_with_rounded_weights(
     weights: ModelWeights, texts: Sequence[str], *, matrix: Callable[[str, Floats], Floats],
-    table: Round,
+    table: Round, on_layer: Callable[[int], None] | None = None,
 ) -> Floats:  # fmt: skip
     """Return the mean-pooled states, (n, hidden), of the model with rounded weights.
 
@@ -112,6 +127,8 @@ def pooled_with_rounded_weights(
                 layer[name] = torch.from_numpy(rounded)
             for batch in batches:
                 run_layer(weights, i, layer, batch)
+            if on_layer is not None:
+                on_layer(i)
         made: Floats = pooled_states(weights, batches, count=len(texts))
     check_finite(made, texts)
     return made

@@ -53,20 +53,22 @@ class SmoothedWeights(ModelWeights):
         super().__init__(checkpoint)
         self.smoothing = smoothing
 
+    def input_exponents(self, name: str) -> Exponents:
+        """Return by which powers of two the input of a projection is multiplied, (in,)."""
+        _, number, site = name.split(".", 2)
+        layer = self.smoothing[int(number)]
+        if site == "self_attn.o_proj":
+            return self.by_query_head(layer.value)
+        if site == "mlp.down_proj":
+            return layer.up
+        return layer.attention_in if site.startswith("self_attn") else layer.mlp_in
+
     def matrix(self, name: str) -> npt.NDArray[np.float32]:
         _, number, site = name.split(".", 2)
         layer = self.smoothing[int(number)]
-        rows, columns = {
-            "self_attn.q_proj": (None, layer.attention_in),
-            "self_attn.k_proj": (None, layer.attention_in),
-            "self_attn.v_proj": (layer.value, layer.attention_in),
-            "self_attn.o_proj": (None, self.by_query_head(layer.value)),
-            "mlp.gate_proj": (None, layer.mlp_in),
-            "mlp.up_proj": (layer.up, layer.mlp_in),
-            "mlp.down_proj": (None, layer.up),
-        }[site]
+        rows = {"self_attn.v_proj": layer.value, "mlp.up_proj": layer.up}.get(site)
         weight = super().matrix(name)
-        weight *= np.exp2(-columns).astype(np.float32)
+        weight *= np.exp2(-self.input_exponents(name)).astype(np.float32)
         if rows is not None:
             weight *= np.exp2(rows).astype(np.float32)[:, None]
         return weight

@@ -14,6 +14,7 @@ from exporter.cli.common import (
     load_recipe,
     say,
 )
+from exporter.cli.progress import ProgressLines
 from exporter.manifest import Manifest
 from exporter.recipe import Recipe
 from exporter.records import canonical_json
@@ -54,10 +55,12 @@ def onnx(
     name += "" if flavour == "portable" else f"-{flavour}"
     output = options.output or default_output(checkpoint, name)
     say(f"writing {output}", options)
-    manifest = export_onnx(
-        checkpoint, output, quant=quant, dim=dim, graph=graph, flavour=flavour,
-        calibration=calibration, head_correction=head_correction, force=options.force,
-    )  # fmt: skip
+    with ProgressLines(options) as progress:
+        manifest = export_onnx(
+            checkpoint, output, quant=quant, dim=dim, graph=graph, flavour=flavour,
+            calibration=calibration, head_correction=head_correction, force=options.force,
+            stages=progress.stage,
+        )  # fmt: skip
     _print(manifest, output, options)
 
 
@@ -96,9 +99,11 @@ def gguf(
         checkpoint, "-".join([*parts, *([embedding_type] if embedding_type else [])])
     )
     say(f"writing {output}", options)
-    manifest = export_gguf(
-        checkpoint, output, type_name=type_name, options=chosen, force=options.force
-    )
+    with ProgressLines(options) as progress:
+        manifest = export_gguf(
+            checkpoint, output, type_name=type_name, options=chosen, force=options.force,
+            stages=progress.stage,
+        )  # fmt: skip
     _print(manifest, output, options)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from exporter.cli.common import CommonOptions
-from exporter.runtimes.encoder import Progress
+from exporter.progress import Progress
 
 SECONDS_BETWEEN_LINES = 15.0
+WORTH_A_LINE = 1.0
 
 
 class ProgressLines:
@@ -65,7 +66,8 @@ class ProgressLines:
         if self._bars is not None:
             self._bars.advance(self._task, done)
         elif not self._quiet and (
-            self._done >= self._total or now - self._said > SECONDS_BETWEEN_LINES
+            (self._done >= self._total and now - self._started > WORTH_A_LINE)
+            or now - self._said > SECONDS_BETWEEN_LINES
         ):
             self._said = now
             click.echo(

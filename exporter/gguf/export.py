@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from exporter.gguf.options import (
     variant,
 )
 from exporter.manifest import Manifest, TensorRecord, write_manifest
+from exporter.progress import Stages, silent
 from exporter.staging import check_free_disk, check_output, staged_folder
 
 
@@ -30,13 +30,13 @@ def export_gguf(
     type_name: str = "q8_0",
     options: GgufOptions = DEFAULTS,
     force: bool = False,
-    on_progress: Callable[[int], None] | None = None,
+    stages: Stages = silent,
 ) -> Manifest:
     """Write `{model}-{type}.gguf` to `output` and return the manifest. Same input, same bytes.
 
     `tokenizer.json` is copied beside it, for comparing token ids; what was measured lies in
-    `imatrix.gguf`, in llama.cpp's own format. `on_progress` is called with the number of weights
-    written since the last call. Everything is checked before the first long step. Raises BadInput
+    `imatrix.gguf`, in llama.cpp's own format. `stages` is told of layers measured and weights
+    written. Everything is checked before the first long step. Raises BadInput
     for what the format cannot say, or MissingDependency.
     """
     kind, plan, texts = check_type_and_options(type_name, options)
@@ -53,9 +53,13 @@ def export_gguf(
     check_free_disk(output, int(checkpoint.parameters * bits / 8 * 1.1) + (1 << 23))
     name = f"{checkpoint.name}-{kind.name}.gguf"
     with staged_folder(output, force=force) as stage:
-        fits = check_fp16_inputs(checkpoint, options.calibration) if kind.name == "f16" else None
-        prepared = _prepare(checkpoint, stage, kind, plan, options, texts=texts)
-        records = _write(checkpoint, stage / name, kind, plan, prepared, options, on_progress)
+        fits = (
+            check_fp16_inputs(checkpoint, options.calibration, stages=stages)
+            if kind.name == "f16"
+            else None
+        )
+        prepared = _prepare(checkpoint, stage, kind, plan, options, texts=texts, stages=stages)
+        records = _write(checkpoint, stage / name, kind, plan, prepared, options, stages)
         shutil.copyfile(checkpoint.path / "tokenizer.json", stage / "tokenizer.json")
         kept = sorted({f"{r.dtype}: {r.reason}" for r in records if r.reason})
         if fits is not None:
@@ -72,7 +76,7 @@ def export_gguf(
 
 def _prepare(
     checkpoint: Checkpoint, stage: Path, kind: Any, plan: Any, options: GgufOptions,
-    *, texts: list[str] | None,
+    *, texts: list[str] | None, stages: Stages,
 ) -> Any:  # fmt: skip
     """Measure what the type wants to know, and leave an importance matrix in its own file."""
     from exporter.calibration.weights import ModelWeights
@@ -86,10 +90,15 @@ def _prepare(
         return Prepared(ModelWeights(checkpoint))
     inputs = calibration_inputs(texts, checkpoint.prompts)
     if plan.name == "upstream":  # weights as they are: nothing that llama.cpp's tools do not do
-        prepared = importances(checkpoint, inputs)
+        prepared = importances(checkpoint, inputs, stages=stages)
     else:
         prepared = prepare(
-            checkpoint, inputs, kind=kind, plan=plan, head_correction=options.head_correction
+            checkpoint,
+            inputs,
+            kind=kind,
+            plan=plan,
+            head_correction=options.head_correction,
+            stages=stages,
         )
     dataset = "bundled" if options.calibration is None else options.calibration.name
     assert prepared.measured is not None
@@ -101,7 +110,7 @@ def _prepare(
 
 def _write(
     checkpoint: Checkpoint, path: Path, kind: Any, plan: Any, prepared: Any, options: GgufOptions,
-    on_progress: Callable[[int], None] | None,
+    stages: Stages,
 ) -> tuple[TensorRecord, ...]:  # fmt: skip
     from exporter.gguf.names import gguf_tensors
     from exporter.gguf.types import F32
@@ -111,13 +120,13 @@ def _write(
     if not by_llama_quantize(kind, plan):
         return write_gguf(
             checkpoint, path, kind, plan=plan, prepared=prepared, prompt_keys=options.prompt_keys,
-            on_progress=on_progress,
+            on_progress=stages(f"{path.stem}: weights", checkpoint.parameters),
         )  # fmt: skip
     whole = path.with_suffix(".f32.partial")
     try:
         write_gguf(
             checkpoint, whole, F32, plan=plan, prepared=prepared, prompt_keys=options.prompt_keys,
-            on_progress=on_progress,
+            on_progress=stages(f"{path.stem}: weights", checkpoint.parameters),
         )  # fmt: skip
         names = {info.name: name for name, info in gguf_tensors(checkpoint)}
         importance = {names[at]: values for at, values in prepared.importance.items()}

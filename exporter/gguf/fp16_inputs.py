@@ -6,13 +6,17 @@ from pathlib import Path
 from exporter.calibration.texts import calibration_inputs, read_calibration
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
+from exporter.gguf.prepare import layers_of
+from exporter.progress import Stages, silent
 
 FP16_LARGEST = 65504.0
 FP16_TEXTS = 8
 """How many bundled texts are run: the check shall not take longer than the export."""
 
 
-def check_fp16_inputs(checkpoint: Checkpoint, calibration: Path | None) -> str:
+def check_fp16_inputs(
+    checkpoint: Checkpoint, calibration: Path | None, *, stages: Stages = silent
+) -> str:
     """Refuse weights in fp16 whose inputs overflow it: ggml rounds them to the weights' type.
 
     Returns what the manifest says of it. Raises BadInput naming the worst matrix.
@@ -26,7 +30,8 @@ def check_fp16_inputs(checkpoint: Checkpoint, calibration: Path | None) -> str:
     if calibration is None:
         texts = texts[:: max(1, len(texts) // FP16_TEXTS)]
     inputs = calibration_inputs(texts, checkpoint.prompts)
-    measured, _ = measure_importance(ModelWeights(checkpoint), inputs)
+    layers = layers_of(checkpoint, stages, "f16: layers measured")
+    measured, _ = measure_importance(ModelWeights(checkpoint), inputs, on_layer=layers)
     name, largest = max(measured.largest.items(), key=lambda pair: pair[1])
     if largest > FP16_LARGEST:
         raise BadInput(

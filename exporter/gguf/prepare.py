@@ -10,6 +10,7 @@ from exporter.calibration.activations import measure_int8
 from exporter.calibration.head import Choice, correct_head
 from exporter.calibration.importance import (
     Importance,
+    ImportanceWatch,
     measure_importance,
     pooled_with_rounded_weights,
 )
@@ -19,6 +20,7 @@ from exporter.gguf.names import gguf_name
 from exporter.gguf.plan import TABLE, Plan
 from exporter.gguf.types import GgufType, pack, unpack
 from exporter.manifest import HeadCorrectionRecord
+from exporter.progress import Stages, by_layer, silent
 
 Floats = npt.NDArray[np.float32]
 
@@ -37,7 +39,7 @@ class Prepared:
 
 def prepare(
     checkpoint: Checkpoint, texts: Sequence[str], *, kind: GgufType, plan: Plan,
-    head_correction: Choice, on_layer: Callable[[int], None] | None = None,
+    head_correction: Choice, stages: Stages = silent,
 ) -> Prepared:  # fmt: skip
     """Run the model over `texts` (prompts applied): outlier channels into weights, importances,
     and a head refitted to the rounded weights. Deterministic on one machine.
@@ -46,8 +48,10 @@ def prepare(
     their neighbours there too. Raises BadInput for activations that are not finite,
     MissingDependency without torch.
     """
-    weights, _, _ = measure_int8(checkpoint, texts, on_layer=on_layer)
-    measured, reference = measure_importance(weights, texts)
+    watch = ImportanceWatch()
+    layers = layers_of(checkpoint, stages, "gguf: layers measured")
+    weights, _, reference = measure_int8(checkpoint, texts, on_layer=layers, watch=watch)
+    measured = watch.importance(checkpoint, reference, smoothed=weights)
     importance = by_tensor(checkpoint, measured)
     head = weights.head(dim=checkpoint.dim)
     if head is None or head_correction == "off":
@@ -63,17 +67,28 @@ def prepare(
             pack(rows, plan.storage(kind, TABLE, rows.shape)[0]),
             plan.storage(kind, TABLE, rows.shape)[0],
         ),
+        on_layer=layers_of(checkpoint, stages, "gguf: layers rounded"),
     )  # fmt: skip
     fitted, record = correct_head(head, reference, pooled, choice=head_correction)
     dense = _fold(checkpoint, head, fitted) if record.applied else {}
     return Prepared(weights, importance, dense, measured, record)
 
 
-def importances(checkpoint: Checkpoint, texts: Sequence[str]) -> Prepared:
+def importances(
+    checkpoint: Checkpoint, texts: Sequence[str], *, stages: Stages = silent
+) -> Prepared:
     """Return the weights as saved, and the importances alone. texts: prompts applied."""
     weights = ModelWeights(checkpoint)
-    measured, _ = measure_importance(weights, texts)
+    measured, _ = measure_importance(
+        weights, texts, on_layer=layers_of(checkpoint, stages, "gguf: layers measured")
+    )
     return Prepared(weights, by_tensor(checkpoint, measured), measured=measured)
+
+
+def layers_of(checkpoint: Checkpoint, stages: Stages, label: str) -> Callable[[int], None]:
+    """Begin a stage that counts layers. Returns what to call after each."""
+    assert checkpoint.architecture is not None
+    return by_layer(stages(label, checkpoint.architecture.num_layers))
 
 
 def by_tensor(checkpoint: Checkpoint, measured: Importance) -> dict[str, Floats]:

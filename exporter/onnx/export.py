@@ -2,7 +2,6 @@
 
 import importlib.util
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from exporter.calibration.head import Choice
@@ -11,6 +10,7 @@ from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, write_manifest
 from exporter.onnx.scheme import Scheme
+from exporter.progress import Stages, silent
 from exporter.registry import ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES, resolve
 from exporter.staging import check_free_disk, check_output, staged_folder
 
@@ -36,7 +36,7 @@ def export_onnx(
     calibration: Path | None = None,
     head_correction: Choice = "auto",
     force: bool = False,
-    on_progress: Callable[[int], None] | None = None,
+    stages: Stages = silent,
 ) -> Manifest:
     """Write the artifact to `output` and return its manifest. Same input, same bytes.
 
@@ -46,9 +46,8 @@ def export_onnx(
     bundled ones by default.
     `head_correction`: whether the head is refitted to the quantized model, see
     `exporter.calibration.head`; auto where held-out texts gain from it.
-    `on_progress` is called with the number of weights written since the last call; they come to
-    about `checkpoint.parameters`. Everything is checked before the first long step. Raises
-    BadInput or MissingDependency.
+    `stages` is told of layers measured and weights written. Everything is checked before the first
+    long step. Raises BadInput or MissingDependency.
     """
     if importlib.util.find_spec("onnx") is None:
         raise MissingDependency("onnx", extra="onnx")
@@ -85,11 +84,12 @@ def export_onnx(
                 checkpoint,
                 calibration_inputs(texts, checkpoint.prompts),
                 head_correction=head_correction,
+                stages=stages,
             )
         records = write(
             checkpoint, stage, scheme=measured.scheme if measured else scheme, dim=width,
             flavour=written_for, weights=measured.weights if measured else None,
-            on_progress=on_progress,
+            on_progress=stages(f"{output.name}: weights", checkpoint.parameters),
         )  # fmt: skip
         for name in COPIED:
             if (checkpoint.path / name).is_file():

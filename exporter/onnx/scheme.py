@@ -12,6 +12,7 @@ from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.manifest import Fp16Record, HeadCorrectionRecord
 from exporter.onnx.graph_writer import GraphWriter
+from exporter.progress import Stages, silent
 
 TABLE_BLOCK_BYTES = 1 << 24
 """How much of the embedding table is in memory at a time, as float32."""
@@ -57,8 +58,9 @@ class MeasuringScheme(Scheme, Protocol):
     """A scheme that runs the model on calibration texts before anything is written."""
 
     def measure(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice
-    ) -> Measured:
+        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice,
+        stages: Stages = silent,
+    ) -> Measured:  # fmt: skip
         """Return the scheme to write with. texts: prompts applied. Raises BadInput for
         activations that are not finite, MissingDependency without torch."""
         ...

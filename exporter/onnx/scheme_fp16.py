@@ -13,6 +13,7 @@ from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.errors import BadInput
 from exporter.onnx.graph_writer import GraphWriter
 from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured
+from exporter.progress import Stages, by_layer, silent
 
 LARGEST = 65504.0
 
@@ -41,10 +42,13 @@ class Fp16:
         return 2.0
 
     def measure(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice
-    ) -> Measured:
+        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice,
+        stages: Stages = silent,
+    ) -> Measured:  # fmt: skip
         """The head is left alone: nothing is lost that it could make up for."""
-        rescaling, record = measure_fp16(checkpoint, texts)
+        assert checkpoint.architecture is not None
+        measured = by_layer(stages("fp16: layers measured", checkpoint.architecture.num_layers))
+        rescaling, record = measure_fp16(checkpoint, texts, on_layer=measured)
         return Measured(self, RescaledWeights(checkpoint, rescaling), fp16=record)
 
     def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:

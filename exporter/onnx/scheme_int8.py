@@ -24,6 +24,7 @@ from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.onnx.graph_writer import FLOAT, GraphWriter
 from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured, corrected
+from exporter.progress import Stages, by_layer, silent
 
 ZERO_POINT = 128
 TABLE_BLOCK = 128  # as many weights of a table row share a scale
@@ -50,12 +51,19 @@ class Int8:
         return 1.05
 
     def measure(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice
-    ) -> Measured:
-        weights, scales, reference = measure_int8(checkpoint, texts)
+        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice,
+        stages: Stages = silent,
+    ) -> Measured:  # fmt: skip
+        assert checkpoint.architecture is not None
+        count = checkpoint.architecture.num_layers
+        measured = by_layer(stages("int8: layers measured", count))
+        weights, scales, reference = measure_int8(checkpoint, texts, on_layer=measured)
         scheme = Int8(scales)
         return corrected(
-            scheme, weights, reference, lambda: emulate_int8(weights, scales, texts),
+            scheme, weights, reference,
+            lambda: emulate_int8(
+                weights, scales, texts, on_layer=by_layer(stages("int8: layers emulated", count))
+            ),
             choice=head_correction,
         )  # fmt: skip
 

@@ -31,6 +31,7 @@ from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.errors import BadInput
 from exporter.onnx.graph_writer import FLOAT, FLOAT16, GraphWriter
 from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured, corrected
+from exporter.progress import Stages, by_layer, silent
 
 
 class Q4:
@@ -54,21 +55,26 @@ class Q4:
         return 0.65
 
     def measure(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice
-    ) -> Measured:
+        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice,
+        stages: Stages = silent,
+    ) -> Measured:  # fmt: skip
         assert checkpoint.architecture is not None
         if checkpoint.architecture.hidden_size % 2:
             raise BadInput("--quant q4 packs two weights a byte and needs an even hidden_size")
+        count = checkpoint.architecture.num_layers
+        measured = by_layer(stages(f"{self.name}: layers measured", count))
         weights: ModelWeights
         fp16 = None
         if self.compute is np.float16:
-            rescaling, fp16 = measure_fp16(checkpoint, texts)
+            rescaling, fp16 = measure_fp16(checkpoint, texts, on_layer=measured)
             weights = RescaledWeights(checkpoint, rescaling)
             reference = run_backbone(checkpoint, texts)
         else:
             # The operator rounds activations to int8 in blocks of 32: outliers hurt there too.
-            weights, _, reference = measure_int8(checkpoint, texts)
-        matrices, pooled = quantize_model(weights, texts)
+            weights, _, reference = measure_int8(checkpoint, texts, on_layer=measured)
+        matrices, pooled = quantize_model(
+            weights, texts, on_layer=by_layer(stages(f"{self.name}: layers rounded", count))
+        )
         found = corrected(
             Q4(self.name, self.compute, matrices=matrices), weights, reference, lambda: pooled,
             choice=head_correction,

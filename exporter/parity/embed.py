@@ -11,7 +11,8 @@ from exporter.errors import BadInput
 from exporter.parity.corpus import Corpus
 from exporter.parity.rows import Places, Rows
 from exporter.parity.vector_cache import opened, text_keys
-from exporter.runtimes.encoder import Encoder, Progress, Source
+from exporter.progress import Progress
+from exporter.runtimes.encoder import Encoder, Source
 
 SHARD_TEXTS = 512
 """Encoded and kept together: what a killed run loses at most. Its texts are of similar length."""

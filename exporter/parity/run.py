@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -31,21 +30,16 @@ from exporter.parity.lengths import Lengths
 from exporter.parity.measure_dim import Baseline
 from exporter.parity.records import ArtifactResult, DimResult, ParityReport
 from exporter.parity.rows import Rows
+from exporter.progress import Stages
 from exporter.recipe import Recipe
 from exporter.registry import ENCODERS, resolve
-from exporter.runtimes.encoder import Encoder, Original, Progress, Source, TokenIds
+from exporter.runtimes.encoder import Encoder, Original, Source, TokenIds
 
 REFERENCE_LIBRARIES = ("sentence-transformers", "tokenizers", "torch", "transformers")
 VECTORS_NAME = "vectors"
 """The cache's folder below an output folder."""
 TOKENIZED_TEXTS = 4096
 """Texts whose ids are in memory at a time."""
-
-
-class Stages(Protocol):
-    """Called before each long step; returns what to call as texts get finished."""
-
-    def __call__(self, label: str, total: int, /) -> Progress: ...
 
 
 def run_parity(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.records import Checkpoint
+from exporter.progress import Progress
 
 Vectors = npt.NDArray[np.float32]
 
@@ -33,7 +34,7 @@ class Encoder(Protocol):
         *,
         prompt: str = "",
         dim: int | None = None,
-        on_progress: "Progress | None" = None,
+        on_progress: Progress | None = None,
     ) -> Vectors:
         """Return (n, dim) float32 unit rows, in the order of `texts`.
 
@@ -98,12 +99,6 @@ class Original:
     used: Source
     tokens: TokenIds
     other_window: Source | None = None
-
-
-class Progress(Protocol):
-    """Called with the number of texts finished since the last call."""
-
-    def __call__(self, done: int, /) -> None: ...
 
 
 def unit_rows(vectors: Vectors, texts: Sequence[str], *, dim: int | None, source: str) -> Vectors:

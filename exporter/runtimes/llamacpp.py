@@ -10,7 +10,8 @@ import numpy as np
 
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import read_manifest
-from exporter.runtimes.encoder import Progress, Vectors, unit_rows
+from exporter.progress import Progress
+from exporter.runtimes.encoder import Vectors, unit_rows
 
 
 def _silence() -> Any:

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import read_manifest
+from exporter.progress import Progress
 from exporter.runtimes.batching import batches_by_length, load_tokenizer, padded, token_rows
-from exporter.runtimes.encoder import Progress, Vectors, unit_rows
+from exporter.runtimes.encoder import Vectors, unit_rows
 
 TOKEN_BUDGET = 4096
 # TensorFloat32 keeps 10 bits of a product's mantissa: parity would measure that instead.

@@ -168,7 +168,7 @@ def test_a_weight_beyond_fp16_or_its_scales_is_refused(
 
 def test_progress_counts_every_weight(tiny: Checkpoint, tmp_path: Path) -> None:
     seen: list[int] = []
-    export_gguf(tiny, tmp_path / "g", on_progress=seen.append)
+    export_gguf(tiny, tmp_path / "g", stages=lambda label, total: seen.append)
     assert sum(seen) == tiny.parameters
 
 

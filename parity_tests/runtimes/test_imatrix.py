@@ -13,7 +13,8 @@ pytest.importorskip("torch")
 import gguf
 import torch
 
-from exporter.calibration.importance import measure_importance
+from exporter.calibration.activations import measure_int8
+from exporter.calibration.importance import ImportanceWatch, measure_importance
 from exporter.calibration.texts import calibration_inputs, read_calibration
 from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.read import read_checkpoint
@@ -154,3 +155,15 @@ def test_calibration_is_repeatable(tiny: Checkpoint) -> None:
     second, _ = measure_importance(ModelWeights(tiny), texts)
     for name, sums in first.sums.items():
         np.testing.assert_array_equal(sums, second.sums[name])
+
+
+def test_importances_of_smoothed_weights_are_those_of_running_them(tiny: Checkpoint) -> None:
+    texts = calibration_inputs(read_calibration(None)[:16], tiny.prompts)
+    watch = ImportanceWatch()
+    weights, _, pooled = measure_int8(tiny, texts, watch=watch)
+    scaled = watch.importance(tiny, pooled, smoothed=weights)
+    run, _ = measure_importance(weights, texts)
+    assert any(weights.input_exponents("layers.0.mlp.down_proj"))
+    assert set(scaled.sums) == set(run.sums)
+    for name, sums in run.sums.items():
+        np.testing.assert_allclose(scaled.sums[name], sums, rtol=1e-5, err_msg=name)

@@ -68,7 +68,7 @@ def test_the_manifest_says_what_was_stored(source: Checkpoint, artifact: Path) -
 
 def test_progress_counts_the_weights(source: Checkpoint, tmp_path: Path) -> None:
     seen: list[int] = []
-    export_onnx(source, tmp_path / "onnx", on_progress=seen.append)
+    export_onnx(source, tmp_path / "onnx", stages=lambda label, total: seen.append)
     assert len(seen) > source.architecture.num_layers  # type: ignore[union-attr]
     assert 0.5 < sum(seen) / source.parameters < 1.5
 

@@ -19,7 +19,17 @@ LAYERS = (
     ("runtimes",),
     ("onnx", "gguf", "openvino"),
     ("calibration",),
-    ("checkpoint", "recipe", "manifest", "errors", "records", "staging", "registry", "offline"),
+    (
+        "checkpoint",
+        "recipe",
+        "manifest",
+        "errors",
+        "records",
+        "staging",
+        "registry",
+        "offline",
+        "progress",
+    ),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH_ALLOWED = ("runtimes/torch_reference.py", "calibration/", "onnx/traced.py")

@@ -1,0 +1,31 @@
+"""How a long step says how far it is. What becomes of it is the caller's business."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Called with the number of items done since the last call."""
+
+    def __call__(self, done: int, /) -> None: ...
+
+
+class Stages(Protocol):
+    """Called when a step begins, with what it does and how many items it has."""
+
+    def __call__(self, label: str, total: int, /) -> Progress: ...
+
+
+def silent(label: str, total: int, /) -> Progress:
+    """Say nothing."""
+    del label, total
+    return _nothing
+
+
+def by_layer(progress: Progress) -> Callable[[int], None]:
+    """Return what counts one item whenever it is called with a layer's number."""
+    return lambda layer: progress(1)
+
+
+def _nothing(done: int, /) -> None:
+    del done
