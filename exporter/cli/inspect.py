@@ -16,11 +16,10 @@ from exporter.cli.common import (
     load_checkpoint,
     say,
 )
+from exporter.cli.findings import print_findings
 from exporter.errors import BadInput
 from exporter.manifest import RangeRecord
 from exporter.records import canonical_json
-
-STYLE = {"info": "dim", "warning": "yellow", "error": "red"}
 
 
 @click.command()
@@ -150,7 +149,4 @@ def _print(checkpoint: Checkpoint) -> None:
         table.add_row(f"[dim]{name}[/dim]", value.replace("[", r"\["))
     console.print(table, highlight=False)
     console.print()
-    for f in checkpoint.findings:
-        console.print(f"[{STYLE[f.severity]}]{f.severity}[/] [bold]{f.id}[/bold]", highlight=False)
-        for label, text in (("evidence", f.evidence), ("effect", f.effect), ("remedy", f.remedy)):
-            console.print(f"  {label}: {text}", highlight=False, markup=False)
+    print_findings(console, checkpoint.findings)

@@ -14,6 +14,7 @@ from exporter.errors import LawvaultError
 COMMANDS: Mapping[str, str] = {
     "inspect": "exporter.cli.inspect:inspect",
     "export": "exporter.cli.export:export",
+    "lint": "exporter.cli.lint:lint",
     "parity": "exporter.cli.parity:parity",
     "bench": "exporter.cli.bench:bench",
     "package": "exporter.cli.package:package",
