@@ -65,7 +65,7 @@ class Baseline:
         self._found: dict[tuple[str, int], Found] = {}
         self._noise: dict[int, Cosines] = {}
 
-    def judge(self, ours: Embedded, dim: int, *, scheme: str, tokens_differ: int) -> DimResult:
+    def judge(self, ours: Embedded, dim: int, *, scheme: str) -> DimResult:
         """Compare one artifact at one dim with the references, and judge it."""
         limits = self.recipe.limits_for(scheme)
         documents, queries = ours.at(dim)
@@ -82,7 +82,7 @@ class Baseline:
         base = reference.values["mrr_at_10"]
         verdict, reasons = judge_dim(
             cosine_p1=cosine.p1, cosine_median=cosine.median,
-            overlap_at_10=deployments[0].overlap_at_10.mean, tokens_differ=tokens_differ,
+            overlap_at_10=deployments[0].overlap_at_10.mean,
             limits=limits,
             retrieval=[
                 Retrieval(

@@ -24,6 +24,7 @@ from exporter.parity.compare import first_token_difference
 from exporter.parity.conventions import measure_stripping, measure_window
 from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Texts, embed_texts
+from exporter.parity.hard_texts import HARD_TEXTS
 from exporter.parity.invariance import measure_invariance, sample_texts
 from exporter.parity.judge import judge_invariance, worst_verdict
 from exporter.parity.lengths import Lengths
@@ -139,10 +140,17 @@ def _judge_artifact(
 ) -> ArtifactResult:  # fmt: skip
     texts = baseline.texts
     with closing(source.open()) as encoder:
-        count, line = _token_differences(encoder, texts.all, tokens)
+        # Other ids are other texts: vectors of them would measure something else.
+        count, line = _token_differences(encoder, (*texts.all, *HARD_TEXTS), tokens)
     judged: tuple[DimResult, ...] = ()
     invariance = None
+    reasons: tuple[str, ...]
     try:
+        if count:
+            raise BadInput(
+                f"token ids differ from the reference's in {count:,} texts, so vectors were not "
+                f"compared; the first: {line}"
+            )
         ours = texts.spread(embed(source, texts.unique))
         sample = sample_texts(baseline.lengths.tokens.tolist())
         progress = stages(f"{source.name}: companions, padding, threads", len(sample))
@@ -154,13 +162,11 @@ def _judge_artifact(
         progress(len(sample))
     except BadInput as error:
         # No vectors, no figures: a failed artifact, not a failed run.
-        reasons: tuple[str, ...] = (str(error),)
+        reasons = (str(error),)
     else:
         dependent = judge_invariance(invariance, limits=baseline.recipe.limits_for(manifest.scheme))
         judged = tuple(
-            baseline.judge(ours, dim, scheme=manifest.scheme, tokens_differ=count)
-            for dim in dims
-            if dim <= manifest.dim
+            baseline.judge(ours, dim, scheme=manifest.scheme) for dim in dims if dim <= manifest.dim
         )
         reasons = dependent + tuple(f"dim {d.dim}: {r}" for d in judged for r in d.reasons)
     verdicts = [d.verdict for d in judged]

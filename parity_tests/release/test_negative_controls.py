@@ -18,6 +18,7 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
 from exporter.manifest import MANIFEST_NAME, describe_files, read_manifest
 from exporter.parity.corpus import read_corpus
+from exporter.parity.hard_texts import HARD_TEXTS
 from exporter.parity.markdown import first_line
 from exporter.parity.records import ParityReport
 from exporter.parity.run import run_parity
@@ -35,6 +36,8 @@ from exporter.runtimes.onnxruntime import OnnxEncoder  # noqa: E402
 from exporter.runtimes.open import artifact_source, open_original  # noqa: E402
 
 pytestmark = pytest.mark.slow
+
+DIFFERENT = f"in {720 + len(HARD_TEXTS)} texts"
 
 
 def silent(_: str, __: int, /) -> Progress:
@@ -166,7 +169,11 @@ def test_a_prompt_of_the_servers_own_closes_the_gate(gate: Gate) -> None:
         def token_ids(self, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:
             return super().token_ids(texts, prompt="task: search result | query: " + prompt)
 
-    closed(gate.judge(gate.copy("prompted"), Prompted), "token ids differ", "in 720 texts")
+    closed(
+        gate.judge(gate.copy("prompted"), Prompted),
+        "token ids differ",
+        f"in {720 + len(HARD_TEXTS)} texts",
+    )
 
 
 def test_a_dropped_end_token_closes_the_gate(gate: Gate) -> None:
@@ -178,7 +185,11 @@ def test_a_dropped_end_token_closes_the_gate(gate: Gate) -> None:
         item for item in template["single"] if item.get("SpecialToken", {}).get("id") != "<eos>"
     ]
     path.write_text(json.dumps(data, ensure_ascii=False), "utf-8")
-    closed(gate.judge(disguise(folder, gate.sound)), "token ids differ", "in 720 texts")
+    closed(
+        gate.judge(disguise(folder, gate.sound)),
+        "token ids differ",
+        f"in {720 + len(HARD_TEXTS)} texts",
+    )
 
 
 def test_a_tokenizer_of_another_model_closes_the_gate(gate: Gate, tiny_path: Path) -> None:

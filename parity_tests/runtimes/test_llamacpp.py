@@ -11,12 +11,15 @@ from tokenizers import Tokenizer
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
 
+from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput, MissingDependency
 from exporter.gguf.export import export_gguf
+from exporter.parity.hard_texts import HARD_TEXTS
+from exporter.runtimes.batching import load_tokenizer, token_rows
 from exporter.runtimes.encoder import Encoder
 from exporter.runtimes.llamacpp import LlamaCppEncoder
-from parity_tests.conftest import TEXTS
+from parity_tests.conftest import MINIATURE, TEXTS
 
 EOS = 1
 LIMIT = 64
@@ -140,3 +143,25 @@ def test_a_missing_llama_cpp_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "llama_cpp", None)
     with pytest.raises(MissingDependency, match=r"lawvault-exporter\[llamacpp\]"):
         LlamaCppEncoder(folder)
+
+
+def test_the_hard_texts_have_the_ids_of_tokenizer_json(
+    encoder: LlamaCppEncoder, tiny: Checkpoint
+) -> None:
+    for text, ours, theirs in zip(
+        HARD_TEXTS, encoder.token_ids(HARD_TEXTS), reference_ids(tiny, HARD_TEXTS), strict=True
+    ):
+        assert ours == theirs, text[:40]
+
+
+@pytest.mark.slow
+def test_the_miniature_reads_the_hard_texts_alike(tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(MINIATURE)
+    export_gguf(checkpoint, tmp_path / "g")
+    encoder = LlamaCppEncoder(tmp_path / "g")
+    tokenizer = load_tokenizer(MINIATURE / "tokenizer.json", max_tokens=checkpoint.max_tokens)
+    expected = token_rows(tokenizer, HARD_TEXTS)
+    assert max(map(len, expected)) == checkpoint.max_tokens
+    for text, ours, theirs in zip(HARD_TEXTS, encoder.token_ids(HARD_TEXTS), expected, strict=True):
+        assert ours == theirs, text[:40]
+    assert np.isfinite(encoder.encode(HARD_TEXTS)).all()
