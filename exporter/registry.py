@@ -50,6 +50,10 @@ ENCODERS: Mapping[str, str] = {
     "gguf": "exporter.runtimes.llamacpp:LlamaCppEncoder",
 }
 
+PACKAGED_ENCODERS: Mapping[str, str] = {
+    "ollama": "exporter.package.open_gguf:open_packaged_gguf",
+}
+
 PACKAGERS: Mapping[str, str] = {
     "ollama": "exporter.package.ollama:package_ollama",
 }
@@ -62,6 +66,7 @@ ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "GGUF plan": GGUF_PLANS,
     "artifact kind": ENCODERS,
     "package": PACKAGERS,
+    "packaged file": PACKAGED_ENCODERS,
 }
 
 

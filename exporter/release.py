@@ -91,7 +91,7 @@ def fingerprint(*parts: Any) -> str:
     source = hashlib.sha256()
     root = Path(__file__).parent
     for path in sorted(root.rglob("*")):
-        if path.suffix in (".py", ".j2"):
+        if path.suffix in (".py", ".j2", ".mjs"):
             source.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     everything = [__version__, library_versions(RECORDED_LIBRARIES), source.hexdigest(), *parts]
     return hashlib.sha256(canonical_json(everything).encode()).hexdigest()

@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "parity": "exporter.cli.parity:parity",
     "bench": "exporter.cli.bench:bench",
     "package": "exporter.cli.package:package",
+    "verify": "exporter.cli.verify:verify",
     "release": "exporter.cli.release:release",
 }
 

@@ -66,4 +66,4 @@ def ollama(
         click.echo(canonical_json(written), nl=False)
         return
     click.echo(str(output))
-    say(f"next: cd {output} && ollama create {written.model_tag} -f Modelfile", options)
+    say(f"next: {output}/create.sh", options)

@@ -1,4 +1,4 @@
-"""A package for Ollama: GGUF, Modelfile, README, prompts, golden vectors, manifest."""
+"""A package for Ollama: GGUF, Modelfile, scripts that make and prove it, clients, vectors."""
 
 import json
 import shlex
@@ -7,12 +7,10 @@ from pathlib import Path
 
 import jinja2
 
-from exporter import __version__
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.manifest import (
     MANIFEST_NAME,
-    FileRecord,
     Manifest,
     check_files,
     describe_files,
@@ -21,24 +19,18 @@ from exporter.manifest import (
 )
 from exporter.package.golden import Golden
 from exporter.package.modelfile import check_modelfile, model_tag, render_modelfile
+from exporter.package.records import PackageManifest
+from exporter.package.sums import write_sums
 from exporter.package.verdict import PackageVerdict, check_verdict
-from exporter.records import Record, write_json
+from exporter.records import write_json
 from exporter.staging import check_free_disk, check_output, staged_folder
 
+FILES = Path(__file__).parent
+STATIC = ("verify.py", "client.py", "client.mjs")
+TEMPLATES = {"ollama_readme.md.j2": "README.md", "create.sh.j2": "create.sh",
+             "create.ps1.j2": "create.ps1"}  # fmt: skip
+NO_LICENCE = "the checkpoint holds no licence file; its author's terms and the base model's apply"
 LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
-
-
-class PackageManifest(Record):
-    """manifest.json of a package."""
-
-    schema_version: int = 1
-    package: str
-    tool_version: str = __version__
-    model_tag: str
-    artifact_manifest_sha256: str
-    artifact: Manifest
-    verdict: PackageVerdict
-    files: tuple[FileRecord, ...]
 
 
 def package_ollama(
@@ -74,13 +66,20 @@ def package_ollama(
         check_modelfile(stage)
         write_json(stage / "prompts.json", manifest.prompts)
         write_json(stage / "golden.json", _with_minimum(golden, verdict))
-        (stage / "README.md").write_text(_readme(manifest, verdict, tag), encoding="utf-8")
+        for name in STATIC:
+            shutil.copyfile(FILES / "static" / name, stage / name)
+        shown = f"see {licence.name}" if licence else NO_LICENCE
+        for template, name in TEMPLATES.items():
+            made = _render(template, manifest, verdict, tag=tag, licence=shown)
+            (stage / name).write_text(made, encoding="utf-8", newline="\n")
+        (stage / "create.sh").chmod(0o755)
         record = PackageManifest(
             package="ollama", model_tag=tag,
             artifact_manifest_sha256=sha256_file(artifact / MANIFEST_NAME),
             artifact=manifest, verdict=verdict, files=describe_files(stage),
         )  # fmt: skip
         write_json(stage / MANIFEST_NAME, record)
+        write_sums(stage)
     return record
 
 
@@ -131,7 +130,9 @@ def _read_text(path: Path) -> str:
         raise BadInput(f"'{path}' is not UTF-8; save it again as UTF-8") from None
 
 
-def _readme(manifest: Manifest, verdict: PackageVerdict, tag: str) -> str:
+def _render(
+    name: str, manifest: Manifest, verdict: PackageVerdict, *, tag: str, licence: str
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("exporter.package"), autoescape=False,
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
@@ -139,5 +140,7 @@ def _readme(manifest: Manifest, verdict: PackageVerdict, tag: str) -> str:
     query = manifest.prompts.render_query("房东不退押金怎么办")
     # Quoted for a shell: a prompt may hold an apostrophe.
     example = shlex.quote(json.dumps({"model": tag, "input": query}, ensure_ascii=False))
-    template = environment.get_template("ollama_readme.md.j2")
-    return template.render(manifest=manifest, verdict=verdict, tag=tag, example=example)
+    template = environment.get_template(name)
+    return template.render(
+        manifest=manifest, verdict=verdict, tag=tag, example=example, licence=licence
+    )

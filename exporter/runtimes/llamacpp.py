@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from exporter.errors import BadInput, MissingDependency
-from exporter.manifest import read_manifest
+from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
 from exporter.runtimes.encoder import Vectors, unit_rows
 
@@ -54,7 +54,8 @@ def _plain_buffers(library: Any) -> Iterator[None]:
 
 
 class LlamaCppEncoder:
-    """Encoder of an artifact folder written by `export gguf`. See `runtimes.encoder.Encoder`.
+    """Encoder of an artifact folder written by `export gguf`, or of another folder with such a file
+    and the `manifest` of the artifact. See `runtimes.encoder.Encoder`.
 
     Every text is one sequence decoded by itself: no companions, no padding. Text is tokenized by
     llama.cpp, from the vocabulary in the file.
@@ -62,12 +63,14 @@ class LlamaCppEncoder:
 
     _log: Any = None
 
-    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, threads: int | None = None, manifest: Manifest | None = None
+    ) -> None:
         try:
             import llama_cpp
         except ImportError:
             raise MissingDependency("llama_cpp", extra="llamacpp") from None
-        manifest = read_manifest(folder)
+        manifest = manifest or read_manifest(folder)
         self.name, self.dim = manifest.name, manifest.dim
         self._limit = manifest.max_tokens
         path = folder / manifest.entry

@@ -1,0 +1,60 @@
+"""lawvault verify: a package's files and vectors, or those of a server that runs it."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from exporter.errors import BadInput
+from exporter.package.verify import VerifyReport, verify_package
+from exporter.records import canonical_json
+from exporter.runtimes.server import TIMEOUT_S, Api, ServerEncoder
+
+STYLE = {"pass": "green", "info": "dim", "warning": "yellow", "fail": "red"}
+
+
+@click.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--url", help="A server that runs the model, as http://localhost:11434.")
+@click.option("--model", help="The model's name on that server. Default: the package's.")
+@click.option("--api", type=click.Choice(["openai", "ollama"]), default="openai",
+              show_default=True, help="/v1/embeddings, or Ollama's /api/embed.")  # fmt: skip
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.01), default=TIMEOUT_S,
+              show_default=True, help="Seconds to wait for an answer.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def verify(
+    package: Path, url: str | None, model: str | None, api: Api, timeout_s: float,
+    *, as_json: bool, debug: bool,
+) -> int:  # fmt: skip
+    """Check a package's files, and its golden vectors in its own runtime or on a server.
+
+    Exit code 1 where a check fails; warnings and information do not fail.
+    """
+    del debug  # main() reads it
+    if url is None and model is not None:
+        raise BadInput("--model is the name on a server; pass its --url too")
+    server = None
+    if url is not None:
+        from exporter.package.verify import read_package
+
+        name = model or read_package(package).model_tag
+        server = ServerEncoder(url, name, api=api, timeout_s=timeout_s, dim=0)
+    report = verify_package(package, server=server)
+    if as_json:
+        click.echo(canonical_json(report), nl=False)
+    else:
+        _print(report)
+    return int(report.verdict == "fail")
+
+
+def _print(report: VerifyReport) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("check", "result", "detail"):
+        table.add_column(column, overflow="fold")
+    for check in report.checks:
+        table.add_row(check.name, f"[{STYLE[check.status]}]{check.status}[/]",
+                      check.detail.replace("[", r"\["))  # fmt: skip
+    Console().print(table, highlight=False)
+    click.echo(f"{report.package} ({report.target}): {report.verdict}")

@@ -1,0 +1,49 @@
+// Vectors of questions and documents from Ollama, prompts applied. Node 18 or newer, no packages.
+//
+//   import { embedDocuments, embedQueries } from "./client.mjs";
+//
+// Print one from the command line: node client.mjs "a question" [URL] [DIM]
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const load = (name) => JSON.parse(readFileSync(new URL(name, import.meta.url), "utf-8"));
+const prompts = load("prompts.json");
+const model = load("manifest.json").model_tag;
+const OLLAMA = "http://localhost:11434";
+
+/** A vector of length 1 for each question; dim: one of the model's smaller ones. */
+export const embedQueries = (texts, url = OLLAMA, dim = undefined) =>
+  embed(texts.map((text) => apply(prompts.query, { text: text.trim() })), url, dim);
+
+/** A vector of length 1 for each [title, text]. */
+export const embedDocuments = (pairs, url = OLLAMA, dim = undefined) =>
+  embed(pairs.map(([title, text]) =>
+    apply(prompts.document, { title: title.trim(), text: text.trim() })), url, dim);
+
+/** Fill in {title} and {text} in one go: braces in a text stay as they are. */
+function apply(template, values) {
+  const whole = template.includes("{text}") ? template : template + "{text}";
+  return whole.replace(/\{(title|text)\}/g, (mark, name) => values[name] ?? mark);
+}
+
+async function embed(input, url, dim) {
+  const answer = await fetch(url.replace(/\/+$/, "") + "/api/embed", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ model, input }),
+  });
+  if (!answer.ok) throw new Error(`${answer.url} answered ${answer.status}: ${await answer.text()}`);
+  const { embeddings } = await answer.json();
+  return embeddings.map((row) => unit(row.slice(0, dim)));
+}
+
+function unit(row) {
+  const length = Math.hypot(...row);
+  return row.map((value) => value / length);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [, , question, url, dim] = process.argv;
+  const [row] = await embedQueries([question], url, dim && Number(dim));
+  console.log(JSON.stringify(row));
+}

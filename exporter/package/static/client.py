@@ -1,0 +1,77 @@
+"""Vectors of questions and documents from Ollama, prompts applied. Standard library only.
+
+    from client import embed_documents, embed_queries
+
+Print one from the command line: python client.py "a question" [--url URL] [--dim N]
+"""
+
+import argparse
+import json
+import math
+import os
+import urllib.request
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def load(name):
+    """Return a JSON file of the package."""
+    with open(os.path.join(HERE, name), encoding="utf-8") as handle:
+        return json.load(handle)
+
+
+PROMPTS = load("prompts.json")
+MODEL = load("manifest.json")["model_tag"]
+
+
+def embed_queries(texts, url="http://localhost:11434", dim=None):
+    """Return a vector of length 1 for each question; dim: one of the model's smaller ones."""
+    return embed([apply(PROMPTS["query"], text=text.strip()) for text in texts], url, dim)
+
+
+def embed_documents(pairs, url="http://localhost:11434", dim=None):
+    """Return a vector of length 1 for each (title, text)."""
+    made = [apply(PROMPTS["document"], title=a.strip(), text=b.strip()) for a, b in pairs]
+    return embed(made, url, dim)
+
+
+def apply(template, **values):
+    """Fill in {title} and {text} in one go: braces in a text stay as they are."""
+    if "{text}" not in template:
+        template += "{text}"
+    parts = [("", template)]
+    for name, value in values.items():
+        mark = "{" + name + "}"
+        parts = [piece for done, rest in parts for piece in _split(done, rest, mark, value)]
+    return "".join(done + rest for done, rest in parts)
+
+
+def _split(done, rest, mark, value):
+    first, *others = rest.split(mark)
+    return [(done, first)] + [(value, other) for other in others]
+
+
+def embed(texts, url, dim):
+    """Send texts as they are to Ollama, and cut and scale what comes back."""
+    body = json.dumps({"model": MODEL, "input": texts}).encode()
+    request = urllib.request.Request(
+        url.rstrip("/") + "/api/embed", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        rows = json.loads(answer.read().decode("utf-8"))["embeddings"]
+    return [unit(row[:dim]) for row in rows]
+
+
+def unit(row):
+    """Return the vector scaled to length 1."""
+    length = math.sqrt(sum(v * v for v in row))
+    return [v / length for v in row]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("question")
+    parser.add_argument("--url", default="http://localhost:11434")
+    parser.add_argument("--dim", type=int)
+    options = parser.parse_args()
+    print(json.dumps(embed_queries([options.question], options.url, options.dim)[0]))

@@ -1,0 +1,93 @@
+"""Is this package what it was, and does it, or a server, give the vectors that were judged?"""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import ValidationError
+
+from exporter.errors import BadInput
+from exporter.manifest import MANIFEST_NAME
+from exporter.package.golden import Golden, check_golden
+from exporter.package.records import PackageManifest
+from exporter.package.sums import check_sums
+from exporter.package.verify_server import Status, verify_server
+from exporter.records import Record
+from exporter.registry import PACKAGED_ENCODERS, resolve
+from exporter.runtimes.encoder import Encoder
+from exporter.runtimes.server import ServerEncoder
+
+R = TypeVar("R", bound=Record)
+SHOWN_PROBLEMS = 5
+
+
+class Check(Record):
+    """One thing that was looked at."""
+
+    name: str
+    status: Status
+    detail: str
+
+
+class VerifyReport(Record):
+    """What `lawvault verify` found. `verdict` is fail where any check failed."""
+
+    package: str
+    target: str
+    checks: tuple[Check, ...]
+    verdict: Literal["pass", "fail"]
+
+
+def verify_package(
+    folder: Path, *, server: ServerEncoder | None = None, threads: int | None = None
+) -> VerifyReport:
+    """Check every file, then the golden vectors: in the package's own runtime, or on a server.
+
+    Raises BadInput for a folder that is no package, MissingDependency without the runtime.
+    """
+    problems = check_sums(folder)
+    more = len(problems) - SHOWN_PROBLEMS
+    told = "; ".join(problems[:SHOWN_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+    checks = [Check(name="files", status="fail" if problems else "pass",
+                    detail=told or "every file has its SHA-256")]  # fmt: skip
+    if problems:  # nothing that was edited is run
+        return _report(folder, "files", checks)
+    manifest = read_package(folder)
+    golden = _read(folder / "golden.json", Golden)
+    if server is not None:
+        found = verify_server(server, golden, manifest.artifact)
+        checks += [Check(name=name, status=status, detail=detail) for name, status, detail in found]
+        return _report(folder, server.name, checks)
+    encoder: Encoder = resolve(PACKAGED_ENCODERS, manifest.package, kind="package")(
+        folder, manifest, threads=threads
+    )
+    with closing(encoder):
+        failures = check_golden(golden, encoder)
+    count = len(golden.texts)
+    detail = "; ".join(failures[:SHOWN_PROBLEMS]) or f"ids and vectors of {count} texts agree"
+    checks.append(Check(name="golden", status="fail" if failures else "pass", detail=detail))
+    return _report(folder, "packaged file", checks)
+
+
+def read_package(folder: Path) -> PackageManifest:
+    """Return the manifest of a package. Raises BadInput."""
+    return _read(folder / MANIFEST_NAME, PackageManifest)
+
+
+def _read(path: Path, kind: type[R]) -> R:
+    if not path.is_file():
+        raise BadInput(f"'{path}' is missing; it is no package of this tool")
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"'{path}': {where or 'content'}: {first['msg']}; package again") from None
+
+
+def _report(folder: Path, target: str, checks: list[Check]) -> VerifyReport:
+    failed = any(check.status == "fail" for check in checks)
+    return VerifyReport(
+        package=str(folder), target=target, checks=tuple(checks),
+        verdict="fail" if failed else "pass",
+    )  # fmt: skip
