@@ -1,0 +1,324 @@
+"""lawvault verify and what lies in a package, against real servers."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gguf")
+pytest.importorskip("llama_cpp")
+pytest.importorskip("xllamacpp")
+
+from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.cli.main import main
+from exporter.errors import BadInput
+from exporter.gguf.export import export_gguf
+from exporter.package.golden import build_golden
+from exporter.package.ollama import package_ollama
+from exporter.package.sums import check_sums, write_sums
+from exporter.package.verdict import PackageVerdict
+from exporter.package.verify import VerifyReport, verify_package
+from exporter.runtimes.encoder import Encoder
+from exporter.runtimes.llamacpp import LlamaCppEncoder
+from exporter.runtimes.server import ServerEncoder
+from parity_tests.conftest import MINIATURE
+from parity_tests.miniature.harden import harden
+from parity_tests.servers import LLAMA_CPP, LLAMA_CPP_PYTHON, answering, as_ollama, running
+
+PASS = PackageVerdict(verdict="pass", corpus="c", corpus_sha256="0" * 64, cosine_minimum=0.9)
+PROMPTS = Prompts(query="task: {text}", document="title: {title} | text: {text}")
+LIMIT = 512
+
+
+def packaged(checkpoint: Checkpoint, folder: Path, *, type_name: str = "q8_0") -> Path:
+    export_gguf(checkpoint, folder / "g", type_name=type_name)
+    encoder = LlamaCppEncoder(folder / "g")
+    golden = build_golden(encoder, encoder, checkpoint.prompts)
+    encoder.close()
+    package_ollama(folder / "g", folder / "p", checkpoint=checkpoint, verdict=PASS, golden=golden)
+    return folder / "p"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    checkpoint = read_checkpoint(MINIATURE, prompts=PROMPTS)
+    return packaged(checkpoint, tmp_path_factory.mktemp("package"))
+
+
+def model_of(package: Path) -> Path:
+    return next(package.glob("*.gguf"))
+
+
+@pytest.fixture(scope="module")
+def url(package: Path) -> Iterator[str]:
+    with running(LLAMA_CPP, model_of(package), tokens=LIMIT) as address:
+        yield address
+
+
+def checks(report: VerifyReport) -> dict[str, tuple[str, str]]:
+    return {check.name: (check.status, check.detail) for check in report.checks}
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+def test_a_package_is_verified_in_its_own_runtime(package: Path) -> None:
+    report = verify_package(package)
+    assert report.verdict == "pass"
+    assert checks(report)["golden"] == ("pass", "ids and vectors of 11 texts agree")
+
+
+def test_llama_cpps_server_gives_the_packages_vectors(package: Path, url: str) -> None:
+    report = verify_package(package, server=ServerEncoder(url, "any", dim=0))
+    found = checks(report)
+    assert report.verdict == "pass", found
+    for name in ("files", "answers", "vectors", "normalized", "batch", "prompts"):
+        assert found[name][0] == "pass", (name, found[name])
+    assert found["dimensions"][0] == "info"
+    assert "cut and scale vectors yourself" in found["dimensions"][1]
+    assert "strip it on both sides" in found["white space"][1]
+    assert "is refused: cut it yourself" in found["over-long"][1]
+    assert "'task: {text}'" in found["prompts"][1]
+
+
+def test_the_server_is_an_encoder_that_parity_could_use(package: Path, url: str) -> None:
+    encoder = ServerEncoder(url, "any")
+    assert isinstance(encoder, Encoder)
+    texts = ["押金", "房东不退押金怎么办"] * 20
+    seen: list[int] = []
+    vectors = encoder.encode(texts, on_progress=seen.append)
+    artifact = json.loads((package / "manifest.json").read_text("utf-8"))["artifact"]
+    assert vectors.shape == (40, artifact["dim"])
+    assert sum(seen) == 40
+    np.testing.assert_allclose(np.linalg.norm(encoder.encode(texts[:2], dim=64), axis=1), 1, 1e-5)
+    with pytest.raises(BadInput, match="tells no token ids"):
+        encoder.token_ids(texts)
+
+
+def test_a_server_that_does_not_normalize_is_a_warning(package: Path) -> None:
+    pytest.importorskip("uvicorn")
+    with running(LLAMA_CPP_PYTHON, model_of(package), tokens=LIMIT) as address:
+        report = verify_package(package, server=ServerEncoder(address, "any", dim=0))
+    found = checks(report)
+    assert found["normalized"][0] == "warning"
+    assert "does not change" in found["normalized"][1]
+    assert found["vectors"][0] == "pass"
+    assert report.verdict == "pass"
+
+
+def test_ollamas_protocol_is_spoken(package: Path, url: str) -> None:
+    with answering(as_ollama(url)) as address:
+        report = verify_package(package, server=ServerEncoder(address, "m", api="ollama", dim=0))
+        assert report.verdict == "pass", checks(report)
+        wrong = verify_package(package, server=ServerEncoder(address, "m", api="openai", dim=0))
+    assert "answered 404" in checks(wrong)["answers"][1]
+
+
+def test_another_model_on_the_server_fails(package: Path, tmp_path: Path) -> None:
+    other = read_checkpoint(harden(MINIATURE, tmp_path / "hard"), prompts=PROMPTS)
+    other_package = packaged(other, tmp_path)  # the same function, but rounded elsewhere
+    with running(LLAMA_CPP, model_of(other_package), tokens=LIMIT) as address:
+        report = verify_package(package, server=ServerEncoder(address, "any", dim=0))
+    assert report.verdict == "fail"
+    assert re.search(r"cosine 0\.99\d+ to the package's vector", checks(report)["vectors"][1])
+
+
+def vectors_of(dim: int, value: Any = 0.1) -> Callable[[str, dict[str, Any]], tuple[int, str]]:
+    def reply(path: str, body: dict[str, Any]) -> tuple[int, str]:
+        del path
+        rows = [{"index": i, "embedding": [value] * dim} for i, _ in enumerate(body["input"])]
+        return 200, json.dumps({"data": rows})
+
+    return reply
+
+
+def slow(path: str, body: dict[str, Any]) -> tuple[int, str]:
+    time.sleep(1.5)
+    return vectors_of(256)(path, body)
+
+
+BAD: tuple[tuple[Callable[[str, dict[str, Any]], tuple[int, str]], str, str], ...] = (
+    (vectors_of(256, float("nan")), "answers", "NaN or infinite"),
+    (vectors_of(256, None), "answers", "NaN or infinite"),
+    (vectors_of(256, "x"), "answers", "no number"),
+    (vectors_of(100), "vectors", "100 dimensions instead of 256: another model is served"),
+    (vectors_of(256), "vectors", "another model, or pooling or Dense lost"),
+    (lambda path, body: (404, '{"error": "model \\"x\\" not found"}'), "answers", "not found"),
+    (lambda path, body: (500, "boom"), "answers", "answered 500: boom"),
+    (lambda path, body: (200, "<html>hello</html>"), "answers", "did not answer in JSON"),
+    (lambda path, body: (200, '{"data": []}'), "answers", "gave 0 vectors for 10 texts"),
+    (lambda path, body: (200, '{"embeddings": []}'), "answers", "is it --api openai?"),
+    (slow, "answers", "gave no answer within 0.3 s; raise --timeout"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("reply", "check", "message"), BAD)
+def test_a_bad_answer_is_named(
+    package: Path, reply: Callable[[str, dict[str, Any]], tuple[int, str]], check: str, message: str
+) -> None:
+    with answering(reply) as address:
+        report = verify_package(package, server=ServerEncoder(address, "x", timeout_s=0.3, dim=0))
+    status, detail = checks(report)[check]
+    assert (status, report.verdict) == ("fail", "fail")
+    assert message in detail
+
+
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+def test_the_command_exits_0_1_or_2(
+    package: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("verify", str(package), "--url", url, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "pass"
+    assert run("verify", str(package), "--url", f"http://127.0.0.1:{free_port()}") == 1
+    assert "nothing answers" in capsys.readouterr().out.replace("\n", " ")
+    assert run("verify", str(package), "--url", "localhost:1") == 2
+    assert "is no http address" in capsys.readouterr().err
+    assert run("verify", str(package), "--model", "x") == 2
+    assert run("verify", str(tmp_path)) == 2
+    assert "has no SHA256SUMS" in capsys.readouterr().err
+
+
+def edited(package: Path, target: Path, change: Callable[[Path], Any]) -> Path:
+    copy = Path(shutil.copytree(package, target))
+    change(copy)
+    return copy
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: flip(model_of(p)), ".gguf' was changed"),
+        (lambda p: (p / "prompts.json").unlink(), "'prompts.json' is missing"),
+        (lambda p: (p / "notes.txt").write_text("mine"), "'notes.txt' was added"),
+    ],
+)
+def test_an_edited_folder_is_named(
+    package: Path, tmp_path: Path, change: Callable[[Path], Any], message: str
+) -> None:
+    report = verify_package(edited(package, tmp_path / "copy", change))
+    assert report.verdict == "fail"
+    assert message in checks(report)["files"][1]
+
+
+def swap_model(package: Path, source: Path) -> None:
+    shutil.copyfile(source, model_of(package))
+    write_sums(package)
+
+
+def change_golden(package: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    path = package / "golden.json"
+    golden = json.loads(path.read_text("utf-8"))
+    for entry in golden["texts"]:
+        change(entry)
+    path.write_text(json.dumps(golden), "utf-8")
+    write_sums(package)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda e: e.__setitem__("token_ids", e["token_ids"][:-1]), "other token ids"),
+        (lambda e: e.__setitem__("text", "query: " + e["text"]), "cosine"),
+    ],
+    ids=["dropped EOS", "wrong prompt"],
+)
+def test_golden_vectors_notice(
+    package: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    copy = edited(package, tmp_path / "copy", lambda p: change_golden(p, change))
+    report = verify_package(copy)
+    assert report.verdict == "fail"
+    assert message in checks(report)["golden"][1]
+
+
+def test_a_swapped_artifact_fails_its_golden_vectors(package: Path, tmp_path: Path) -> None:
+    other = packaged(read_checkpoint(harden(MINIATURE, tmp_path / "hard")), tmp_path)
+    copy = edited(package, tmp_path / "copy", lambda p: swap_model(p, model_of(other)))
+    assert verify_package(copy).verdict == "fail"
+
+
+def script(package: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=package, capture_output=True, text=True, timeout=60,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_the_packages_own_verify_needs_nothing_but_python(
+    package: Path, url: str, tmp_path: Path
+) -> None:
+    command = (sys.executable, "-I", "-S", "verify.py")
+    passed = script(package, *command, "--url", url, "--api", "openai")
+    assert passed.returncode == 0, passed.stderr
+    assert "ok: 11 texts" in passed.stdout
+    assert "texts of over 512 tokens are refused here" in passed.stdout
+    with answering(as_ollama(url)) as address:
+        assert script(package, *command, "--url", address).returncode == 0
+    with answering(vectors_of(100)) as address:
+        failed = script(package, *command, "--url", address, "--api", "openai")
+    assert failed.returncode == 1
+    assert "100 dimensions instead of 256" in failed.stderr
+    dead = script(package, *command, "--url", f"http://127.0.0.1:{free_port()}")
+    assert dead.returncode == 1
+    assert "is the server running?" in dead.stderr
+    assert "Traceback" not in dead.stderr
+    copy = edited(package, tmp_path / "copy", lambda p: flip(model_of(p)))
+    assert "was changed" in script(copy, *command, "--url", url).stderr
+
+
+def test_the_clients_apply_the_prompts(package: Path, url: str, tmp_path: Path) -> None:
+    copy = edited(package, tmp_path / "copy", lambda p: None)
+    expected = ServerEncoder(url, "any").encode(["task: 押金 {title}"], dim=64)[0]
+    question = " 押金 {title}\n"
+    with answering(as_ollama(url)) as address:
+        made = script(copy, sys.executable, "client.py", question, "--url", address, "--dim", "64")
+        np.testing.assert_allclose(json.loads(made.stdout), expected, atol=1e-5)
+        if shutil.which("node") is None:
+            pytest.skip("node is not installed: client.mjs was not run")
+        made = script(copy, "node", "client.mjs", question, address, "64")
+        np.testing.assert_allclose(json.loads(made.stdout), expected, atol=1e-5)
+    assert check_sums(copy) == []
+
+
+def test_create_sh_says_where_to_get_ollama(package: Path, tmp_path: Path) -> None:
+    assert script(package, "bash", "-n", "create.sh").returncode == 0
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("sh", "dirname"):
+        (tools / name).symlink_to(shutil.which(name) or "")
+    ran = script(package, "./create.sh", PATH=str(tools))
+    assert ran.returncode == 3
+    assert "ollama is not installed; get it from https://ollama.com/download" in ran.stderr
+
+
+@pytest.mark.skipif(shutil.which("ollama") is None, reason="no ollama here: create.sh was not run")
+def test_ollama_creates_the_model_and_verify_passes(package: Path) -> None:
+    ran = script(package, "./create.sh", "lawvault-test-model")
+    assert ran.returncode == 0, ran.stderr
+    assert "ok: 11 texts" in ran.stdout
