@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "inspect": "exporter.cli.inspect:inspect",
     "export": "exporter.cli.export:export",
     "parity": "exporter.cli.parity:parity",
+    "index": "exporter.cli.index:index",
     "bench": "exporter.cli.bench:bench",
     "package": "exporter.cli.package:package",
     "release": "exporter.cli.release:release",

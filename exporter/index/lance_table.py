@@ -1,4 +1,4 @@
-"""A LanceDB table, read block by block at one version. With lance_write the only user of lancedb."""
+"""A LanceDB table, read block by block at one version; lancedb is used here and in lance_write."""
 
 import contextlib
 from collections.abc import Iterator

@@ -23,9 +23,9 @@ def create_table(folder: Path, *, table: str, origin: IndexOrigin, rows: Iterabl
 
     `origin` goes into the metadata of the vector column. Memory holds one block of rows.
     """
+    database = connect(folder)
     import pyarrow as pa
 
-    database = connect(folder)
     schema = _schema(origin)
     reader = pa.RecordBatchReader.from_batches(schema, _batches(schema, rows))
     with lance_errors(folder):
@@ -60,12 +60,9 @@ def write_origin(folder: Path, *, table: str, origin: IndexOrigin) -> None:
         )
 
 
-def index_vectors(folder: Path, *, table: str, origin: IndexOrigin, rows: int) -> None:
-    """Build an IVF-PQ index with LanceDB's own defaults, for L2. Replaces an existing one.
-
-    Raises BadInput where the table is too small to train one.
-    """
-    check_rows_for_pq(rows)
+def index_vectors(folder: Path, *, table: str, origin: IndexOrigin) -> None:
+    """Build an IVF-PQ index with LanceDB's own defaults, for L2."""
+    connect(folder)
     from lancedb.index import IvfPq
 
     with lance_errors(folder):

@@ -1,7 +1,6 @@
 """Limits against what artifacts find in a table whose right answers nobody has written down."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,13 +26,6 @@ from exporter.recipe import Recipe
 SHOWN_CHANGES = 20
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One encoder's vectors of the questions, cut to the table's width."""
-
-    rows: Rows
-
-
 def reciprocal_ranks(found: Ranking, answers: Ranking) -> Values:
     """Return 1 / the place of each question's answer among its ten, 0 where it is not there.
 
@@ -51,10 +43,10 @@ def agreement(a: Ranking, b: Ranking) -> Values:
 
 
 class TableBaseline:
-    """What both references find in the table, by metric."""
+    """What both references find in the table, by metric. `truth`: torch fp32's questions."""
 
     def __init__(
-        self, questions: Questions, recipe: Recipe, ids: Sequence[str], *, truth: Asked,
+        self, questions: Questions, recipe: Recipe, ids: Sequence[str], *, truth: Rows,
         found_truth: Mapping[Metric, Ranking], found_used: Mapping[Metric, Ranking],
         metrics: Sequence[Metric],
     ) -> None:  # fmt: skip
@@ -75,13 +67,13 @@ class TableBaseline:
         )
 
     def judge(
-        self, asked: Asked, found: Mapping[Metric, Ranking], *, manifest: Manifest,
+        self, asked: Rows, found: Mapping[Metric, Ranking], *, manifest: Manifest,
         manifest_sha256: str, tokens: tuple[int, str | None],
     ) -> IndexArtifact:  # fmt: skip
         """Compare one artifact's queries and what they find with the references, and judge it."""
         differ, first_difference = tokens
         cosine = summarize_cosines(
-            row_cosines(asked.rows, self.truth.rows), self.questions.texts, ids=self.questions.ids
+            row_cosines(asked, self.truth), self.questions.texts, ids=self.questions.ids
         )
         limits = self.recipe.limits_for(manifest.scheme)
         searches = []

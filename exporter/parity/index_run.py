@@ -1,20 +1,20 @@
 """Parity on a table that is already shipped: whose queries find the same documents in it?"""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from exporter import __version__
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.index.lance_table import LanceTable, Metric
 from exporter.manifest import MANIFEST_NAME, Manifest, library_versions, sha256_file
-from exporter.parity.embed import embed_texts
+from exporter.parity.embed import embed_each
 from exporter.parity.index_approximate import measure_approximate
-from exporter.parity.index_judge import Asked, TableBaseline, total_verdict
+from exporter.parity.index_judge import TableBaseline, total_verdict
 from exporter.parity.index_origin import check_origin
 from exporter.parity.index_records import IndexArtifact, IndexReport, IndexRun
 from exporter.parity.index_search import METRICS, scan_table, search_table
@@ -59,60 +59,40 @@ def run_index_parity(
     scan = scan_table(table, progress=stages(f"{table.name}: read", table.rows))
     clock.lap("read the table")
 
-    def embed(source: Source, texts: Sequence[str]) -> Rows:
-        unique = list(dict.fromkeys(texts))
-        rows = embed_texts(source, unique, cache=cache, start=stages)
-        at = {text: row for row, text in enumerate(unique)}
-        return rows.take(np.array([at[text] for text in texts], np.int64))
-
+    embed = partial(embed_each, cache=cache, start=stages)
     origin = check_origin(
-        table, checkpoint=checkpoint, document_prompt=document_prompt or checkpoint.prompts.document,
-        recipe=recipe, embed=lambda texts: embed(original.truth, texts),
+        table, checkpoint=checkpoint, recipe=recipe, embed=partial(embed, original.truth),
+        document_prompt=document_prompt or checkpoint.prompts.document,
     )  # fmt: skip
     clock.lap("made its first rows again")
     rendered = [checkpoint.prompts.render_query(text) for text in questions.texts]
-    asked = {
-        TRUTH: Asked(embed(original.truth, rendered).cut(table.dim)),
-        USED: Asked(embed(original.used, rendered).cut(table.dim)),
-    }
-    broken: dict[Path, str] = {}
-    differ: dict[Path, tuple[int, str | None]] = {}
-    for folder in artifacts:
-        source = artifact_source(folder)
-        with closing(source.open()) as encoder:
-            differ[folder] = token_differences(encoder, rendered, original.tokens)
-        try:
-            asked[_key(folder)] = Asked(embed(source, rendered).cut(table.dim))
-        except BadInput as error:
-            # No vectors, no figures: a failed artifact, not a failed run.
-            broken[folder] = str(error)
+    askers = _ask(artifacts, original, rendered, artifact_source=artifact_source, embed=embed)
     clock.lap("embedded the questions")
-    vectors = {name: one.rows.block(0, len(rendered)) for name, one in asked.items()}
+    vectors = {name: rows.cut(table.dim).block(0, len(rows)) for name, rows in askers.rows.items()}
     found = search_table(
         table, scan, vectors, progress=stages(f"{table.name}: exact search", table.rows)
     )
     clock.lap("searched exactly")
     baseline = TableBaseline(
-        questions, recipe, scan.ids, truth=asked[TRUTH], metrics=metrics,
+        questions, recipe, scan.ids, truth=askers.rows[TRUTH].cut(table.dim), metrics=metrics,
         found_truth={m: found[TRUTH, m] for m in METRICS},
         found_used={m: found[USED, m] for m in METRICS},
     )  # fmt: skip
     results = []
+    names = {TRUTH: TRUTH, USED: USED}
     for folder, manifest in zip(artifacts, manifests, strict=True):
+        key = _key(folder)
+        names[key] = manifest.name
+        if folder in askers.broken:
+            results.append(_broken(folder, manifest, askers))
+            continue
         results.append(
-            _broken(folder, manifest, broken[folder], differ[folder][0])
-            if folder in broken
-            else baseline.judge(
-                asked[_key(folder)], {m: found[_key(folder), m] for m in METRICS},
+            baseline.judge(
+                askers.rows[key].cut(table.dim), {m: found[key, m] for m in METRICS},
                 manifest=manifest, manifest_sha256=sha256_file(folder / MANIFEST_NAME),
-                tokens=differ[folder],
+                tokens=askers.tokens[folder],
             )
         )  # fmt: skip
-    names = {
-        TRUTH: TRUTH,
-        USED: USED,
-        **{_key(f): m.name for f, m in zip(artifacts, manifests, strict=True)},
-    }
     approximate = measure_approximate(
         table, scan, vectors, found, names=names, reference=USED, recipe=recipe, nprobes=nprobes,
         refine_factor=refine_factor, stages=stages,
@@ -152,16 +132,49 @@ class _Clock:
         self._last = now
 
 
+@dataclass(frozen=True)
+class _Askers:
+    """The questions as each encoder embeds them. rows: asker -> (q, width).
+
+    `tokens`: how many questions have other token ids than the original's, and a line on the first;
+    `broken`: why an artifact gave no vectors.
+    """
+
+    rows: dict[str, Rows]
+    tokens: dict[Path, tuple[int, str | None]]
+    broken: dict[Path, str]
+
+
+def _ask(
+    artifacts: Sequence[Path], original: Original, rendered: Sequence[str], *,
+    artifact_source: Callable[[Path], Source], embed: Callable[[Source, Sequence[str]], Rows],
+) -> _Askers:  # fmt: skip
+    askers = _Askers(
+        {TRUTH: embed(original.truth, rendered), USED: embed(original.used, rendered)}, {}, {}
+    )
+    for folder in artifacts:
+        source = artifact_source(folder)
+        with closing(source.open()) as encoder:
+            askers.tokens[folder] = token_differences(encoder, rendered, original.tokens)
+        try:
+            askers.rows[_key(folder)] = embed(source, rendered)
+        except BadInput as error:
+            # No vectors, no figures: a failed artifact, not a failed run.
+            askers.broken[folder] = str(error)
+    return askers
+
+
 def _key(folder: Path) -> str:
     # Two artifacts may bear one name; their folders differ.
     return f"artifact {folder}"
 
 
-def _broken(folder: Path, manifest: Manifest, reason: str, tokens_differ: int) -> IndexArtifact:
+def _broken(folder: Path, manifest: Manifest, askers: _Askers) -> IndexArtifact:
     return IndexArtifact(
         name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
         manifest_sha256=sha256_file(folder / MANIFEST_NAME), size_bytes=manifest.size_bytes,
-        tokens_differ=tokens_differ, cosine=None, searches=(), verdict="fail", reasons=(reason,),
+        tokens_differ=askers.tokens[folder][0], cosine=None, searches=(), verdict="fail",
+        reasons=(askers.broken[folder],),
     )  # fmt: skip
 
 
@@ -182,8 +195,3 @@ def _check_dim(
                 f"'{folder}' gives {manifest.dim} dimensions, {table.where} holds {table.dim}; "
                 "export the artifact with them"
             )
-
-
-def describe_seconds(seconds: Mapping[str, float]) -> str:
-    """Return the steps and their seconds in one line."""
-    return ", ".join(f"{step} {value:.1f} s" for step, value in seconds.items())
