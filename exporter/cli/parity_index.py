@@ -119,24 +119,26 @@ def print_index_report(report: Any, run: Any) -> None:
     from rich.table import Table
 
     from exporter.parity.index_markdown import show_interval
+    from exporter.parity.index_records import merged
     from exporter.parity.markdown import show_difference
 
     console = Console()
-    console.width = max(console.width, 120)
+    # A narrow terminal must not cut figures: the table may be wider than the window.
+    console.width = max(console.width, 140)
     table = Table(title=f"{report.model_name} on {report.table}: {report.rows:,} rows, "
                   f"{report.questions:,} questions")  # fmt: skip
     for heading in ("artifact", "metric", "cosine p1", "overlap@10", "Top-1 as bf16 [95 %]",
                     "self-MRR@10", "difference [95 %]", "verdict"):  # fmt: skip
         table.add_column(heading, no_wrap=True)
-    for floor in report.noise_floor:
-        table.add_row("torch bf16", floor.metric, "", f"{floor.overlap_at_10:.4f}", "",
+    for metrics, floor in merged(report.noise_floor):
+        table.add_row("torch bf16", metrics, "", f"{floor.overlap_at_10:.4f}", "",
                       f"{floor.self_mrr_at_10:.4f}", "", "reference", style="dim")  # fmt: skip
     for artifact in report.artifacts:
         table.add_section()
-        for search in artifact.searches:
+        for metrics, search in merged(artifact.searches):
             style = STYLE.get(search.verdict, "yellow")
             table.add_row(
-                artifact.name, search.metric, f"{artifact.cosine.p1:.6f}",
+                artifact.name, metrics, f"{artifact.cosine.p1:.6f}",
                 f"{search.overlap_at_10.mean:.4f}", show_interval(search.top_1_agreement),
                 f"{search.self_mrr_at_10:.4f}", show_difference(search.difference),
                 f"[{style}]{search.verdict}[/]" if search.judged else "not judged",

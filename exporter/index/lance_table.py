@@ -40,7 +40,7 @@ class LanceTable:
         field = table.schema.field(columns.vector)
         self.dim = int(field.type.list_size)
         self.origin: IndexOrigin | None = parse_origin(field.metadata)
-        self.where = f"'{path.name}' table '{self.name}'"
+        self.where = f"'{path}' table '{self.name}'"
 
     def ids(self) -> Iterator[list[str]]:
         """Yield the ids, block by block in the table's own order."""
@@ -182,7 +182,7 @@ def _locate(path: Path, table: str) -> tuple[Path, str]:
             "that was given to lancedb.connect"
         )
     if table not in tables:
-        raise unknown_name(f"table in '{path}'", table, tables)
+        raise BadInput(f"'{path}': {unknown_name('table', table, tables)}")
     return path.resolve(), table
 
 
@@ -198,7 +198,7 @@ def _check_vector(schema: Any, name: str, *, where: str) -> None:
             if pa.types.is_fixed_size_list(f.type) and pa.types.is_floating(f.type.value_type)
         ]  # fmt: skip
         hint = f"; pass --vector-column {others[0]}" if others else ""
-        raise BadInput(f"column '{name}' of {where} holds {kind}, not vectors of one width{hint}")
+        raise BadInput(f"{where}: column '{name}' holds {kind}, not vectors of one width{hint}")
 
 
 def _check_columns(schema: Any, columns: Columns, *, where: str) -> None:
@@ -212,11 +212,12 @@ def _check_columns(schema: Any, columns: Columns, *, where: str) -> None:
         kind = schema.field(name).type
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         if not (text or (name == columns.id and pa.types.is_integer(kind))):
-            raise BadInput(f"column '{name}' of {where} holds {kind}, not text; name another")
+            wanted = "ids" if name == columns.id else "text"
+            raise BadInput(f"{where}: column '{name}' holds {kind}, not {wanted}; name another")
 
 
 def _no_column(name: str, schema: Any, *, where: str) -> BadInput:
-    return unknown_name(f"column in {where}", name, schema.names)
+    return BadInput(f"{where}: {unknown_name('column', name, schema.names)}")
 
 
 def connect(folder: Path) -> Any:

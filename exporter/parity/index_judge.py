@@ -15,13 +15,18 @@ from exporter.parity.index_records import (
     IndexVerdict,
     OriginCheck,
 )
-from exporter.parity.judge import Retrieval, judge_dim, worst_verdict
+from exporter.parity.judge import judge_dim, worst_verdict
 from exporter.parity.questions import Questions
-from exporter.parity.records import RankFlips
+from exporter.parity.records import Difference, RankFlips, Verdict
 from exporter.parity.retrieval import Ranking, Values, answer_moved, first_place_changed, overlap
 from exporter.parity.rows import Rows
-from exporter.parity.statistics import mean_interval, paired_difference, questions_to_decide
-from exporter.recipe import Recipe
+from exporter.parity.statistics import (
+    mean_interval,
+    non_inferiority,
+    paired_difference,
+    questions_to_decide,
+)
+from exporter.recipe import Limits, Recipe
 
 SHOWN_CHANGES = 20
 
@@ -83,12 +88,12 @@ class TableBaseline:
             base = reciprocal_ranks(used, truth[:, 0])
             difference = paired_difference(mine, base, **self._options)
             shared = mean_interval(overlap(ranking, truth), **self._options)
-            needed = questions_to_decide(mine, base, margin=limits.mrr_at_10_margin)
             verdict, reasons = judge_dim(
                 cosine_p1=cosine.p1, cosine_median=cosine.median, overlap_at_10=shared.mean,
-                tokens_differ=differ, limits=limits,
-                retrieval=[Retrieval("queries", difference, needed)],
+                tokens_differ=differ, limits=limits, retrieval=(),
             )  # fmt: skip
+            if verdict == "pass":
+                verdict, reasons = _judge_first(mine, base, difference, limits)
             searches.append(
                 IndexSearch(
                     metric=metric, overlap_at_10=shared,
@@ -101,7 +106,7 @@ class TableBaseline:
                 )
             )  # fmt: skip
         judged = [s for s in searches if s.judged]
-        reasons = tuple(dict.fromkeys(f"{s.metric}: {r}" for s in judged for r in s.reasons))
+        reasons = _without_repetition(judged)
         if differ and first_difference:
             reasons += (first_difference,)
         return IndexArtifact(
@@ -134,6 +139,34 @@ class TableBaseline:
             )
             for i in map(int, order)
         )  # fmt: skip
+
+
+def _judge_first(
+    ours: Values, theirs: Values, difference: Difference, limits: Limits
+) -> tuple[Verdict, tuple[str, ...]]:
+    margin = limits.mrr_at_10_margin
+    verdict = non_inferiority(difference, margin=margin)
+    if verdict == "pass":
+        return verdict, ()
+    d = difference
+    shown = f"self-MRR@10 {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] against torch bf16"
+    if verdict == "fail":
+        return verdict, (f"{shown} lies beyond mrr_at_10_margin {margin}",)
+    needed = questions_to_decide(ours, theirs, margin=margin)
+    more = f"; about {needed:,} questions would decide" if needed else ""
+    return verdict, (f"{shown} reaches past mrr_at_10_margin {margin}{more}",)
+
+
+def _without_repetition(searches: Sequence[IndexSearch]) -> tuple[str, ...]:
+    """Return each reason once, with its metric where it does not hold for all."""
+    by_reason: dict[str, list[str]] = {}
+    for search in searches:
+        for reason in search.reasons:
+            by_reason.setdefault(reason, []).append(search.metric)
+    return tuple(
+        reason if len(metrics) == len(searches) else f"{', '.join(metrics)}: {reason}"
+        for reason, metrics in by_reason.items()
+    )
 
 
 def total_verdict(

@@ -6,6 +6,7 @@ from exporter.parity.index_records import (
     IndexReport,
     IndexRun,
     IndexSearch,
+    merged,
 )
 from exporter.parity.markdown import show_difference
 from exporter.parity.records import Interval, RankFlips
@@ -45,13 +46,13 @@ def render_index_markdown(report: IndexReport, run: IndexRun) -> str:
         "[95 %] | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for floor in report.noise_floor:
+    for metrics, floor in merged(report.noise_floor):
         lines.append(
-            f"| torch bf16 against fp32 | {floor.metric} | | {floor.overlap_at_10:.4f} | "
+            f"| torch bf16 against fp32 | {metrics} | | {floor.overlap_at_10:.4f} | "
             f"{floor.top_1_agreement:.4f} | {floor.self_mrr_at_10:.4f} | | reference |"
         )
     for artifact in report.artifacts:
-        lines += [_row(artifact, search) for search in artifact.searches]
+        lines += [_row(artifact, search, metrics) for metrics, search in merged(artifact.searches)]
     lines += ["", *LEGEND.splitlines()]
     for artifact in report.artifacts:
         lines += _artifact(artifact)
@@ -101,22 +102,24 @@ def _origin(report: IndexReport) -> str:
     return " ".join(parts)
 
 
-def _row(artifact: IndexArtifact, search: IndexSearch) -> str:
+def _row(artifact: IndexArtifact, search: IndexSearch, metrics: str) -> str:
     cosine = f"{artifact.cosine.p1:.6f}" if artifact.cosine else ""
     verdict = search.verdict if search.judged else f"({search.verdict}, not judged)"
     return (
-        f"| {artifact.name} | {search.metric} | {cosine} | {search.overlap_at_10.mean:.4f} "
+        f"| {artifact.name} | {metrics} | {cosine} | {search.overlap_at_10.mean:.4f} "
         f"({search.overlap_at_10_bf16.mean:.4f}) | {show_interval(search.top_1_agreement)} | "
         f"{search.self_mrr_at_10:.4f} | {show_difference(search.difference)} | {verdict} |"
     )
 
 
 def _artifact(artifact: IndexArtifact) -> list[str]:
-    lines = ["", f"## {artifact.name}: {artifact.verdict}", ""]
+    lines = ["", f"## {artifact.name}: {artifact.verdict}"]
+    if artifact.reasons:
+        lines.append("")
     lines += [f"- {reason}" for reason in artifact.reasons]
     shown: set[tuple[str, str]] = set()
-    for search in artifact.searches:
-        lines += ["", f"{search.metric}:", "", *_flips(search.rank_flips)]
+    for metrics, search in merged(artifact.searches):
+        lines += ["", f"By {metrics}:", "", *_flips(search.rank_flips)]
         fresh = [c for c in search.changed if (c.id, c.artifact) not in shown]
         shown |= {(c.id, c.artifact) for c in fresh}
         if fresh:

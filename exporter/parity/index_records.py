@@ -1,6 +1,7 @@
 """parity-index.json: artifacts against a table that is already shipped, without right answers."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeVar
 
 from exporter.index.lance_table import Metric
 from exporter.index.records import Columns, IndexOrigin
@@ -158,3 +159,19 @@ class IndexRun(Record):
     table_version: int
     table_version_at_end: int
     approximate: tuple[ApproximateIndex, ...]
+
+
+Found = TypeVar("Found", IndexSearch, IndexNoise)
+
+
+def merged(results: Sequence[Found]) -> list[tuple[str, Found]]:
+    """Return (metrics, result), what is the same under two metrics once: for people."""
+    groups: list[tuple[list[str], Found]] = []
+    for result in results:
+        same = (g for g in groups if g[1].model_copy(update={"metric": result.metric}) == result)
+        group = next(same, None)
+        if group is None:
+            groups.append(([result.metric], result))
+        else:
+            group[0].append(result.metric)
+    return [(", ".join(metrics), result) for metrics, result in groups]
