@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "inspect": "exporter.cli.inspect:inspect",
     "export": "exporter.cli.export:export",
     "parity": "exporter.cli.parity:parity",
+    "evaluate": "exporter.cli.evaluate:evaluate",
     "index": "exporter.cli.index:index",
     "bench": "exporter.cli.bench:bench",
     "package": "exporter.cli.package:package",

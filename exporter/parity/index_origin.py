@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.errors import BadInput
 from exporter.index.lance_table import LanceTable
 from exporter.index.records import IndexOrigin
 from exporter.parity.compare import Cosines, row_cosines, summarize_cosines
@@ -23,6 +24,17 @@ KNOWN_PROMPTS = (
 )  # fmt: skip
 
 Embed = Callable[[Sequence[str]], Rows]
+
+
+def check_width(table: LanceTable, checkpoint: Checkpoint) -> None:
+    """Raise BadInput where the checkpoint gives no vectors of the table's width."""
+    usable = sorted({checkpoint.dim, *checkpoint.matryoshka_dims}, reverse=True)
+    if table.dim not in usable:
+        raise BadInput(
+            f"{table.where} holds vectors of {table.dim} dimensions, '{checkpoint.name}' gives "
+            f"{', '.join(map(str, usable))}; pass the checkpoint it was made with, or build a "
+            "table with 'lawvault index'"
+        )
 
 
 def check_origin(

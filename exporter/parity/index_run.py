@@ -15,7 +15,7 @@ from exporter.manifest import MANIFEST_NAME, Manifest, library_versions, sha256_
 from exporter.parity.embed import embed_each
 from exporter.parity.index_approximate import measure_approximate
 from exporter.parity.index_judge import TableBaseline, total_verdict
-from exporter.parity.index_origin import check_origin
+from exporter.parity.index_origin import check_origin, check_width
 from exporter.parity.index_records import IndexArtifact, IndexReport, IndexRun
 from exporter.parity.index_search import METRICS, scan_table, search_table
 from exporter.parity.questions import Questions
@@ -182,13 +182,7 @@ def _check_dim(
     table: LanceTable, checkpoint: Checkpoint, artifacts: Sequence[Path],
     manifests: Sequence[Manifest],
 ) -> None:  # fmt: skip
-    usable = sorted({checkpoint.dim, *checkpoint.matryoshka_dims}, reverse=True)
-    if table.dim not in usable:
-        raise BadInput(
-            f"{table.where} holds vectors of {table.dim} dimensions, '{checkpoint.name}' gives "
-            f"{', '.join(map(str, usable))}; pass the checkpoint it was made with, or build a "
-            "table with 'lawvault index'"
-        )
+    check_width(table, checkpoint)
     for folder, manifest in zip(artifacts, manifests, strict=True):
         if manifest.dim < table.dim:
             raise BadInput(
