@@ -73,6 +73,7 @@ def evaluate(
     folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
     read = read_corpus(folder, queries=queries)
     given = IndexOptions(**index)
+    given.refuse_without_index()
     table = None if given.index is None else open_given_table(given)
     checkpoint = load_checkpoint(options, recipe=recipe, prompts=recipe.prompts)
     other = None

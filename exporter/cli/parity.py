@@ -76,8 +76,9 @@ def parity(
             nprobes=nprobes, refine=refine_factor, recipe=recipe, checkpoint=checkpoint,
             output=output, cache=cache or output / VECTORS_NAME,
         )  # fmt: skip
-    if metrics or nprobes or refine_factor or given.text_column or given.document_prompt:
-        raise BadInput("that is about a table; name it with --index PATH")
+    given.refuse_without_index()
+    if metrics or nprobes or refine_factor:
+        raise BadInput("--metric, --nprobes and --refine-factor need --index PATH")
     folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
     read = read_corpus(folder, queries=queries)
     prompts = recipe.prompts if recipe_path else recorded_prompts(artifacts)

@@ -30,6 +30,11 @@ class IndexOptions:
     title_column: str | None
     document_prompt: str | None
 
+    def refuse_without_index(self) -> None:
+        """Raise BadInput where an option about a table is given and no table."""
+        if self.index is None and (self.text_column or self.title_column or self.document_prompt):
+            raise BadInput("--text-column, --title-column and --document-prompt need --index PATH")
+
 
 def index_options(command: Command) -> Command:
     """Add --index and what says how to read it, given to the command as separate values."""

@@ -79,7 +79,8 @@ def describe(found: Evaluation) -> str:
         )
     if found.mcnemar is not None:
         m = found.mcnemar
-        text += f" First place: {m.won} questions won, {m.lost} lost (McNemar's exact p {m.p_value:.2g})."
+        text += f" First place: {m.won} questions won, {m.lost} lost"
+        text += f" (McNemar's exact p {m.p_value:.2g})."
     if found.table is not None and found.origin is not None:
         text += f" Documents' vectors are those of the table {found.table} ({found.origin.status})."
     return text
