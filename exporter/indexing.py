@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from exporter.errors import BadInput
-from exporter.index.lance_table import BLOCK_ROWS, SUFFIX, LanceTable, open_table, tables_in
+from exporter.index.lance_table import (
+    BLOCK_ROWS,
+    SUFFIX,
+    LanceTable,
+    check_installed,
+    open_table,
+    origin_in,
+    tables_in,
+)
 from exporter.index.lance_write import (
     Row,
     add_rows,
@@ -53,6 +61,7 @@ def build_index(
     where documents changed or are gone, or something else made it, BadInput is raised unless
     `force` replaces the table. `ivf_pq` adds an approximate index with LanceDB's defaults.
     """
+    check_installed()
     manifest = read_manifest(artifact)
     check_files(artifact, manifest)
     dim = manifest.dim if dim is None else dim
@@ -106,19 +115,19 @@ def _existing(output: Path, *, table: str, origin: IndexOrigin, force: bool) -> 
         )
     if table not in tables_in(output) or force:
         return None
-    old = open_table(output, table=table, columns=origin.columns)
-    if old.origin is None:
+    where, made = f"'{output}' table '{table}'", origin_in(output, table)
+    if made is None:
         raise BadInput(
-            f"{old.where} exists and was not made by 'lawvault index'; name another --table, or "
-            "pass --force to replace it"
+            f"{where} exists and was not made by 'lawvault index'; name another --table, or pass "
+            "--force to replace it"
         )
-    if not old.origin.same_vectors(origin):
+    if not made.same_vectors(origin):
         raise BadInput(
-            f"{old.where} was made by {old.origin.artifact} of {old.origin.model_name} with "
-            f"{old.origin.dim} dimensions and document prompt {old.origin.document_prompt!r}, not "
-            "by this artifact as it is; name another --table, or pass --force to replace it"
+            f"{where} was made by {made.artifact} of {made.model_name} with {made.dim} dimensions "
+            f"and document prompt {made.document_prompt!r}, not by this artifact as it is; name "
+            "another --table, or pass --force to replace it"
         )
-    return old
+    return open_table(output, table=table, columns=origin.columns)
 
 
 def _unchanged(old: LanceTable, documents: Documents) -> set[str]:

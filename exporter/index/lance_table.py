@@ -220,13 +220,25 @@ def _no_column(name: str, schema: Any, *, where: str) -> BadInput:
     return BadInput(f"{where}: {unknown_name('column', name, schema.names)}")
 
 
-def connect(folder: Path) -> Any:
-    """Return LanceDB's connection to a folder. Raises MissingDependency without lancedb."""
+def check_installed() -> Any:
+    """Return the lancedb module. Raises MissingDependency without it."""
     try:
         import lancedb
     except ImportError as error:
         raise MissingDependency(error.name or "lancedb", extra="index") from None
-    return lancedb.connect(folder)
+    return lancedb
+
+
+def connect(folder: Path) -> Any:
+    """Return LanceDB's connection to a folder. Raises MissingDependency without lancedb."""
+    return check_installed().connect(folder)
+
+
+def origin_in(folder: Path, table: str) -> IndexOrigin | None:
+    """Return what a table of whatever columns says it was made from, None where it does not."""
+    with lance_errors(folder):
+        schema = connect(folder).open_table(table).schema
+    return next((found for f in schema if (found := parse_origin(f.metadata)) is not None), None)
 
 
 @contextlib.contextmanager

@@ -23,13 +23,12 @@ def create_table(folder: Path, *, table: str, origin: IndexOrigin, rows: Iterabl
 
     `origin` goes into the metadata of the vector column. Memory holds one block of rows.
     """
-    database = connect(folder)
     import pyarrow as pa
 
     schema = _schema(origin)
     reader = pa.RecordBatchReader.from_batches(schema, _batches(schema, rows))
     with lance_errors(folder):
-        database.create_table(table, reader, schema=schema)
+        connect(folder).create_table(table, reader, schema=schema)
     return folder / f"{table}{SUFFIX}"
 
 
@@ -62,7 +61,6 @@ def write_origin(folder: Path, *, table: str, origin: IndexOrigin) -> None:
 
 def index_vectors(folder: Path, *, table: str, origin: IndexOrigin) -> None:
     """Build an IVF-PQ index with LanceDB's own defaults, for L2."""
-    connect(folder)
     from lancedb.index import IvfPq
 
     with lance_errors(folder):
