@@ -1,19 +1,17 @@
 """What a LanceDB table and its approximate index make of an artifact's questions.
 
-    python -m benchmarks.lance_index --corpus FOLDER [--documents N] [--checkpoint FOLDER] [--cache]
+    python -m benchmarks.lance_index --corpus FOLDER [--documents N] [--checkpoint FOLDER]
 
-Exports int8, builds a table of the corpus with it, adds an IVF-PQ index with LanceDB's defaults, and
-asks the corpus's questions in torch fp32, torch bf16 and int8: exactly by L2 and cosine, then through
-the index at several settings. Stated are the overlap with the references and the index's own recall
-against exact search. LanceDB's own exact search is asked, too, and must find the same lists.
+Exports int8, builds a table of the corpus with it, adds an IVF-PQ index with LanceDB's defaults,
+and asks the corpus's questions in torch fp32, torch bf16 and int8: exactly by L2 and cosine, then
+through the index at several settings. Stated are the overlap with the references and the index's
+own recall against exact search. LanceDB's own exact search is asked, too.
 """
 
 import argparse
 import tempfile
 import time
 from pathlib import Path
-
-import numpy as np
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.index.lance_table import LanceTable, open_table
