@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from exporter.checkpoint.read import read_checkpoint
-from exporter.index.lance_table import LanceTable, open_table
+from exporter.index.lance_table import LanceTable, Vectors, open_table
 from exporter.index.records import Columns
 from exporter.indexing import build_index
 from exporter.onnx.export import export_onnx
@@ -48,9 +48,7 @@ def chosen_documents(corpus: Corpus, count: int | None) -> dict[str, tuple[str, 
     return {name: every[name] for name in order[: count or len(order)]}
 
 
-def same_lists(
-    table: LanceTable, vectors: np.ndarray[tuple[int, int], np.dtype[np.float32]]
-) -> None:
+def same_lists(table: LanceTable, vectors: Vectors) -> None:
     """Print for how many questions LanceDB's own exact search finds the same ten."""
     scan = scan_table(table, progress=lambda done: None)
     ours = search_table(table, scan, {"": vectors}, progress=lambda done: None)

@@ -39,6 +39,7 @@ class LanceTable:
         self.version, self.rows = int(table.version), int(table.count_rows())
         field = table.schema.field(columns.vector)
         self.dim = int(field.type.list_size)
+        self.dtype: npt.DTypeLike = field.type.value_type.to_pandas_dtype()
         self.origin: IndexOrigin | None = parse_origin(field.metadata)
         self.where = f"'{path}' table '{self.name}'"
 

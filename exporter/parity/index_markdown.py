@@ -10,6 +10,7 @@ from exporter.parity.index_records import (
 )
 from exporter.parity.markdown import show_difference
 from exporter.parity.records import Interval, RankFlips
+from exporter.parity.rows import UNIT_TOLERANCE
 
 LEGEND = """\
 Questions are embedded by each artifact and by the original in torch; the table's own vectors are
@@ -74,10 +75,10 @@ def show_interval(interval: Interval) -> str:
 
 
 def _lengths(report: IndexReport) -> str:
-    if abs(report.shortest - 1) <= 1e-3 and abs(report.longest - 1) <= 1e-3:
+    if max(abs(report.shortest - 1), abs(report.longest - 1)) <= UNIT_TOLERANCE:
         return "all of length 1, so that L2 and cosine rank alike"
     return (
-        f"of length {report.shortest:.3f} to {report.longest:.3f}, so that L2 and cosine rank "
+        f"of length {report.shortest:.4f} to {report.longest:.4f}, so that L2 and cosine may rank "
         "differently"
     )
 

@@ -28,11 +28,6 @@ class TableScan:
     shortest: float
     longest: float
 
-    @property
-    def unit(self) -> bool:
-        """Return whether all vectors have length 1: L2 and cosine then rank alike."""
-        return abs(self.shortest - 1) <= 1e-3 and abs(self.longest - 1) <= 1e-3
-
 
 def scan_table(table: LanceTable, *, progress: Progress) -> TableScan:
     """Read ids and vectors once. Raises BadInput for ids that repeat or are empty, and for vectors
@@ -87,7 +82,8 @@ def search_table(
     """
     k = min(k, len(scan.ids))
     best = {
-        (name, metric): Best(_asked(vectors, metric), k)
+        # LanceDB rounds a query to the column's own type, 16 bits where that is stored.
+        (name, metric): Best(_asked(vectors.astype(table.dtype).astype(np.float32), metric), k)
         for name, vectors in queries.items()
         for metric in metrics
     }
@@ -96,8 +92,8 @@ def search_table(
         numbers = scan.number[start : start + len(stored)]
         for metric in metrics:
             rows, longest = _documents(stored, metric)
-            # A query of length 1 with two ones behind it has length sqrt(3).
-            reach = longest * (1.0 if metric == "cosine" else 3**0.5)
+            # A query of length 1, or 1.001 in 16 bits, with two ones behind it is sqrt(3) long.
+            reach = longest * (1.01 if metric == "cosine" else 1.01 * 3**0.5)
             for name in queries:
                 best[name, metric].add(rows, numbers=numbers, reach=reach)
         start += len(stored)
