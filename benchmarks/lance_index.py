@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from exporter.checkpoint.read import read_checkpoint
-from exporter.index.lance_table import LanceTable, Vectors, open_table
+from exporter.index.lance_table import LanceTable, Vectors
+from exporter.index.open_table import open_table
 from exporter.index.records import Columns
 from exporter.indexing import build_index
 from exporter.onnx.export import export_onnx

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.search_a_million import DIM, PeakMemory, anonymous_mb, random_rows
-from exporter.index.lance_table import BLOCK_ROWS, open_table
+from exporter.index.lance_table import BLOCK_ROWS
+from exporter.index.open_table import open_table
 from exporter.index.records import Columns
 from exporter.parity.index_search import scan_table, search_table
 

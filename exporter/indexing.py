@@ -7,15 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from exporter.errors import BadInput
-from exporter.index.lance_table import (
-    BLOCK_ROWS,
-    SUFFIX,
-    LanceTable,
-    check_installed,
-    open_table,
-    origin_in,
-    tables_in,
-)
+from exporter.index.connection import SUFFIX, check_installed
+from exporter.index.lance_table import BLOCK_ROWS, LanceTable
 from exporter.index.lance_write import (
     Row,
     add_rows,
@@ -24,6 +17,7 @@ from exporter.index.lance_write import (
     index_vectors,
     write_origin,
 )
+from exporter.index.open_table import open_table, origin_in, tables_in
 from exporter.index.records import Columns, IndexOrigin, origin_of
 from exporter.manifest import check_files, read_manifest
 from exporter.parity.embed import embed_each

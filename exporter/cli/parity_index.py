@@ -103,7 +103,7 @@ def run_parity_on_index(
 
 def open_given_table(given: IndexOptions) -> Any:
     """Return the table that the options name, opened. Raises BadInput as `open_table` does."""
-    from exporter.index.lance_table import open_table
+    from exporter.index.open_table import open_table
     from exporter.index.records import Columns
 
     assert given.index is not None

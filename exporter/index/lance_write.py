@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.errors import BadInput
-from exporter.index.lance_table import SUFFIX, connect, lance_errors
+from exporter.index.connection import SUFFIX, connect, lance_errors
 from exporter.index.records import METADATA_KEY, IndexOrigin
 
 LEAST_ROWS_FOR_PQ = 256

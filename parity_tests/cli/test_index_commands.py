@@ -18,7 +18,7 @@ import lancedb  # noqa: E402
 
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
 from exporter.cli.main import main  # noqa: E402
-from exporter.index.lance_table import open_table  # noqa: E402
+from exporter.index.open_table import open_table  # noqa: E402
 from exporter.index.records import Columns  # noqa: E402
 from exporter.onnx.export import export_onnx  # noqa: E402
 from exporter.parity import index_run  # noqa: E402
