@@ -16,6 +16,8 @@ COMMANDS: Mapping[str, str] = {
     "export": "exporter.cli.export:export",
     "lint": "exporter.cli.lint:lint",
     "parity": "exporter.cli.parity:parity",
+    "evaluate": "exporter.cli.evaluate:evaluate",
+    "index": "exporter.cli.index:index",
     "bench": "exporter.cli.bench:bench",
     "package": "exporter.cli.package:package",
     "verify": "exporter.cli.verify:verify",

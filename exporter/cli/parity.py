@@ -1,6 +1,7 @@
 """lawvault parity: compare artifacts with the original, and judge them."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +16,7 @@ from exporter.cli.common import (
     recipe_option,
     say,
 )
+from exporter.cli.parity_index import IndexOptions, index_options, run_parity_on_index
 from exporter.cli.progress import ProgressLines
 from exporter.errors import BadInput
 from exporter.manifest import read_manifest
@@ -26,20 +28,32 @@ from exporter.records import canonical_json
 @click.option("--corpus", type=click.Path(path_type=Path),
               help="Folder in BEIR layout. Default: the recipe's.")  # fmt: skip
 @click.option("--queries", type=click.Path(path_type=Path),
-              help="Another queries.jsonl for the corpus.")  # fmt: skip
+              help="Another queries.jsonl; with --index also .txt, one a line.")  # fmt: skip
 @click.option("--dims", metavar="N,N", help="Dims to judge. Default: all that were trained.")
 @click.option("--cache", type=click.Path(path_type=Path),
               help="Folder that keeps vectors. Default: vectors/ in the output.")  # fmt: skip
+@index_options
+@click.option("--metric", "metrics", multiple=True, type=click.Choice(["l2", "cosine"]),
+              help="With --index: how the application compares. Default: both.")  # fmt: skip
+@click.option("--nprobes", type=click.IntRange(min=1),
+              help="For the table's approximate index, if any. Default: LanceDB's.")  # fmt: skip
+@click.option("--refine-factor", type=click.IntRange(min=1),
+              help="For the table's approximate index, if any. Default: none.")  # fmt: skip
 @recipe_option
 @common_options
 def parity(
     options: CommonOptions, artifacts: tuple[Path, ...], corpus: Path | None,
     queries: Path | None, dims: str | None, cache: Path | None, recipe_path: Path | None,
+    metrics: tuple[str, ...], nprobes: int | None, refine_factor: int | None, **index: Any,
 ) -> int:  # fmt: skip
     """Compare ARTIFACT... with the torch reference on a retrieval corpus.
 
     Prints the verdicts and writes parity.json and parity.md. Exit code 1 unless all passed.
     Vectors are kept: a second run embeds nothing again, a stopped one goes on where it was.
+
+    With --index the corpus is a LanceDB table that exists already, and nobody needs to know the
+    right answers: do ARTIFACT's questions find in it what the original's find? Writes
+    parity-index.json and parity-index.md.
     """
     from exporter.cli.table import print_verdicts
     from exporter.parity.corpus import read_corpus
@@ -49,13 +63,28 @@ def parity(
 
     recipe = load_recipe(recipe_path)
     wanted = _dims(dims)
+    given = IndexOptions(**index)
+    if given.index is not None:
+        if corpus is not None or wanted is not None:
+            raise BadInput("--index brings its own documents and width; leave out --corpus, --dims")
+        prompts = recipe.prompts if recipe_path else recorded_prompts(artifacts)
+        checkpoint = load_checkpoint(options, recipe=recipe, prompts=prompts)
+        output = options.output or default_output(checkpoint)
+        check_report_folder(output)
+        return run_parity_on_index(
+            options, given, artifacts=artifacts, questions=queries, metrics=metrics,
+            nprobes=nprobes, refine=refine_factor, recipe=recipe, checkpoint=checkpoint,
+            output=output, cache=cache or output / VECTORS_NAME,
+        )  # fmt: skip
+    given.refuse_without_index()
+    if metrics or nprobes or refine_factor:
+        raise BadInput("--metric, --nprobes and --refine-factor need --index PATH")
     folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
     read = read_corpus(folder, queries=queries)
     prompts = recipe.prompts if recipe_path else recorded_prompts(artifacts)
     checkpoint = load_checkpoint(options, recipe=recipe, prompts=prompts)
     output = options.output or default_output(checkpoint)
-    if output.exists() and not output.is_dir():
-        raise BadInput(f"--output '{output}' is a file; name a folder")
+    check_report_folder(output)
     with ProgressLines(options) as progress:
         report = run_parity(
             artifacts, original=open_original(checkpoint), corpus=read, recipe=recipe,
@@ -69,6 +98,12 @@ def parity(
         print_verdicts(report)
     say(f"written: {output / 'parity.json'}, {output / 'parity.md'}", options)
     return int(report.verdict != "pass")
+
+
+def check_report_folder(output: Path) -> None:
+    """Raise BadInput where reports cannot go, before any long step."""
+    if output.exists() and not output.is_dir():
+        raise BadInput(f"--output '{output}' is a file; name a folder")
 
 
 def recorded_prompts(artifacts: tuple[Path, ...]) -> Prompts:

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from exporter.errors import BadInput
+from exporter.parity.lines import identifier_of, read_lines, read_records, string_of, text_of
 
 EVALUATION_SPLITS = ("test", "dev")
 HEADER_FIELDS = 3
@@ -41,16 +42,11 @@ def read_corpus(folder: Path, *, queries: Path | None = None) -> Corpus:
     if not folder.is_dir():
         raise BadInput(f"no such corpus folder: '{folder}'; pass --corpus FOLDER in BEIR's layout")
     split, queries_path = _choose_split(folder, queries)
-    corpus_path = folder / "corpus.jsonl"
-    documents: dict[str, tuple[str, str]] = {}
-    for line, record in _records(corpus_path):
-        identifier = _identifier(record, corpus_path, line, known=documents)
-        title = _string(record, "title", corpus_path, line) if "title" in record else ""
-        documents[identifier] = (title, _text(record, corpus_path, line))
+    documents = read_documents(folder)
     asked: dict[str, str] = {}
-    for line, record in _records(queries_path):
-        identifier = _identifier(record, queries_path, line, known=asked)
-        asked[identifier] = _text(record, queries_path, line)
+    for line, record in read_records(queries_path):
+        identifier = identifier_of(record, queries_path, line, known=asked)
+        asked[identifier] = text_of(record, queries_path, line)
     qrels_path = folder / "qrels" / f"{split}.tsv"
     qrels = _read_qrels(qrels_path, documents=documents, queries=asked)
     asked = _asked_in_split(asked, qrels, folder=folder, split=split, queries_path=queries_path)
@@ -68,6 +64,22 @@ def read_corpus(folder: Path, *, queries: Path | None = None) -> Corpus:
         qrels={query: qrels[query] for query in asked},
         sha256=hashlib.sha256(canonical.encode()).hexdigest(),
     )
+
+
+def read_documents(folder: Path) -> dict[str, tuple[str, str]]:
+    """Read corpus.jsonl of `folder`. Returns id -> (title, text), in the order of the file.
+
+    Raises BadInput naming file and line.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"no such corpus folder: '{folder}'; pass --corpus FOLDER in BEIR's layout")
+    path = folder / "corpus.jsonl"
+    documents: dict[str, tuple[str, str]] = {}
+    for line, record in read_records(path):
+        identifier = identifier_of(record, path, line, known=documents)
+        title = string_of(record, "title", path, line) if "title" in record else ""
+        documents[identifier] = (title, text_of(record, path, line))
+    return documents
 
 
 def _choose_split(folder: Path, queries: Path | None) -> tuple[str, Path]:
@@ -112,7 +124,7 @@ def _asked_in_split(
         # BEIR's queries.jsonl holds the questions of all splits together.
         for path in sorted((folder / "qrels").glob("*.tsv")):
             if path.stem != split:
-                elsewhere |= {row.split("\t")[0] for _, row in _lines(path)}
+                elsewhere |= {row.split("\t")[0] for _, row in read_lines(path)}
     kept = {}
     for query, text in asked.items():
         if query in qrels:
@@ -134,7 +146,7 @@ def _read_qrels(
     path: Path, *, documents: Mapping[str, Any], queries: Mapping[str, Any]
 ) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
-    for line, row in _lines(path):
+    for line, row in read_lines(path):
         fields = row.split("\t")
         if len(fields) != HEADER_FIELDS:
             raise BadInput(
@@ -169,63 +181,3 @@ def _whole_number(text: str) -> int | None:
         return int(text)
     except ValueError:
         return None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, line) for each line that is not blank. Splits at newlines only."""
-    if not path.is_file():
-        raise BadInput(f"'{path}' is missing; pass a folder in BEIR's layout")
-    with path.open("rb") as handle:
-        for number, raw in enumerate(handle, start=1):
-            try:
-                line = raw.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise BadInput(
-                    f"'{path}' line {number}: not valid UTF-8 (byte {error.start} of the line); "
-                    "save it as UTF-8"
-                ) from None
-            if line.strip():
-                yield number, line
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    empty = True
-    for number, line in _lines(path):
-        try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise BadInput(f"'{path}' line {number}: not valid JSON ({error})") from None
-        if not isinstance(record, dict):
-            raise BadInput(f"'{path}' line {number}: a JSON {type(record).__name__}, not an object")
-        empty = False
-        yield number, record
-    if empty:
-        raise BadInput(f"'{path}' holds no lines; a corpus needs documents and questions")
-
-
-def _identifier(
-    record: Mapping[str, Any], path: Path, line: int, *, known: Mapping[str, Any]
-) -> str:
-    identifier = _string(record, "_id", path, line)
-    if not identifier or "\t" in identifier:
-        raise BadInput(f"'{path}' line {line}: _id {identifier!r} is empty or holds a tab")
-    if identifier in known:
-        raise BadInput(f"'{path}' line {line}: duplicate id '{identifier}'; ids must be unique")
-    return identifier
-
-
-def _text(record: Mapping[str, Any], path: Path, line: int) -> str:
-    text = _string(record, "text", path, line)
-    if not text.strip():
-        raise BadInput(f"'{path}' line {line}: empty text; remove the entry or fill it")
-    return text
-
-
-def _string(record: Mapping[str, Any], key: str, path: Path, line: int) -> str:
-    value = record.get(key)
-    if not isinstance(value, str):
-        found = "missing" if key not in record else f"{value!r:.40}, not a string"
-        raise BadInput(f"'{path}' line {line}: {key} is {found}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise BadInput(f"'{path}' line {line}: {key} holds half a surrogate pair (broken escape)")
-    return value

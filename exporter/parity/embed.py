@@ -113,3 +113,13 @@ def embed_texts(
             if encoder is not None:
                 encoder.close()
         return Rows(store.vectors(), places, source.dim, source.name)
+
+
+def embed_each(
+    source: Source, texts: Sequence[str], *, cache: Path, start: Callable[[str, int], Progress]
+) -> Rows:
+    """Return one row for each of `texts`, which may repeat; each distinct one is encoded once."""
+    unique = list(dict.fromkeys(texts))
+    at = {text: row for row, text in enumerate(unique)}
+    places: Places = np.asarray([at[text] for text in texts], np.int64)
+    return embed_texts(source, unique, cache=cache, start=start).take(places)

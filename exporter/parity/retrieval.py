@@ -40,20 +40,20 @@ def search(queries: Vectors | Rows, documents: Vectors | Rows, *, k: int = 10) -
         )
     k = min(k, len(rows))
     parts = [
-        _Best(asked.block(start, min(start + BLOCK_QUERIES, len(asked))), k)
+        Best(asked.block(start, min(start + BLOCK_QUERIES, len(asked))), k)
         for start in range(0, len(asked), BLOCK_QUERIES)
     ]
     for start, block in rows.blocks():
         for part in parts:
-            part.add(block, first=start)
+            part.add(block, numbers=np.arange(start, start + len(block)))
     if not parts:
         return np.empty((0, k), np.int64)
     return np.concatenate([part.documents for part in parts])
 
 
 @dataclass
-class _Best:
-    """The best k documents so far of each query in a block. queries: (q, dim) float32."""
+class Best:
+    """The best k documents so far of each query, by inner product. queries: (q, dim) float32."""
 
     queries: Vectors
     k: int
@@ -64,10 +64,14 @@ class _Best:
         self.documents: Ranking = np.empty((count, 0), np.int64)
         # A float32 product of dim terms is off by at most dim * 2^-24 for rows of length 1
         # (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); two of them may be.
-        self.slack = np.float32(2 * dim * 2.0**-24)
+        self.slack, self._reach = np.float32(2 * dim * 2.0**-24), np.float32(1)
 
-    def add(self, block: Vectors, *, first: int) -> None:
-        """Take in documents `first`, `first` + 1, ... of the given rows (n, dim)."""
+    def add(self, block: Vectors, *, numbers: Ranking, reach: float = 1.0) -> None:
+        """Take in documents (n, dim) known by `numbers`, (n,); among equals the smaller is first.
+
+        `reach`: the largest length of a query times that of a document, here.
+        """
+        self._reach = np.float32(reach)
         rough = self.queries @ block.T
         # flatnonzero and divmod take a third of nonzero's time on two axes.
         rows, columns = divmod(np.flatnonzero(self._candidates(rough)), rough.shape[1])
@@ -80,7 +84,7 @@ class _Best:
         count = len(self.queries)
         rows = np.concatenate([np.repeat(np.arange(count), kept), rows])
         scores = np.concatenate([self.scores.ravel(), scores])
-        documents = np.concatenate([self.documents.ravel(), columns + first])
+        documents = np.concatenate([self.documents.ravel(), numbers[columns]])
         order = np.lexsort((documents, -scores, rows))
         rows, scores, documents = rows[order], scores[order], documents[order]
         best = np.arange(len(rows)) - np.searchsorted(rows, rows) < self.k
@@ -90,17 +94,18 @@ class _Best:
     def _candidates(self, rough: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
         """Return which pairs of (q, n) rough scores may be among the k best so far."""
         count, n = rough.shape
+        slack = self.slack * self._reach
         floor = np.full(count, -np.inf, np.float32)
         if self.scores.shape[1] == self.k:
             floor = self.scores[:, -1].astype(np.float32)
-            mask: npt.NDArray[np.bool_] = rough >= (floor - self.slack)[:, None]
+            mask: npt.NDArray[np.bool_] = rough >= (floor - slack)[:, None]
             if np.count_nonzero(mask) <= 4 * count * self.k:
                 return mask
         if n > self.k:
             # Many are better than before: only the k best of this block need a second look.
             here = np.partition(rough, n - self.k, axis=1)[:, n - self.k]
             floor = np.maximum(floor, here)
-        return rough >= (floor - self.slack)[:, None]
+        return rough >= (floor - slack)[:, None]
 
 
 def measure(

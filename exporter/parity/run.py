@@ -70,7 +70,7 @@ def run_parity(
                 artifact_source=artifact_source, dims=dims, cache=Path(temporary),
             )  # fmt: skip
     checkpoint = original.checkpoint
-    manifests = [_checked(folder, checkpoint) for folder in artifacts]
+    manifests = [checked_manifest(folder, checkpoint) for folder in artifacts]
     chosen = _dims(dims, checkpoint)
     for folder, manifest in zip(artifacts, manifests, strict=True):
         recipe.limits_for(manifest.scheme)
@@ -141,7 +141,7 @@ def _judge_artifact(
     texts = baseline.texts
     with closing(source.open()) as encoder:
         # Other ids are other texts: vectors of them would measure something else.
-        count, line = _token_differences(encoder, (*texts.all, *HARD_TEXTS), tokens)
+        count, line = token_differences(encoder, (*texts.all, *HARD_TEXTS), tokens)
     judged: tuple[DimResult, ...] = ()
     invariance = None
     reasons: tuple[str, ...]
@@ -181,7 +181,7 @@ def _judge_artifact(
     )  # fmt: skip
 
 
-def _token_differences(
+def token_differences(
     encoder: Encoder, texts: Sequence[str], tokens: TokenIds
 ) -> tuple[int, str | None]:
     """Return how many texts have other token ids than the original's, and a line on the first."""
@@ -194,7 +194,11 @@ def _token_differences(
     return count, first
 
 
-def _checked(folder: Path, checkpoint: Checkpoint) -> Manifest:
+def checked_manifest(folder: Path, checkpoint: Checkpoint) -> Manifest:
+    """Return the manifest of an artifact made from `checkpoint`, for its prompts.
+
+    Raises BadInput for a damaged folder, another checkpoint or other prompts.
+    """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     theirs = {f.path: f.sha256 for f in manifest.checkpoint_files}

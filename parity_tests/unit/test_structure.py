@@ -14,11 +14,12 @@ from parity_tests.conftest import REPOSITORY
 EXPORTER = REPOSITORY / "exporter"
 LAYERS = (
     ("cli",),
-    ("release", "bench"),
+    ("release", "bench", "indexing"),
     ("package", "parity"),
     ("runtimes",),
     ("onnx", "gguf", "openvino"),
     ("calibration",),
+    ("index",),
     (
         "checkpoint",
         "recipe",
@@ -82,6 +83,8 @@ def test_click_and_torch_stay_in_their_places() -> None:
             assert not roots & {"click", "rich"}, relative
         if not relative.startswith(TORCH_ALLOWED):
             assert not roots & {"torch", "transformers", "sentence_transformers"}, relative
+        if not relative.startswith("index/"):
+            assert not roots & {"lancedb", "pyarrow"}, relative
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["parity", "--help"]])
@@ -89,7 +92,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom exporter.cli.main import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'gguf', 'llama_cpp'}\n"
+        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'gguf', 'llama_cpp', 'lancedb'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,114 @@
+"""What a LanceDB table and its approximate index make of an artifact's questions.
+
+    python -m benchmarks.lance_index --corpus FOLDER [--documents N] [--checkpoint FOLDER]
+
+Exports int8, builds a table of the corpus with it, adds an IVF-PQ index with LanceDB's defaults,
+and asks the corpus's questions in torch fp32, torch bf16 and int8: exactly by L2 and cosine, then
+through the index at several settings. Stated are the overlap with the references and the index's
+own recall against exact search. LanceDB's own exact search is asked, too.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from exporter.checkpoint.read import read_checkpoint
+from exporter.index.lance_table import LanceTable, Vectors
+from exporter.index.open_table import open_table
+from exporter.index.records import Columns
+from exporter.indexing import build_index
+from exporter.onnx.export import export_onnx
+from exporter.parity.corpus import Corpus, read_corpus
+from exporter.parity.embed import embed_each
+from exporter.parity.index_markdown import render_index_markdown
+from exporter.parity.index_run import run_index_parity
+from exporter.parity.index_search import METRICS, scan_table, search_table
+from exporter.parity.questions import Questions
+from exporter.recipe import read_recipe
+from exporter.runtimes.encoder import Progress
+from exporter.runtimes.identity import processor
+from exporter.runtimes.open import artifact_source, open_original
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = ((None, None), (None, 10), (100, 10))
+"""nprobes and refine factor; the first are LanceDB's own."""
+
+
+def stages(step: str, total: int) -> Progress:
+    """Print each long step once."""
+    print(f"  {step}: {total:,}", flush=True)
+    return lambda done: None
+
+
+def chosen_documents(corpus: Corpus, count: int | None) -> dict[str, tuple[str, str]]:
+    """Return every right answer and the first others, `count` documents or all."""
+    every = dict(zip(corpus.doc_ids, zip(corpus.titles, corpus.texts, strict=True), strict=True))
+    answers = {d for grades in corpus.qrels.values() for d in grades}
+    order = sorted(every, key=lambda name: (name not in answers, name))
+    return {name: every[name] for name in order[: count or len(order)]}
+
+
+def same_lists(table: LanceTable, vectors: Vectors) -> None:
+    """Print for how many questions LanceDB's own exact search finds the same ten."""
+    scan = scan_table(table, progress=lambda done: None)
+    ours = search_table(table, scan, {"": vectors}, progress=lambda done: None)
+    for metric in METRICS:
+        began = time.perf_counter()
+        theirs = table.search(vectors, metric=metric, exact=True)
+        seconds = time.perf_counter() - began
+        found = [[scan.ids[int(i)] for i in row] for row in ours["", metric]]
+        same = sum(set(a) == set(b) for a, b in zip(found, theirs, strict=True))
+        print(f"LanceDB's exact search by {metric}: the same ten for {same:,} of {len(found):,} "
+              f"questions ({seconds:.1f} s)")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--documents", type=int, help="so many of them; default: all")
+    parser.add_argument("--queries", type=Path, help="another queries.jsonl of the corpus")
+    parser.add_argument("--checkpoint", type=Path,
+                        default=ROOT / "parity_tests" / "fixtures" / "lawvault-mini")  # fmt: skip
+    parser.add_argument("--cache", type=Path, help="folder of vectors kept from an earlier run")
+    given = parser.parse_args()
+    recipe = read_recipe(ROOT / "recipes" / "lawvault.toml")
+    checkpoint = read_checkpoint(given.checkpoint, prompts=recipe.prompts)
+    corpus = read_corpus(given.corpus, queries=given.queries)
+    documents = chosen_documents(corpus, given.documents)
+    questions = Questions(corpus.name, corpus.query_ids, corpus.queries, corpus.sha256)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        cache = given.cache or folder / "vectors"
+        artifact = folder / "onnx-int8"
+        export_onnx(checkpoint, artifact, quant="int8")
+        began = time.perf_counter()
+        made = build_index(
+            artifact, documents, corpus=corpus.name, output=folder / "db", table="laws_vectors",
+            columns=Columns(text="text", title="title"), cache=cache, stages=stages, ivf_pq=True,
+        )  # fmt: skip
+        print(f"{made.rows:,} rows of {made.dim}, {made.added:,} embedded or found in the cache, "
+              f"with the index in {time.perf_counter() - began:.1f} s")  # fmt: skip
+        table = open_table(folder / "db", table="laws_vectors", columns=Columns())
+        original = open_original(checkpoint)
+        for nprobes, refine in SETTINGS:
+            report, run = run_index_parity(
+                [artifact], original=original, table=table, questions=questions, recipe=recipe,
+                artifact_source=artifact_source, stages=stages, cache=cache, machine=processor(),
+                nprobes=nprobes, refine_factor=refine,
+            )  # fmt: skip
+            text = render_index_markdown(report, run)
+            start = (
+                text.index("## Exact") if nprobes is refine is None else text.index("## Through")
+            )
+            print(text[start:])
+            print(run.seconds)
+        rendered = [checkpoint.prompts.render_query(text) for text in corpus.queries]
+        rows = embed_each(original.used, rendered, cache=cache, start=stages)
+        same_lists(table, rows.cut(table.dim).block(0, len(rows)))
+
+
+if __name__ == "__main__":
+    main()

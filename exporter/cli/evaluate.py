@@ -1,0 +1,136 @@
+"""lawvault evaluate: the model card's table."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.records import Prompts
+from exporter.cli.common import (
+    CommonOptions,
+    common_options,
+    corpus_folder,
+    default_output,
+    load_checkpoint,
+    load_recipe,
+    locate_checkpoint,
+    parse_prompts,
+    recipe_option,
+    say,
+    show_findings,
+)
+from exporter.cli.parity import check_report_folder
+from exporter.cli.parity_index import IndexOptions, index_options, open_given_table
+from exporter.cli.progress import ProgressLines
+from exporter.records import canonical_json
+
+
+@click.command()
+@click.option(
+    "--against", metavar="PATH|HUB_ID", help="Another checkpoint, such as the base model."
+)
+@click.option("--against-prompts", metavar="FILE|query=...,document=...",
+              help="Prompts of the other. Default: the same as this one's.")  # fmt: skip
+@click.option("--corpus", type=click.Path(path_type=Path),
+              help="Folder in BEIR layout. Default: the recipe's.")  # fmt: skip
+@click.option("--queries", type=click.Path(path_type=Path), help="Another queries.jsonl.")
+@index_options
+@click.option("--metric", type=click.Choice(["l2", "cosine"]), default="l2", show_default=True,
+              help="With --index: how its application compares.")  # fmt: skip
+@click.option("--details", metavar="FILE",
+              help="Write every question's ranks, as .csv or .json; - prints them.")  # fmt: skip
+@click.option("--cache", type=click.Path(path_type=Path),
+              help="Folder that keeps vectors. Default: vectors/ in the output.")  # fmt: skip
+@recipe_option
+@common_options
+def evaluate(
+    options: CommonOptions, against: str | None, against_prompts: str | None, corpus: Path | None,
+    queries: Path | None, metric: Any, details: str | None, cache: Path | None,
+    recipe_path: Path | None, **index: Any,
+) -> None:  # fmt: skip
+    """Print the model card's table: Hit@10, Top-1 and MRR@10 of the checkpoint in torch bf16.
+
+    With --against also the other checkpoint's, the differences with their intervals, and the
+    questions whose answer moved most. Writes evaluation.json and evaluation.md. With --index the
+    documents' vectors are those of a LanceDB table of the same corpus.
+    """
+    from exporter.parity.corpus import read_corpus
+    from exporter.parity.evaluate import evaluate as run_evaluation
+    from exporter.parity.evaluate_report import (
+        JSON_NAME,
+        MARKDOWN_NAME,
+        check_details,
+        write_details,
+        write_evaluation,
+    )
+    from exporter.parity.run import VECTORS_NAME
+    from exporter.runtimes.open import open_original
+
+    recipe = load_recipe(recipe_path)
+    if details not in (None, "-"):
+        check_details(Path(str(details)))
+    folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
+    read = read_corpus(folder, queries=queries)
+    given = IndexOptions(**index)
+    given.refuse_without_index()
+    table = None if given.index is None else open_given_table(given)
+    checkpoint = load_checkpoint(options, recipe=recipe, prompts=recipe.prompts)
+    other = None
+    if against is not None:
+        prompts = _other_prompts(against_prompts, checkpoint.prompts)
+        other = read_checkpoint(locate_checkpoint(against), prompts=prompts)
+        show_findings(other)
+    output = options.output or default_output(checkpoint)
+    check_report_folder(output)
+    with ProgressLines(options) as progress:
+        found = run_evaluation(
+            open_original(checkpoint), read, recipe=recipe, stages=progress.stage, table=table,
+            cache=cache or output / VECTORS_NAME, metric=metric,
+            against=open_original(other) if other else None,
+            document_prompt=given.document_prompt,
+        )  # fmt: skip
+    write_evaluation(output, found)
+    if details not in (None, "-"):
+        write_details(Path(str(details)), found.ranks)
+    if options.as_json:
+        click.echo(canonical_json(found), nl=False)
+    else:
+        print_evaluation(found, every=details == "-")
+    say(f"written: {output / JSON_NAME}, {output / MARKDOWN_NAME}", options)
+
+
+def _other_prompts(value: str | None, ours: Prompts) -> Prompts:
+    return ours if value is None else parse_prompts(value)
+
+
+def print_evaluation(found: Any, *, every: bool) -> None:
+    """Print the card's table on stdout, then the cases, or with `every` all questions."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from exporter.parity.evaluate_report import cases, describe, metric_rows, show_rank
+
+    console = Console()
+    # A narrow terminal must not cut figures: the table may be wider than the window.
+    console.width = max(console.width, 120)
+    rows = metric_rows(found)
+    table = Table(title=f"{found.model.name} on {found.corpus}")
+    for heading in rows[0]:
+        table.add_column(heading, no_wrap=True)
+    for row in rows[1:]:
+        table.add_row(*row)
+    console.print(table, highlight=False)
+    console.print(describe(found), highlight=False, markup=False, soft_wrap=True)
+    shown = list(found.ranks) if every else (cases(found) if found.base else [])
+    if not shown:
+        return
+    listed = Table(title="every question" if every else "questions whose answer moved most")
+    listed.add_column("question", overflow="fold")
+    if found.base is not None:
+        listed.add_column("base rank", no_wrap=True)
+    listed.add_column("rank", no_wrap=True)
+    for case in shown:
+        base = [show_rank(case.base_rank)] if found.base is not None else []
+        listed.add_row(" ".join(case.question.split()), *base, show_rank(case.rank))
+    console.print(listed, highlight=False, markup=False)

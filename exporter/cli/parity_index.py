@@ -1,0 +1,166 @@
+"""lawvault parity --index: artifacts against a LanceDB table that is already shipped."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from exporter.checkpoint.records import Checkpoint
+from exporter.cli.common import CommonOptions, say
+from exporter.cli.progress import ProgressLines
+from exporter.errors import BadInput
+from exporter.recipe import Recipe
+from exporter.records import canonical_json
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+STYLE = {"pass": "green", "fail": "red"}
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """The options about a table, as given. `index` is None where no table is meant."""
+
+    index: Path | None
+    table: str
+    id_column: str
+    vector_column: str
+    text_column: str | None
+    title_column: str | None
+    document_prompt: str | None
+
+    def refuse_without_index(self) -> None:
+        """Raise BadInput where an option about a table is given and no table."""
+        if self.index is None and (self.text_column or self.title_column or self.document_prompt):
+            raise BadInput("--text-column, --title-column and --document-prompt need --index PATH")
+
+
+def index_options(command: Command) -> Command:
+    """Add --index and what says how to read it, given to the command as separate values."""
+    decorators = (
+        click.option("--index", type=click.Path(path_type=Path), metavar="PATH",
+                     help="Folder of a LanceDB database that exists already."),
+        click.option("--table", default="laws_vectors", show_default=True, help="Its table."),
+        click.option("--id-column", default="chunk_id", show_default=True,
+                     help="Column that names a row."),
+        click.option("--vector-column", default="vector", show_default=True,
+                     help="Column of the vectors."),
+        click.option("--text-column", metavar="NAME",
+                     help="Column of the embedded text, to prove what the table was made with."),
+        click.option("--title-column", metavar="NAME", help="Column of the title."),
+        click.option("--document-prompt", metavar="TEMPLATE",
+                     help="Prompt that the table was made with. Default: the checkpoint's."),
+    )  # fmt: skip
+    wrapped: Any = command
+    for decorator in reversed(decorators):
+        wrapped = decorator(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+def run_parity_on_index(
+    options: CommonOptions, given: IndexOptions, *, artifacts: tuple[Path, ...],
+    questions: Path | None, metrics: tuple[str, ...], nprobes: int | None, refine: int | None,
+    recipe: Recipe, checkpoint: Checkpoint, output: Path, cache: Path,
+) -> int:  # fmt: skip
+    """Compare, print the verdict, write the reports. Returns the exit code."""
+    from exporter.parity.index_report import (
+        JSON_NAME,
+        MARKDOWN_NAME,
+        write_index_report,
+    )
+    from exporter.parity.index_run import run_index_parity
+    from exporter.parity.index_search import METRICS
+    from exporter.parity.questions import read_questions
+    from exporter.runtimes.identity import processor
+    from exporter.runtimes.open import artifact_source, open_original
+
+    if questions is None:
+        raise BadInput("--index needs questions; pass --queries FILE, .txt or .jsonl")
+    read = read_questions(questions)
+    table = open_given_table(given)
+    with ProgressLines(options) as progress:
+        report, run = run_index_parity(
+            artifacts, original=open_original(checkpoint), table=table, questions=read,
+            recipe=recipe, artifact_source=artifact_source, stages=progress.stage, cache=cache,
+            machine=processor(), metrics=[m for m in METRICS if not metrics or m in metrics],
+            document_prompt=given.document_prompt, nprobes=nprobes, refine_factor=refine,
+        )  # fmt: skip
+    if run.table_version_at_end != run.table_version:
+        click.echo(
+            f"warning: the table was written to during the run (version {run.table_version} is now "
+            f"{run.table_version_at_end}); every figure is for version {run.table_version}",
+            err=True,
+        )
+    write_index_report(output, report, run)
+    if options.as_json:
+        click.echo(canonical_json(report), nl=False)
+    else:
+        print_index_report(report, run)
+    say(f"written: {output / JSON_NAME}, {output / MARKDOWN_NAME}", options)
+    return int(report.verdict != "pass")
+
+
+def open_given_table(given: IndexOptions) -> Any:
+    """Return the table that the options name, opened. Raises BadInput as `open_table` does."""
+    from exporter.index.open_table import open_table
+    from exporter.index.records import Columns
+
+    assert given.index is not None
+    if given.title_column and not given.text_column:
+        raise BadInput("--title-column without --text-column: name the column of the text, too")
+    return open_table(
+        given.index, table=given.table,
+        columns=Columns(
+            id=given.id_column, vector=given.vector_column, text=given.text_column,
+            title=given.title_column,
+        ),
+    )  # fmt: skip
+
+
+def print_index_report(report: Any, run: Any) -> None:
+    """Print one line an artifact and metric on stdout, then the verdict and every reason."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from exporter.parity.index_markdown import show_interval
+    from exporter.parity.index_records import merged
+    from exporter.parity.markdown import show_difference
+
+    console = Console()
+    # A narrow terminal must not cut figures: the table may be wider than the window.
+    console.width = max(console.width, 140)
+    table = Table(title=f"{report.model_name} on {report.table}: {report.rows:,} rows, "
+                  f"{report.questions:,} questions")  # fmt: skip
+    for heading in ("artifact", "metric", "cosine p1", "overlap@10", "Top-1 as bf16 [95 %]",
+                    "self-MRR@10", "difference [95 %]", "verdict"):  # fmt: skip
+        table.add_column(heading, no_wrap=True)
+    for metrics, floor in merged(report.noise_floor):
+        table.add_row("torch bf16", metrics, "", f"{floor.overlap_at_10:.4f}", "",
+                      f"{floor.self_mrr_at_10:.4f}", "", "reference", style="dim")  # fmt: skip
+    for artifact in report.artifacts:
+        table.add_section()
+        for metrics, search in merged(artifact.searches):
+            style = STYLE.get(search.verdict, "yellow")
+            table.add_row(
+                artifact.name, metrics, f"{artifact.cosine.p1:.6f}",
+                f"{search.overlap_at_10.mean:.4f}", show_interval(search.top_1_agreement),
+                f"{search.self_mrr_at_10:.4f}", show_difference(search.difference),
+                f"[{style}]{search.verdict}[/]" if search.judged else "not judged",
+            )  # fmt: skip
+    console.print(table, highlight=False)
+    console.print(
+        "overlap@10 and self-MRR@10 (its first document taken as right) are to torch fp32; the "
+        "difference is to torch bf16", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    for index in run.approximate:
+        for s in index.searches:
+            console.print(
+                f"{index.name} ({index.kind}, {index.distance}), {s.name}: recall@10 "
+                f"{show_interval(s.recall_at_10)}, overlap@10 with torch bf16 "
+                f"{show_interval(s.overlap_at_10)}", highlight=False, soft_wrap=True,
+            )  # fmt: skip
+    console.print(f"origin of the table: {report.origin.status}", highlight=False)
+    console.print(f"[{STYLE.get(report.verdict, 'yellow')}]{report.verdict}[/]")
+    for reason in report.reasons:
+        console.print(reason, highlight=False, markup=False, soft_wrap=True)

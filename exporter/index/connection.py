@@ -1,0 +1,38 @@
+"""LanceDB itself: whether it is installed, a connection to a folder, its errors for people."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import BadInput, MissingDependency
+
+SUFFIX = ".lance"
+"""Of the folder of each table in a database folder."""
+
+
+def check_installed() -> Any:
+    """Return the lancedb module. Raises MissingDependency without it."""
+    try:
+        import lancedb
+    except ImportError as error:
+        raise MissingDependency(error.name or "lancedb", extra="index") from None
+    return lancedb
+
+
+def connect(folder: Path) -> Any:
+    """Return LanceDB's connection to a folder. Raises MissingDependency without lancedb."""
+    return check_installed().connect(folder)
+
+
+@contextlib.contextmanager
+def lance_errors(path: Path) -> Iterator[None]:
+    """Turn what LanceDB raises into one line for people."""
+    try:
+        yield
+    except (ValueError, RuntimeError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise BadInput(
+            f"LanceDB cannot read '{path}' ({reason}); if it is being written or compacted, wait "
+            "for that and run again"
+        ) from error

@@ -1,0 +1,184 @@
+"""Limits against what artifacts find in a table whose right answers nobody has written down."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from exporter.index.lance_table import Metric
+from exporter.manifest import Manifest
+from exporter.parity.compare import row_cosines, summarize_cosines
+from exporter.parity.index_records import (
+    ChangedAnswer,
+    IndexArtifact,
+    IndexNoise,
+    IndexSearch,
+    IndexVerdict,
+    OriginCheck,
+)
+from exporter.parity.judge import judge_dim, worst_verdict
+from exporter.parity.questions import Questions
+from exporter.parity.records import Difference, RankFlips, Verdict
+from exporter.parity.retrieval import Ranking, Values, answer_moved, first_place_changed, overlap
+from exporter.parity.rows import Rows
+from exporter.parity.statistics import (
+    mean_interval,
+    non_inferiority,
+    paired_difference,
+    questions_to_decide,
+)
+from exporter.recipe import Limits, Recipe
+
+SHOWN_CHANGES = 20
+
+
+def reciprocal_ranks(found: Ranking, answers: Ranking) -> Values:
+    """Return 1 / the place of each question's answer among its ten, 0 where it is not there.
+
+    found: (q, k), answers: (q,). Returns (q,).
+    """
+    hits = found == answers[:, None]
+    ranks: Values = np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
+    return ranks
+
+
+def agreement(a: Ranking, b: Ranking) -> Values:
+    """Return (q,) 1 where the first place is the same document, else 0."""
+    same: Values = (a[:, 0] == b[:, 0]).astype(np.float64)
+    return same
+
+
+class TableBaseline:
+    """What both references find in the table, by metric. `truth`: torch fp32's questions."""
+
+    def __init__(
+        self, questions: Questions, recipe: Recipe, ids: Sequence[str], *, truth: Rows,
+        found_truth: Mapping[Metric, Ranking], found_used: Mapping[Metric, Ranking],
+        metrics: Sequence[Metric],
+    ) -> None:  # fmt: skip
+        self.questions, self.recipe, self.ids, self.truth = questions, recipe, ids, truth
+        self._truth, self._used, self._metrics = found_truth, found_used, metrics
+        self._options = {"resamples": recipe.bootstrap_resamples, "seed": recipe.seed}
+
+    def noise_floor(self) -> tuple[IndexNoise, ...]:
+        """Compare torch bf16 with torch fp32 on the table."""
+        return tuple(
+            IndexNoise(
+                metric=metric,
+                overlap_at_10=float(overlap(used, self._truth[metric]).mean()),
+                top_1_agreement=float(agreement(used, self._truth[metric]).mean()),
+                self_mrr_at_10=float(reciprocal_ranks(used, self._truth[metric][:, 0]).mean()),
+            )
+            for metric, used in self._used.items()
+        )
+
+    def judge(
+        self, asked: Rows, found: Mapping[Metric, Ranking], *, manifest: Manifest,
+        manifest_sha256: str, tokens: tuple[int, str | None],
+    ) -> IndexArtifact:  # fmt: skip
+        """Compare one artifact's queries and what they find with the references, and judge it."""
+        differ, first_difference = tokens
+        cosine = summarize_cosines(
+            row_cosines(asked, self.truth), self.questions.texts, ids=self.questions.ids
+        )
+        limits = self.recipe.limits_for(manifest.scheme)
+        searches = []
+        for metric, ranking in found.items():
+            truth, used = self._truth[metric], self._used[metric]
+            mine = reciprocal_ranks(ranking, truth[:, 0])
+            base = reciprocal_ranks(used, truth[:, 0])
+            difference = paired_difference(mine, base, **self._options)
+            shared = mean_interval(overlap(ranking, truth), **self._options)
+            verdict, reasons = judge_dim(
+                cosine_p1=cosine.p1, cosine_median=cosine.median, overlap_at_10=shared.mean,
+                tokens_differ=differ, limits=limits, retrieval=(),
+            )  # fmt: skip
+            if verdict == "pass":
+                verdict, reasons = _judge_first(mine, base, difference, limits)
+            searches.append(
+                IndexSearch(
+                    metric=metric, overlap_at_10=shared,
+                    overlap_at_10_bf16=mean_interval(overlap(ranking, used), **self._options),
+                    top_1_agreement=mean_interval(agreement(ranking, used), **self._options),
+                    self_mrr_at_10=float(mine.mean()), difference=difference,
+                    rank_flips=self._flips(metric, ranking, manifest.name),
+                    changed=self._changed(ranking, used), judged=metric in self._metrics,
+                    verdict=verdict, reasons=reasons,
+                )
+            )  # fmt: skip
+        judged = [s for s in searches if s.judged]
+        reasons = _without_repetition(judged)
+        if differ and first_difference:
+            reasons += (first_difference,)
+        return IndexArtifact(
+            name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
+            manifest_sha256=manifest_sha256, size_bytes=manifest.size_bytes, tokens_differ=differ,
+            cosine=cosine, searches=tuple(searches),
+            verdict=worst_verdict([s.verdict for s in judged]), reasons=reasons,
+        )  # fmt: skip
+
+    def _flips(self, metric: Metric, ranking: Ranking, name: str) -> RankFlips:
+        found = (self._truth[metric], self._used[metric], ranking)
+        answers = self._truth[metric][:, 0]
+        ranks = [reciprocal_ranks(one, answers) for one in found]
+        return RankFlips(
+            names=("torch fp32", "torch bf16", name),
+            first_place=tuple(tuple(first_place_changed(a, b) for b in found) for a in found),
+            answer_moved=tuple(tuple(answer_moved(a, b) for b in ranks) for a in ranks),
+        )
+
+    def _changed(self, ours: Ranking, theirs: Ranking) -> tuple[ChangedAnswer, ...]:
+        ranks = reciprocal_ranks(ours, theirs[:, 0])
+        changed = np.flatnonzero(ours[:, 0] != theirs[:, 0])
+        # The worst first: those whose former first document fell farthest.
+        order = changed[np.argsort(ranks[changed], kind="stable")][:SHOWN_CHANGES]
+        return tuple(
+            ChangedAnswer(
+                id=self.questions.ids[i], question=self.questions.texts[i],
+                reference=self.ids[int(theirs[i, 0])], artifact=self.ids[int(ours[i, 0])],
+                reference_rank=round(1 / ranks[i]) if ranks[i] else None,
+            )
+            for i in map(int, order)
+        )  # fmt: skip
+
+
+def _judge_first(
+    ours: Values, theirs: Values, difference: Difference, limits: Limits
+) -> tuple[Verdict, tuple[str, ...]]:
+    margin = limits.mrr_at_10_margin
+    verdict = non_inferiority(difference, margin=margin)
+    if verdict == "pass":
+        return verdict, ()
+    d = difference
+    shown = f"self-MRR@10 {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] against torch bf16"
+    if verdict == "fail":
+        return verdict, (f"{shown} lies beyond mrr_at_10_margin {margin}",)
+    needed = questions_to_decide(ours, theirs, margin=margin)
+    more = f"; about {needed:,} questions would decide" if needed else ""
+    return verdict, (f"{shown} reaches past mrr_at_10_margin {margin}{more}",)
+
+
+def _without_repetition(searches: Sequence[IndexSearch]) -> tuple[str, ...]:
+    """Return each reason once, with its metric where it does not hold for all."""
+    by_reason: dict[str, list[str]] = {}
+    for search in searches:
+        for reason in search.reasons:
+            by_reason.setdefault(reason, []).append(search.metric)
+    return tuple(
+        reason if len(metrics) == len(searches) else f"{', '.join(metrics)}: {reason}"
+        for reason, metrics in by_reason.items()
+    )
+
+
+def total_verdict(
+    origin: OriginCheck, artifacts: Sequence[IndexArtifact]
+) -> tuple[IndexVerdict, tuple[str, ...]]:
+    """Return the verdict on all, the table's origin before what was found in it, and why."""
+    worst = worst_verdict([artifact.verdict for artifact in artifacts])
+    reasons = origin.reasons + tuple(
+        f"{a.name} {a.verdict}: {reason}" for a in artifacts for reason in a.reasons
+    )
+    if origin.status == "refuted" or worst == "fail":
+        return "fail", reasons
+    if worst == "pass" and origin.status == "unverified":
+        return "unverified origin", reasons
+    return worst, reasons
