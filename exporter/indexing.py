@@ -22,7 +22,7 @@ from exporter.index.records import Columns, IndexOrigin, origin_of
 from exporter.manifest import check_files, read_manifest
 from exporter.parity.embed import embed_each
 from exporter.parity.rows import Rows
-from exporter.parity.run import Stages
+from exporter.progress import Stages
 from exporter.records import Record
 from exporter.runtimes.open import artifact_source
 from exporter.staging import check_free_disk

@@ -22,8 +22,9 @@ from exporter.parity.index_records import OriginCheck
 from exporter.parity.index_search import scan_table, search_table
 from exporter.parity.measure_dim import Found
 from exporter.parity.retrieval import measure, search
-from exporter.parity.run import REFERENCE_LIBRARIES, Stages
+from exporter.parity.run import REFERENCE_LIBRARIES
 from exporter.parity.statistics import compare_measures, exact_mcnemar, mean_interval
+from exporter.progress import Stages
 from exporter.recipe import Recipe
 from exporter.runtimes.encoder import Original
 

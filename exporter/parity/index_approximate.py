@@ -9,8 +9,8 @@ from exporter.parity.index_records import ApproximateIndex, ApproximateSearch
 from exporter.parity.index_search import METRICS, TableScan
 from exporter.parity.retrieval import Ranking, overlap
 from exporter.parity.rows import Vectors
-from exporter.parity.run import Stages
 from exporter.parity.statistics import mean_interval
+from exporter.progress import Stages
 from exporter.recipe import Recipe
 
 NOTHING = -1

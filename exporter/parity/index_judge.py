@@ -73,10 +73,9 @@ class TableBaseline:
 
     def judge(
         self, asked: Rows, found: Mapping[Metric, Ranking], *, manifest: Manifest,
-        manifest_sha256: str, tokens: tuple[int, str | None],
+        manifest_sha256: str,
     ) -> IndexArtifact:  # fmt: skip
         """Compare one artifact's queries and what they find with the references, and judge it."""
-        differ, first_difference = tokens
         cosine = summarize_cosines(
             row_cosines(asked, self.truth), self.questions.texts, ids=self.questions.ids
         )
@@ -90,7 +89,7 @@ class TableBaseline:
             shared = mean_interval(overlap(ranking, truth), **self._options)
             verdict, reasons = judge_dim(
                 cosine_p1=cosine.p1, cosine_median=cosine.median, overlap_at_10=shared.mean,
-                tokens_differ=differ, limits=limits, retrieval=(),
+                limits=limits, retrieval=(),
             )  # fmt: skip
             if verdict == "pass":
                 verdict, reasons = _judge_first(mine, base, difference, limits)
@@ -107,11 +106,9 @@ class TableBaseline:
             )  # fmt: skip
         judged = [s for s in searches if s.judged]
         reasons = _without_repetition(judged)
-        if differ and first_difference:
-            reasons += (first_difference,)
         return IndexArtifact(
             name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
-            manifest_sha256=manifest_sha256, size_bytes=manifest.size_bytes, tokens_differ=differ,
+            manifest_sha256=manifest_sha256, size_bytes=manifest.size_bytes, tokens_differ=0,
             cosine=cosine, searches=tuple(searches),
             verdict=worst_verdict([s.verdict for s in judged]), reasons=reasons,
         )  # fmt: skip

@@ -22,10 +22,11 @@ from exporter.parity.questions import Questions
 from exporter.parity.rows import Rows
 from exporter.parity.run import (
     REFERENCE_LIBRARIES,
-    Stages,
     checked_manifest,
+    other_ids,
     token_differences,
 )
+from exporter.progress import Stages
 from exporter.recipe import Recipe
 from exporter.registry import ENCODERS, resolve
 from exporter.runtimes.encoder import Original, Source
@@ -90,7 +91,6 @@ def run_index_parity(
             baseline.judge(
                 askers.rows[key].cut(table.dim), {m: found[key, m] for m in METRICS},
                 manifest=manifest, manifest_sha256=sha256_file(folder / MANIFEST_NAME),
-                tokens=askers.tokens[folder],
             )
         )  # fmt: skip
     approximate = measure_approximate(
@@ -157,6 +157,8 @@ def _ask(
         with closing(source.open()) as encoder:
             askers.tokens[folder] = token_differences(encoder, rendered, original.tokens)
         try:
+            if askers.tokens[folder][0]:
+                raise other_ids(*askers.tokens[folder])
             askers.rows[_key(folder)] = embed(source, rendered)
         except BadInput as error:
             # No vectors, no figures: a failed artifact, not a failed run.

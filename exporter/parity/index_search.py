@@ -11,7 +11,7 @@ from exporter.errors import BadInput
 from exporter.index.lance_table import LanceTable, Metric
 from exporter.parity.retrieval import Best, Ranking
 from exporter.parity.rows import UNIT_TOLERANCE, Vectors
-from exporter.runtimes.encoder import Progress
+from exporter.progress import Progress
 
 METRICS: tuple[Metric, ...] = ("l2", "cosine")
 

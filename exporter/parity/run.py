@@ -140,17 +140,13 @@ def _judge_artifact(
 ) -> ArtifactResult:  # fmt: skip
     texts = baseline.texts
     with closing(source.open()) as encoder:
-        # Other ids are other texts: vectors of them would measure something else.
-        count, line = token_differences(encoder, (*texts.all, *HARD_TEXTS), tokens)
+        count, line = token_differences(encoder, texts.all, tokens)
     judged: tuple[DimResult, ...] = ()
     invariance = None
     reasons: tuple[str, ...]
     try:
         if count:
-            raise BadInput(
-                f"token ids differ from the reference's in {count:,} texts, so vectors were not "
-                f"compared; the first: {line}"
-            )
+            raise other_ids(count, line)
         ours = texts.spread(embed(source, texts.unique))
         sample = sample_texts(baseline.lengths.tokens.tolist())
         progress = stages(f"{source.name}: companions, padding, threads", len(sample))
@@ -184,14 +180,26 @@ def _judge_artifact(
 def token_differences(
     encoder: Encoder, texts: Sequence[str], tokens: TokenIds
 ) -> tuple[int, str | None]:
-    """Return how many texts have other token ids than the original's, and a line on the first."""
+    """Return how many texts have other token ids than the original's, and a line on the first.
+
+    `HARD_TEXTS` are compared behind the texts given.
+    """
     count, first = 0, None
+    texts = (*texts, *HARD_TEXTS)
     for start in range(0, len(texts), TOKENIZED_TEXTS):
         part = texts[start : start + TOKENIZED_TEXTS]
         found, line = first_token_difference(encoder.token_ids(part), tokens(part), part)
         count += found
         first = first or line
     return count, first
+
+
+def other_ids(count: int, line: str | None) -> BadInput:
+    """Return why vectors are not compared: other ids are other texts."""
+    return BadInput(
+        f"token ids differ from the reference's in {count:,} texts, so vectors were not compared; "
+        f"the first: {line}"
+    )
 
 
 def checked_manifest(folder: Path, checkpoint: Checkpoint) -> Manifest:

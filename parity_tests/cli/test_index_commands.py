@@ -23,6 +23,7 @@ from exporter.index.records import Columns  # noqa: E402
 from exporter.onnx.export import export_onnx  # noqa: E402
 from exporter.parity import index_run  # noqa: E402
 from exporter.parity.corpus import read_documents  # noqa: E402
+from exporter.runtimes.onnxruntime import OnnxEncoder  # noqa: E402
 from exporter.runtimes.open import reference_source  # noqa: E402
 from parity_tests.conftest import REPOSITORY  # noqa: E402
 from parity_tests.foreign_table import write_table  # noqa: E402
@@ -110,6 +111,21 @@ def rows_of(desk: Desk) -> list[dict[str, str]]:
 
 
 # parity --index
+
+
+def test_other_token_ids_fail_before_any_vector(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = OnnxEncoder.token_ids
+
+    def without_end(self: OnnxEncoder, texts: Any, *, prompt: str = "") -> list[list[int]]:
+        return [row[:-1] for row in sound(self, texts, prompt=prompt)]
+
+    monkeypatch.setattr(OnnxEncoder, "token_ids", without_end)
+    assert run(desk.parity(tmp_path / "out", *LAWVAULT_COLUMNS, "--quiet")) == 1
+    (artifact,) = report_of(tmp_path / "out")["artifacts"]
+    assert artifact["searches"] == []
+    assert "so vectors were not compared; the first: position" in artifact["reasons"][0]
 
 
 def test_a_table_of_the_checkpoint_passes_with_its_texts_and_writes_three_files(
@@ -331,7 +347,6 @@ def test_a_corpus_changed_since_is_refused_until_forced(
     assert run(desk.index(tmp_path / "db", "--force", corpus=changed)) == 0
     shown = capsys.readouterr()
     assert "299 rows" in shown.out
-    assert "onnx-fp32: 299 of 299" in shown.err
 
 
 @pytest.mark.parametrize(
