@@ -58,7 +58,7 @@ def coarse_head(weights: Any, *, dim: int) -> Any:
     """Round the head's weights to 8 bits, a scale for each output; its input stays float32."""
     head = WHOLE_HEAD(weights, dim=dim)
     assert head is not None
-    scales = np.abs(head).max(axis=0) / 127
+    scales = np.maximum(np.abs(head).max(axis=0) / 127, 1e-12)
     return (np.rint(head / scales) * scales).astype(np.float32)
 
 

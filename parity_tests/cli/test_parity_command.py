@@ -70,7 +70,7 @@ def test_a_passing_artifact_exits_0_with_a_table_and_both_files(
     assert "pass" in shown.out
     assert "torch fp32: 89 of 89" in shown.err
     written = sorted(p.name for p in Path("artifacts/tiny").iterdir())
-    assert written == ["parity.json", "parity.md", "vectors"]
+    assert written == ["parity.html", "parity.json", "parity.md", "vectors"]
     assert run(desk.arguments()) == 0
     again = capsys.readouterr()
     assert "torch fp32, kept from before: 89 of 89" in again.err

@@ -363,7 +363,7 @@ def test_parity_json_reads_back_and_the_same_run_gives_the_same_bytes(
     again = bench.run(bench.candidate(), artifacts=[bench.artifact])
     write_report(tmp_path / "two", again)
     names = sorted(p.name for p in (tmp_path / "one").iterdir())
-    assert names == ["parity.json", "parity.md"]
+    assert names == ["parity.html", "parity.json", "parity.md"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert read_report(tmp_path / "one" / "parity.json") == sound
