@@ -351,6 +351,29 @@ def test_a_swapped_artifact_fails_its_golden_vectors(package: Path, tmp_path: Pa
     assert found["manifest"] == ("fail", f"{model_of(package).name}: not what was packaged")
 
 
+def drop_eos(path: Path) -> None:
+    """Switch off the flag by which llama.cpp adds the end token."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(path, "r+").fields["tokenizer.ggml.add_eos_token"]
+    assert field.parts[-1][0]
+    field.parts[-1][0] = False
+
+
+def test_a_file_that_adds_no_end_token_fails_in_its_runtime_and_on_a_server(
+    package: Path, url: str, tmp_path: Path
+) -> None:
+    copy = edited(package, tmp_path / "copy", lambda p: drop_eos(model_of(p)))
+    with running(LLAMA_CPP, model_of(copy), tokens=LIMIT) as address:
+        served = checks(verify_package(package, server=ServerEncoder(address, "any", dim=0)))
+    assert served["vectors"][0] == "fail"
+    assert "lost BOS or EOS" in served["vectors"][1] or "another model" in served["vectors"][1]
+    write_sums(copy)
+    found = checks(verify_package(copy))
+    assert found["golden"][0] == "fail"
+    assert "other token ids" in found["golden"][1]
+
+
 def script(package: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, cwd=package, capture_output=True, text=True, timeout=60,
@@ -387,10 +410,16 @@ def test_the_clients_apply_the_prompts(package: Path, url: str, tmp_path: Path) 
     with answering(as_ollama(url)) as address:
         made = script(copy, sys.executable, "client.py", question, "--url", address, "--dim", "64")
         np.testing.assert_allclose(json.loads(made.stdout), expected, atol=1e-5)
+        refused = script(copy, sys.executable, "client.py", "押金", "--url", address, "--dim", "65")
+        assert refused.returncode != 0
+        assert "dim 65 is none of 256, 128, 64" in refused.stderr
         if shutil.which("node") is None:
             pytest.skip("node is not installed: client.mjs was not run")
         made = script(copy, "node", "client.mjs", question, address, "64")
         np.testing.assert_allclose(json.loads(made.stdout), expected, atol=1e-5)
+        refused = script(copy, "node", "client.mjs", "押金", address, "65")
+        assert refused.returncode != 0
+        assert "dim 65 is none of 256, 128, 64" in refused.stderr
     assert check_sums(copy) == []
 
 
