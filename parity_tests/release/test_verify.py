@@ -434,6 +434,27 @@ def test_create_sh_says_where_to_get_ollama(package: Path, tmp_path: Path) -> No
     assert "ollama is not installed; get it from https://ollama.com/download" in ran.stderr
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "", "http://0.0.0.0"])
+def test_create_sh_proves_the_server_that_ollama_host_names(
+    package: Path, url: str, tmp_path: Path, host: str
+) -> None:
+    """Only the step of making the model is left out, the proof after it is the real one."""
+    made = tmp_path / "ollama"
+    made.write_text('#!/bin/sh\necho "$@"\n', "utf-8")
+    made.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    with answering(as_ollama(url)) as address:
+        at = f"{host}:{address.rsplit(':', 1)[1]}"
+        ran = script(package, "./create.sh", "mine", PATH=path, OLLAMA_HOST=at)
+    assert ran.returncode == 0, ran.stderr
+    assert "create mine -f Modelfile" in ran.stdout
+    assert "ok: 11 texts" in ran.stdout
+    with answering(vectors_of(100)) as address:
+        wrong = script(package, "./create.sh", PATH=path, OLLAMA_HOST=address)
+    assert wrong.returncode == 1
+    assert "FAILED" in wrong.stderr
+
+
 @pytest.mark.skipif(shutil.which("ollama") is None, reason="no ollama here: create.sh was not run")
 def test_ollama_creates_the_model_and_verify_passes(package: Path) -> None:
     ran = script(package, "./create.sh", "lawvault-test-model")
