@@ -150,7 +150,9 @@ def _refusal(server: ServerEncoder, error: ServerError, short: str, *, limit: in
     except ServerError as after:
         return "fail", f"after a text of over {limit} tokens the server is down: {after}"
     refused = f"a text of over {limit} tokens is refused: cut it yourself ({error})"
-    return ("info" if error.status in CLEAN_REFUSALS else "warning"), refused
+    if error.status in CLEAN_REFUSALS:
+        return "info", refused
+    return "warning", f"{refused}; clients take a {error.status} for a passing fault and try again"
 
 
 def _over_long(server: ServerEncoder, entry: GoldenText, golden: Golden, *, limit: int) -> Result:

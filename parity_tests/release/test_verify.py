@@ -100,6 +100,7 @@ def test_llama_cpps_server_gives_the_packages_vectors(package: Path, url: str) -
     assert "cut and scale vectors yourself" in found["dimensions"][1]
     assert "strip it on both sides" in found["white space"][1]
     assert "is refused: cut it yourself" in found["over-long"][1]
+    assert "clients take a 500 for a passing fault" in found["over-long"][1]
     assert "'task: {text}'" in found["prompts"][1]
 
 
