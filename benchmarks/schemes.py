@@ -14,6 +14,7 @@ from unittest import mock
 import numpy as np
 
 from exporter.calibration import activations, gptq
+from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
 from exporter.onnx import scheme_int8
@@ -50,6 +51,17 @@ def one_scale(values: Any, importance: Any = None) -> tuple[Any, Any]:
     return (values / scale).round().clamp(-8, 7) + 8, scale
 
 
+WHOLE_HEAD = ModelWeights.head
+
+
+def coarse_head(weights: Any, *, dim: int) -> Any:
+    """Round the head's weights to 8 bits, a scale for each output; its input stays float32."""
+    head = WHOLE_HEAD(weights, dim=dim)
+    assert head is not None
+    scales = np.abs(head).max(axis=0) / 127
+    return (np.rint(head / scales) * scales).astype(np.float32)
+
+
 def zeros(found: Any, columns: Any) -> Any:
     """Smooth nothing."""
     del columns
@@ -79,6 +91,7 @@ EIGHT: tuple[tuple[str, str, tuple[Change, ...]], ...] = (
                                         (scheme_int8, "quantize_pairs", seven_bits))),
     ("- no smoothing", "off", ((activations, "smoothing_exponents", zeros),)),
     ("- no clipping", "off", ((activations, "SHRINK", np.array([1.0])),)),
+    ("- the head's weights in 8 bits too", "off", ((ModelWeights, "head", coarse_head),)),
 )  # fmt: skip
 FOUR: tuple[tuple[str, str, tuple[Change, ...]], ...] = (
     ("q4", "auto", ()),

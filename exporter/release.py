@@ -23,6 +23,7 @@ from exporter.onnx.export import export_onnx
 from exporter.package.golden import build_golden
 from exporter.package.verdict import verdict_of
 from exporter.parity.corpus import Corpus
+from exporter.parity.overview import write_overview
 from exporter.parity.records import ParityReport
 from exporter.parity.report import JSON_NAME, MARKDOWN_NAME, read_report, write_report
 from exporter.parity.run import VECTORS_NAME, run_parity
@@ -91,7 +92,7 @@ def fingerprint(*parts: Any) -> str:
     source = hashlib.sha256()
     root = Path(__file__).parent
     for path in sorted(root.rglob("*")):
-        if path.suffix in (".py", ".j2", ".mjs"):
+        if path.suffix in (".py", ".j2", ".mjs", ".css"):
             source.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     everything = [__version__, library_versions(RECORDED_LIBRARIES), source.hexdigest(), *parts]
     return hashlib.sha256(canonical_json(everything).encode()).hexdigest()
@@ -156,6 +157,13 @@ def run_release(
                          force=force or name in steps.done)  # fmt: skip
                 steps.finish(name, depends)
             packages.append(str(target))
+    below = {
+        folder.name: [Path(p).relative_to(output).as_posix() for p in packages
+                      if Path(p).name.partition("-")[2] == folder.name.partition("-")[2]
+                      and spec.packages]
+        for spec, folder in zip(recipe.artifacts, folders, strict=True)
+    }  # fmt: skip
+    write_overview(output, report, packages=below, closed=closed)
     return ReleaseOutcome(report=report, packages=tuple(packages), closed=tuple(closed))
 
 

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "index": "exporter.cli.index:index",
     "bench": "exporter.cli.bench:bench",
     "package": "exporter.cli.package:package",
+    "card": "exporter.cli.card:card",
     "verify": "exporter.cli.verify:verify",
     "release": "exporter.cli.release:release",
 }

@@ -51,5 +51,5 @@ def release(options: CommonOptions, corpus: Path | None, recipe_path: Path | Non
             click.echo(f"package: {package}")
         for line in outcome.closed:
             click.echo(f"gate closed: {line}", err=True)
-        say(f"report: {output / 'parity.md'}", options)
+        say(f"report: {output / 'index.html'}", options)
     return int(bool(outcome.closed))

@@ -42,6 +42,7 @@ def summarize_cosines(
         p1=float(np.percentile(cosines, 1)),
         median=float(np.median(cosines)),
         mean=float(cosines.mean()),
+        quantiles=tuple(float(f"{v:.4g}") for v in np.percentile(1 - cosines, range(0, 101, 5))),
         worst=tuple(
             WorstText(id=ids[i], cosine=float(cosines[i]), text=_short(texts[i]))
             for i in map(int, order)

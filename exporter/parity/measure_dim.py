@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exporter.parity.changed import changed_answers
 from exporter.parity.compare import Cosines, row_cosines, summarize_cosines
 from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Embedded, Texts
@@ -105,6 +106,7 @@ class Baseline:
             lengths=self.lengths.buckets(
                 cosines, self.texts, ours=mine, reference=base, corpus=self.corpus
             ),
+            changed=changed_answers(ways["both"].ranking, reference.ranking, self.corpus),
             verdict=verdict, reasons=reasons,
         )  # fmt: skip
 

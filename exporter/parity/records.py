@@ -23,6 +23,8 @@ class CosineSummary(Record):
     p1: float
     median: float
     mean: float
+    quantiles: tuple[float, ...]
+    """1 - cosine at 0 %, 5 %, ... 100 % of the texts, smallest first."""
     worst: tuple[WorstText, ...] = ()
 
 
@@ -112,6 +114,24 @@ class RankFlips(Record):
     """The right answer has another place among the ten, or left or entered them."""
 
 
+class FoundDocument(Record):
+    """A document as a reader knows it again. `rank`: of the right answer; None beyond the ten."""
+
+    id: str
+    title: str
+    text: str
+    rank: int | None
+
+
+class ChangedAnswer(Record):
+    """A question whose first document is not the bf16 reference's."""
+
+    id: str
+    question: str
+    reference: FoundDocument
+    ours: FoundDocument
+
+
 class LengthBucket(Record):
     """Texts of one range of lengths in tokens, special tokens included."""
 
@@ -138,6 +158,8 @@ class DimResult(Record):
     rank_flips: RankFlips
     power: Power
     lengths: tuple[LengthBucket, ...]
+    changed: tuple[ChangedAnswer, ...]
+    """Ten at most, those whose right answer fell farthest first; the artifact on both sides."""
     verdict: Verdict
     reasons: tuple[str, ...]
 
@@ -189,6 +211,8 @@ class ArtifactResult(Record):
     scheme: str
     manifest_sha256: str
     size_bytes: int
+    parts: dict[str, int]
+    """Bytes of the stored weights by part of the model."""
     window_used: int | None
     tokens_differ: int
     first_token_difference: str | None
@@ -260,7 +284,7 @@ class Stripping(Record):
 class ParityReport(Record):
     """The whole report. No timestamps: the same input gives the same bytes."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]

@@ -29,6 +29,7 @@ from exporter.parity.invariance import measure_invariance, sample_texts
 from exporter.parity.judge import judge_invariance, worst_verdict
 from exporter.parity.lengths import Lengths
 from exporter.parity.measure_dim import Baseline
+from exporter.parity.parts import bytes_by_part
 from exporter.parity.records import ArtifactResult, DimResult, ParityReport
 from exporter.parity.rows import Rows
 from exporter.progress import Stages
@@ -171,7 +172,8 @@ def _judge_artifact(
     return ArtifactResult(
         name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
         manifest_sha256=sha256_file(folder / MANIFEST_NAME),
-        size_bytes=manifest.size_bytes, window_used=manifest.window.used,
+        size_bytes=manifest.size_bytes, parts=bytes_by_part(manifest.tensors),
+        window_used=manifest.window.used,
         tokens_differ=count, first_token_difference=line, dims=judged, invariance=invariance,
         verdict=worst_verdict(verdicts), reasons=reasons,
     )  # fmt: skip

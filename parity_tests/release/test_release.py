@@ -121,8 +121,9 @@ def test_a_changed_limit_judges_again_and_closes_the_gate(
 def test_the_package_says_what_a_person_needs(released: Path) -> None:
     package = released / "packages" / "ollama-q8_0"
     names = sorted(p.name for p in package.iterdir())
-    assert names == ["Modelfile", "README.md", "golden.json", "manifest.json", "prompts.json",
-                     "tiny-q8_0.gguf"]  # fmt: skip
+    assert names == ["Modelfile", "README.md", "SHA256SUMS", "client.mjs", "client.py",
+                     "create.ps1", "create.sh", "golden.json", "manifest.json", "prompts.json",
+                     "tiny-q8_0.gguf", "verify.py"]  # fmt: skip
     instructions = {i.name: i.value for i in check_modelfile(package)}
     assert instructions == {"from": "./tiny-q8_0.gguf", "parameter": "num_ctx 64"}
     readme = (package / "README.md").read_text(encoding="utf-8")
