@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -119,3 +120,28 @@ def as_ollama(url: str) -> Callable[[str, dict[str, Any]], tuple[int, str]]:
         return 200, json.dumps({"embeddings": [row["embedding"] for row in data["data"]]})
 
     return reply
+
+
+@contextlib.contextmanager
+def raw_bytes(data: bytes) -> Iterator[str]:
+    """Send `data` to whoever connects, whatever was asked, and close. Yields the URL."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):  # closed below
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    request = b""
+                    while b"}" not in request:  # the whole of it, or closing would reset
+                        received = connection.recv(65536)
+                        if not received:
+                            break
+                        request += received
+                    connection.sendall(data)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.close()

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 from pydantic import ValidationError
 
 from exporter.errors import BadInput
-from exporter.manifest import MANIFEST_NAME
+from exporter.manifest import MANIFEST_NAME, sha256_file
 from exporter.package.golden import Golden, check_golden
 from exporter.package.records import PackageManifest
 from exporter.package.sums import check_sums
@@ -53,6 +53,15 @@ def verify_package(
     if problems:  # nothing that was edited is run
         return _report(folder, "files", checks)
     manifest = read_package(folder)
+    # SHA256SUMS can be written anew by anyone; the manifest names what the packager wrote.
+    other = [
+        record.path for record in manifest.files
+        if not (folder / record.path).is_file()
+        or sha256_file(folder / record.path) != record.sha256
+    ]  # fmt: skip
+    if other:
+        told = f"{', '.join(other[:SHOWN_PROBLEMS])}: not what was packaged"
+        checks.append(Check(name="manifest", status="fail", detail=told))
     golden = _read(folder / "golden.json", Golden)
     if server is not None:
         found = verify_server(server, golden, manifest.artifact)

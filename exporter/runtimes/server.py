@@ -4,8 +4,10 @@ Ollama's own has `/api/embed`, which normalizes and cuts long texts; OpenAI's `/
 what llama.cpp's server, Ollama and others offer. Nothing but the standard library is needed.
 """
 
+import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -23,7 +25,14 @@ SHOWN = 160  # characters of a server's own words
 
 
 class ServerError(BadInput):
-    """A server that does not answer, or answers with something else than vectors."""
+    """A server that does not answer, or answers with something else than vectors.
+
+    `status`: of HTTP, where the server refused; None where it gave no or an unusable answer.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ServerEncoder:
@@ -36,7 +45,7 @@ class ServerEncoder:
         self, url: str, model: str, *, api: Api = "openai", timeout_s: float = TIMEOUT_S,
         dim: int | None = None,
     ) -> None:  # fmt: skip
-        if not url.startswith(("http://", "https://")):
+        if not _is_address(url):
             raise BadInput(f"--url '{url}' is no http address; pass one as http://localhost:11434")
         self.url, self.model, self.api, self.timeout_s = url.rstrip("/"), model, api, timeout_s
         self.name = f"{model} at {self.url}"
@@ -94,11 +103,30 @@ class ServerEncoder:
             with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
                 content = answer.read()
         except urllib.error.HTTPError as error:
-            said = _said(error.read())
-            raise ServerError(f"{self.endpoint} answered {error.code}: {said}") from None
+            said = _said(_body(error))
+            raise ServerError(
+                f"{self.endpoint} answered {error.code}: {said}", status=error.code
+            ) from None
         except TimeoutError:
             raise ServerError(self._slow()) from None
-        except (urllib.error.URLError, ConnectionError, OSError) as error:
+        except http.client.IncompleteRead as error:
+            raise ServerError(
+                f"{self.endpoint} broke off after {len(error.partial)} bytes of its answer; look "
+                "at the server's log"
+            ) from None
+        except http.client.BadStatusLine as error:
+            # RemoteDisconnected is one too: it names no line but says what happened.
+            if isinstance(error, ConnectionError):
+                raise ServerError(
+                    f"{self.url} closed the connection without an answer; look at the server's log"
+                ) from None
+            raise ServerError(
+                f"{self.url} does not speak HTTP but says {_said(str(error).encode())!r}; is it "
+                "the right port?"
+            ) from None
+        except http.client.HTTPException as error:
+            raise ServerError(f"{self.endpoint} gave a broken HTTP answer ({error!r})") from None
+        except OSError as error:  # URLError and ConnectionError are
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
                 raise ServerError(self._slow()) from None
@@ -140,9 +168,31 @@ def _vector(row: Any, endpoint: str) -> Vectors:
             f"{endpoint} gave something of shape {made.shape} for a text; start the server with "
             "pooling (llama.cpp: --embedding --pooling mean)"
         )
-    if not np.isfinite(made).all():  # null becomes NaN too
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and named below
+        narrow = made.astype(np.float32)
+    if not np.isfinite(narrow).all():  # null becomes NaN too
         raise ServerError(f"{endpoint} gave a vector with NaN or infinite values")
-    return made.astype(np.float32)
+    return narrow
+
+
+def _is_address(url: str) -> bool:
+    """Return whether urllib could connect to `url`: a scheme, a host, and a port or none."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    clean = url.isascii() and url.isprintable() and " " not in url
+    return clean and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+
+
+def _body(error: urllib.error.HTTPError) -> bytes:
+    try:
+        return error.read()
+    except http.client.IncompleteRead as broken:
+        return broken.partial
+    except OSError:
+        return b"(and no more)"
 
 
 def _said(content: bytes) -> str:

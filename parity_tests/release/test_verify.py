@@ -34,7 +34,14 @@ from exporter.runtimes.llamacpp import LlamaCppEncoder
 from exporter.runtimes.server import ServerEncoder
 from parity_tests.conftest import MINIATURE
 from parity_tests.miniature.harden import harden
-from parity_tests.servers import LLAMA_CPP, LLAMA_CPP_PYTHON, answering, as_ollama, running
+from parity_tests.servers import (
+    LLAMA_CPP,
+    LLAMA_CPP_PYTHON,
+    answering,
+    as_ollama,
+    raw_bytes,
+    running,
+)
 
 PASS = PackageVerdict(verdict="pass", corpus="c", corpus_sha256="0" * 64, cosine_minimum=0.9)
 PROMPTS = Prompts(query="task: {text}", document="title: {title} | text: {text}")
@@ -164,6 +171,7 @@ BAD: tuple[tuple[Callable[[str, dict[str, Any]], tuple[int, str]], str, str], ..
     (lambda path, body: (200, '{"data": []}'), "answers", "gave 0 vectors for 10 texts"),
     (lambda path, body: (200, '{"embeddings": []}'), "answers", "is it --api openai?"),
     (slow, "answers", "gave no answer within 0.3 s; raise --timeout"),
+    (vectors_of(256, 1e300), "answers", "NaN or infinite"),
 )  # fmt: skip
 
 
@@ -176,6 +184,87 @@ def test_a_bad_answer_is_named(
     status, detail = checks(report)[check]
     assert (status, report.verdict) == ("fail", "fail")
     assert message in detail
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"SSH-2.0-OpenSSH_9\r\n", "does not speak HTTP but says 'SSH-2.0-OpenSSH_9'"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "broke off after 1 bytes"),
+        (b"HTTP/1.1 500 X\r\nContent-Length: 99\r\n\r\nboo", "answered 500: boo"),
+        (b"", "closed the connection without an answer"),
+    ],
+    ids=["no HTTP", "cut answer", "cut error", "closed"],
+)
+def test_bytes_that_are_no_answer_are_named(package: Path, data: bytes, message: str) -> None:
+    with raw_bytes(data) as address:
+        report = verify_package(package, server=ServerEncoder(address, "x", timeout_s=5, dim=0))
+        own = script(package, sys.executable, "verify.py", "--url", address)
+    assert checks(report)["answers"][0] == "fail"
+    assert message in checks(report)["answers"][1]
+    assert own.returncode == 1
+    assert own.stderr.startswith("FAILED: ")
+    assert "Traceback" not in own.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[bad", "http://a:port", "http://", "http://a b", "http://路/路"]
+)
+def test_an_address_that_is_none_is_refused_before_anything_is_sent(url: str) -> None:
+    with pytest.raises(BadInput, match="is no http address"):
+        ServerEncoder(url, "x", dim=0)
+
+
+def changing(url: str, change: Callable[[str], str]) -> Callable[..., tuple[int, str]]:
+    """Return a proxy to the server at `url` that changes every text on its way."""
+
+    def reply(path: str, body: dict[str, Any]) -> tuple[int, str]:
+        return as_ollama(url)(path, {**body, "input": [change(t) for t in body["input"]]})
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("\n", " "), "only texts with newlines differ"),
+        (lambda text: "query: " + text, "to the package's vector"),
+    ],
+    ids=["newlines replaced", "a prompt of its own"],
+)
+def test_a_server_that_changes_texts_fails(
+    package: Path, url: str, change: Callable[[str], str], message: str
+) -> None:
+    with answering(changing(url, change)) as address:
+        report = verify_package(package, server=ServerEncoder(address, "m", api="ollama", dim=0))
+    assert checks(report)["vectors"][0] == "fail"
+    assert message in checks(report)["vectors"][1]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "message"),
+    [
+        (400, "info", "is refused"),
+        (500, "warning", "take a 500 for a passing fault"),
+        (0, "fail", "gets no answer"),
+    ],
+)
+def test_how_an_over_long_text_is_met_is_told(
+    package: Path, url: str, status: int, expected: str, message: str
+) -> None:
+    def reply(path: str, body: dict[str, Any]) -> tuple[int, str]:
+        if max(map(len, body["input"])) < 600:
+            return as_ollama(url)(path, body)
+        if status == 0:
+            time.sleep(1.5)
+        return status or 200, "too long"
+
+    with answering(reply) as address:
+        server = ServerEncoder(address, "m", api="ollama", timeout_s=1, dim=0)
+        found = checks(verify_package(package, server=server))
+    assert found["vectors"][0] == "pass", found
+    assert found["over-long"][0] == expected
+    assert message in found["over-long"][1]
 
 
 def free_port() -> int:
@@ -260,7 +349,33 @@ def test_golden_vectors_notice(
 def test_a_swapped_artifact_fails_its_golden_vectors(package: Path, tmp_path: Path) -> None:
     other = packaged(read_checkpoint(harden(MINIATURE, tmp_path / "hard")), tmp_path)
     copy = edited(package, tmp_path / "copy", lambda p: swap_model(p, model_of(other)))
-    assert verify_package(copy).verdict == "fail"
+    found = checks(verify_package(copy))
+    assert found["golden"][0] == "fail"
+    assert "cosine" in found["golden"][1]
+    assert found["manifest"] == ("fail", f"{model_of(package).name}: not what was packaged")
+
+
+def drop_eos(path: Path) -> None:
+    """Switch off the flag by which llama.cpp adds the end token."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(path, "r+").fields["tokenizer.ggml.add_eos_token"]
+    assert field.parts[-1][0]
+    field.parts[-1][0] = False
+
+
+def test_a_file_that_adds_no_end_token_fails_in_its_runtime_and_on_a_server(
+    package: Path, url: str, tmp_path: Path
+) -> None:
+    copy = edited(package, tmp_path / "copy", lambda p: drop_eos(model_of(p)))
+    with running(LLAMA_CPP, model_of(copy), tokens=LIMIT) as address:
+        served = checks(verify_package(package, server=ServerEncoder(address, "any", dim=0)))
+    assert served["vectors"][0] == "fail"
+    assert "lost BOS or EOS" in served["vectors"][1] or "another model" in served["vectors"][1]
+    write_sums(copy)
+    found = checks(verify_package(copy))
+    assert found["golden"][0] == "fail"
+    assert "other token ids" in found["golden"][1]
 
 
 def script(package: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -299,10 +414,16 @@ def test_the_clients_apply_the_prompts(package: Path, url: str, tmp_path: Path) 
     with answering(as_ollama(url)) as address:
         made = script(copy, sys.executable, "client.py", question, "--url", address, "--dim", "64")
         np.testing.assert_allclose(json.loads(made.stdout), expected, atol=1e-5)
+        refused = script(copy, sys.executable, "client.py", "押金", "--url", address, "--dim", "65")
+        assert refused.returncode != 0
+        assert "dim 65 is none of 256, 128, 64" in refused.stderr
         if shutil.which("node") is None:
             pytest.skip("node is not installed: client.mjs was not run")
         made = script(copy, "node", "client.mjs", question, address, "64")
         np.testing.assert_allclose(json.loads(made.stdout), expected, atol=1e-5)
+        refused = script(copy, "node", "client.mjs", "押金", address, "65")
+        assert refused.returncode != 0
+        assert "dim 65 is none of 256, 128, 64" in refused.stderr
     assert check_sums(copy) == []
 
 
@@ -315,6 +436,27 @@ def test_create_sh_says_where_to_get_ollama(package: Path, tmp_path: Path) -> No
     ran = script(package, "./create.sh", PATH=str(tools))
     assert ran.returncode == 3
     assert "ollama is not installed; get it from https://ollama.com/download" in ran.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "", "http://0.0.0.0"])
+def test_create_sh_proves_the_server_that_ollama_host_names(
+    package: Path, url: str, tmp_path: Path, host: str
+) -> None:
+    """Only the step of making the model is left out, the proof after it is the real one."""
+    made = tmp_path / "ollama"
+    made.write_text('#!/bin/sh\necho "$@"\n', "utf-8")
+    made.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    with answering(as_ollama(url)) as address:
+        at = f"{host}:{address.rsplit(':', 1)[1]}"
+        ran = script(package, "./create.sh", "mine", PATH=path, OLLAMA_HOST=at)
+    assert ran.returncode == 0, ran.stderr
+    assert "create mine -f Modelfile" in ran.stdout
+    assert "ok: 11 texts" in ran.stdout
+    with answering(vectors_of(100)) as address:
+        wrong = script(package, "./create.sh", PATH=path, OLLAMA_HOST=address)
+    assert wrong.returncode == 1
+    assert "FAILED" in wrong.stderr
 
 
 @pytest.mark.skipif(shutil.which("ollama") is None, reason="no ollama here: create.sh was not run")

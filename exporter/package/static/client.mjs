@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 
 const load = (name) => JSON.parse(readFileSync(new URL(name, import.meta.url), "utf-8"));
 const prompts = load("prompts.json");
-const model = load("manifest.json").model_tag;
+const { model_tag: model, artifact } = load("manifest.json");
+const dims = artifact.matryoshka_dims.length ? artifact.matryoshka_dims : [artifact.dim];
 const OLLAMA = "http://localhost:11434";
 
 /** A vector of length 1 for each question; dim: one of the model's smaller ones. */
@@ -27,6 +28,9 @@ function apply(template, values) {
 }
 
 async function embed(input, url, dim) {
+  if (dim !== undefined && !dims.includes(dim)) {
+    throw new RangeError(`dim ${dim} is none of ${dims.join(", ")}`);
+  }
   const answer = await fetch(url.replace(/\/+$/, "") + "/api/embed", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -44,6 +48,6 @@ function unit(row) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [, , question, url, dim] = process.argv;
-  const [row] = await embedQueries([question], url, dim && Number(dim));
+  const [row] = await embedQueries([question], url, dim === undefined ? dim : Number(dim));
   console.log(JSON.stringify(row));
 }

@@ -21,7 +21,9 @@ def load(name):
 
 
 PROMPTS = load("prompts.json")
-MODEL = load("manifest.json")["model_tag"]
+MANIFEST = load("manifest.json")
+MODEL = MANIFEST["model_tag"]
+DIMS = MANIFEST["artifact"]["matryoshka_dims"] or [MANIFEST["artifact"]["dim"]]
 
 
 def embed_queries(texts, url="http://localhost:11434", dim=None):
@@ -53,6 +55,8 @@ def _split(done, rest, mark, value):
 
 def embed(texts, url, dim):
     """Send texts as they are to Ollama, and cut and scale what comes back."""
+    if dim is not None and dim not in DIMS:
+        raise ValueError("dim %r is none of %s" % (dim, ", ".join(map(str, DIMS))))
     body = json.dumps({"model": MODEL, "input": texts}).encode()
     request = urllib.request.Request(
         url.rstrip("/") + "/api/embed", body, {"Content-Type": "application/json"}

@@ -8,6 +8,7 @@ Needs Python 3.8 or newer and nothing else. Exit code 0: the same vectors; 1: no
 
 import argparse
 import hashlib
+import http.client
 import json
 import math
 import os
@@ -89,8 +90,13 @@ def embed(options, text):
         with urllib.request.urlopen(request, timeout=options.timeout) as answer:
             data = json.loads(answer.read().decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
-        said = " ".join(error.read().decode("utf-8", "replace").split())[:160]
+        try:
+            said = " ".join(error.read().decode("utf-8", "replace").split())[:160]
+        except (http.client.HTTPException, OSError):
+            said = "(and broke off)"
         raise ServerError("%s answered %d: %s" % (url, error.code, said), refused=True)
+    except http.client.HTTPException as error:
+        raise ServerError("%s gave no whole HTTP answer (%r)" % (url, error))
     except ValueError:
         raise ServerError("%s did not answer in JSON; is it the right --url and --api?" % url)
     except OSError as error:
