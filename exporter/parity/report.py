@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from exporter.errors import BadInput
 from exporter.parity.markdown import render_markdown
-from exporter.parity.records import ParityReport
+from exporter.parity.records import SCHEMA_VERSION, ParityReport
 from exporter.records import write_json
 
 JSON_NAME, MARKDOWN_NAME = "parity.json", "parity.md"
@@ -29,7 +30,14 @@ def read_report(path: Path) -> ParityReport:
     if not path.is_file():
         raise BadInput(f"no parity report at '{path}'; run 'lawvault parity ARTIFACT' first")
     try:
-        return ParityReport.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if isinstance(version, int) and version != SCHEMA_VERSION:
+            raise BadInput(
+                f"'{path}' has schema version {version}, this tool reads {SCHEMA_VERSION}; "
+                "run 'lawvault parity' again (kept vectors are used again)"
+            )
+        return ParityReport.model_validate(data)
     except (UnicodeDecodeError, ValueError, ValidationError):
         raise BadInput(
             f"'{path}' is not a sound parity report; run 'lawvault parity' again"
