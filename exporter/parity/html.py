@@ -1,0 +1,110 @@
+"""parity.html: the report as one page that needs nothing but itself."""
+
+import re
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from exporter.parity.advice import dims_of, megabytes, three_sentences
+from exporter.parity.markdown import WAY_NAMES, show_multiple, show_power
+from exporter.parity.plots import (
+    Plot,
+    both_widths,
+    error_distribution,
+    errors_by_length,
+    part_names,
+    size_against_mrr,
+    sizes_of_parts,
+)
+from exporter.parity.records import ArtifactResult, Difference, Interval, ParityReport
+
+HAN = re.compile(r"[\u2e80-\u2fdf\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+VERDICT_SIGNS = {"pass": "✓", "fail": "✕", "undecided": "?"}
+
+
+def render_html(report: ParityReport) -> str:
+    """Return parity.html. Same report, same bytes; texts of the corpus are escaped."""
+    judged = [a for a in report.artifacts if a.dims]
+    return page_environment().get_template("parity.html.j2").render(
+        report=report, judged=judged, verdict=verdict_sentence(report),
+        sentences=three_sentences(report), dims=[f.dim for f in report.noise_floor],
+        plots=_plots(report) if judged else [], legend=part_names(report),
+        largest=max(a.size_bytes for a in report.artifacts),
+    )  # fmt: skip
+
+
+def page_environment() -> jinja2.Environment:
+    """Return jinja's environment for pages: everything escaped, unknown names refused."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("exporter.parity"), autoescape=True,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(
+        mb=megabytes, signed=signed, multiple=show_multiple, power=show_power, lang=language,
+        mean_of=lambda interval: f"{interval.mean:.3f}", error=lambda cosine: f"{1 - cosine:.1e}",
+    )  # fmt: skip
+    environment.globals.update(ways=WAY_NAMES, signs=VERDICT_SIGNS, dims_of=dims_of)
+    return environment
+
+
+def language(text: str) -> Markup:
+    """Return a lang attribute for a text with Chinese characters, so that a browser takes their
+    Chinese forms; nothing for another text."""
+    return Markup(' lang="zh"') if HAN.search(text) else Markup("")
+
+
+def signed(difference: Difference | Interval) -> Markup:
+    """Return `+0.0012 [−0.0033, +0.0051]` with true minus signs that do not break apart."""
+    d = difference
+    mean, low, high = (f"{v:+.4f}".replace("-", "−") for v in (d.mean, d.low, d.high))
+    return Markup('<span class="nobreak">{}</span> <span class="interval">[{}, {}]</span>').format(
+        mean, low, high
+    )
+
+
+def verdict_sentence(report: ParityReport) -> str:
+    """Return one sentence: how many artifacts may replace the original, and which may not."""
+    passed = [a for a in report.artifacts if a.verdict == "pass"]
+    rest = [a for a in report.artifacts if a.verdict != "pass"]
+    count, model, corpus = len(report.artifacts), report.model_name, report.corpus
+    if not rest:
+        all_of = "The artifact" if count == 1 else "Both artifacts" if count == 2 else (
+            f"All {count} artifacts")  # fmt: skip
+        return f"{all_of} passed every limit against {model} on {corpus}."
+    closed = "; ".join(_closed(a) for a in rest)
+    if not passed:
+        none = "The artifact did not pass" if count == 1 else f"None of {count} artifacts passed"
+        return f"{none} against {model} on {corpus}: {closed}."
+    return f"{len(passed)} of {count} artifacts passed against {model} on {corpus}; {closed}."
+
+
+def _closed(artifact: ArtifactResult) -> str:
+    word = "failed" if artifact.verdict == "fail" else "is undecided"
+    return f"{artifact.name} {word} ({artifact.reasons[0]})" if artifact.reasons else (
+        f"{artifact.name} {word}")  # fmt: skip
+
+
+def _plots(report: ParityReport) -> list[dict[str, Any]]:
+    dim = max(d.dim for a in report.artifacts for d in a.dims)
+    wanted: list[tuple[str, Plot, str]] = [
+        ("Size against MRR@10", size_against_mrr,
+         f"Its queries on its index, dim {dim}. The line is the 95 % interval of the difference to "
+         "torch bf16 (dashed); it must stay above the red mark, the margin."),
+        ("Distance from fp32, over all texts", error_distribution,
+         f"Dim {dim}. Left is better. Upright line: the 1st percentile of the cosine; red: its "
+         "limit. torch bf16 is what a user of the checkpoint runs."),
+        ("Distance from fp32, by length", errors_by_length,
+         f"Dim {dim}. Dot: median; thick line: to the 1st percentile; thin line: to the worst "
+         "text."),
+        ("Size of each part", sizes_of_parts,
+         "Bytes of each part, on one scale, from the tensors in each manifest."),
+    ]  # fmt: skip
+    return [
+        {
+            "title": title, "caption": caption, "legend": plot is sizes_of_parts,
+            "drawings": [(name, Markup(svg)) for name, svg in both_widths(plot, report)],  # noqa: S704
+        }
+        for title, plot, caption in wanted
+    ]  # fmt: skip
