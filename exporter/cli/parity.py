@@ -38,7 +38,7 @@ def parity(
 ) -> int:  # fmt: skip
     """Compare ARTIFACT... with the torch reference on a retrieval corpus.
 
-    Prints the verdicts and writes parity.json and parity.md. Exit code 1 unless all passed.
+    Prints the verdicts and writes parity.json, parity.md and parity.html. Exit code 1 unless all passed.
     Vectors are kept: a second run embeds nothing again, a stopped one goes on where it was.
     """
     from exporter.cli.table import print_verdicts
@@ -51,6 +51,7 @@ def parity(
     wanted = _dims(dims)
     folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
     read = read_corpus(folder, queries=queries)
+    check_one_checkpoint(artifacts)
     prompts = recipe.prompts if recipe_path else recorded_prompts(artifacts)
     checkpoint = load_checkpoint(options, recipe=recipe, prompts=prompts)
     output = options.output or default_output(checkpoint)
@@ -67,8 +68,21 @@ def parity(
         click.echo(canonical_json(report), nl=False)
     else:
         print_verdicts(report)
-    say(f"written: {output / 'parity.json'}, {output / 'parity.md'}", options)
+    say(f"written: {output / 'parity.html'}, parity.md and parity.json beside it", options)
     return int(report.verdict != "pass")
+
+
+def check_one_checkpoint(artifacts: tuple[Path, ...]) -> None:
+    """Refuse artifacts of different checkpoints: one report has one reference."""
+    first = {f.path: f.sha256 for f in read_manifest(artifacts[0]).checkpoint_files}
+    for folder in artifacts[1:]:
+        other = {f.path: f.sha256 for f in read_manifest(folder).checkpoint_files}
+        different = sorted(p for p in first | other if first.get(p) != other.get(p))
+        if different:
+            raise BadInput(
+                f"'{folder}' and '{artifacts[0]}' were made from different checkpoints "
+                f"({different[0]} differs); judge them in two runs, each with its --checkpoint"
+            )
 
 
 def recorded_prompts(artifacts: tuple[Path, ...]) -> Prompts:

@@ -102,7 +102,9 @@ def _new(advice: Advice, by_name: Artifacts) -> Sentence:
         )  # fmt: skip
     both = [n for n in advice.existing_index if may(by_name[n], by_name[n].dims[0], "both")]
     if not both:
-        return Sentence(lead=lead, open=False, rest="no file here is proven on an index of its own.")
+        return Sentence(
+            lead=lead, open=False, rest="no file here is proven on an index of its own."
+        )
     return Sentence(
         lead=lead, open=True,
         rest=f"{_listed(both)} may embed documents and queries; no file that passed forces you "

@@ -20,6 +20,8 @@ from exporter.parity.plots import (
 from exporter.parity.records import ArtifactResult, Difference, Interval, ParityReport
 
 HAN = re.compile(r"[\u2e80-\u2fdf\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+SIDES = {"both": "both its own", "queries": "its queries", "documents": "its index"}
+"""Ways of deployment where there is little room: what is the artifact's, the rest is bf16's."""
 VERDICT_SIGNS = {"pass": "✓", "fail": "✕", "undecided": "?"}
 
 
@@ -45,7 +47,7 @@ def page_environment() -> jinja2.Environment:
         mb=megabytes, signed=signed, multiple=show_multiple, power=show_power, lang=language,
         mean_of=lambda interval: f"{interval.mean:.3f}", error=lambda cosine: f"{1 - cosine:.1e}",
     )  # fmt: skip
-    environment.globals.update(ways=WAY_NAMES, signs=VERDICT_SIGNS, dims_of=dims_of)
+    environment.globals.update(ways=WAY_NAMES, sides=SIDES, signs=VERDICT_SIGNS, dims_of=dims_of)
     return environment
 
 
@@ -68,7 +70,7 @@ def verdict_sentence(report: ParityReport) -> str:
     """Return one sentence: how many artifacts may replace the original, and which may not."""
     passed = [a for a in report.artifacts if a.verdict == "pass"]
     rest = [a for a in report.artifacts if a.verdict != "pass"]
-    count, model, corpus = len(report.artifacts), report.model_name, report.corpus
+    count, model, corpus = len(report.artifacts), report.model_name, f"the corpus {report.corpus}"
     if not rest:
         all_of = "The artifact" if count == 1 else "Both artifacts" if count == 2 else (
             f"All {count} artifacts")  # fmt: skip
@@ -104,7 +106,7 @@ def _plots(report: ParityReport) -> list[dict[str, Any]]:
     return [
         {
             "title": title, "caption": caption, "legend": plot is sizes_of_parts,
-            "drawings": [(name, Markup(svg)) for name, svg in both_widths(plot, report)],  # noqa: S704
+            "drawings": [(name, Markup(svg)) for name, svg in both_widths(plot, report)],
         }
         for title, plot, caption in wanted
     ]  # fmt: skip

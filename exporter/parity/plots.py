@@ -31,7 +31,7 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
     low, high = low - pad, high + pad
     logs = [math.log10(a.size_bytes / 1e6) for a in shown]
     spread = max(logs[-1] - logs[0], 0.3)
-    start, stop = logs[0] - 0.18 * spread, logs[-1] + 0.18 * spread
+    start, stop = logs[0] - 0.28 * spread, logs[-1] + 0.22 * spread
 
     def x_of(value: float) -> float:
         return left + (value - start) / (stop - start) * (width - left - 8)
@@ -59,15 +59,16 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
             svg.rect(x - 5, y_of(mean) - 5, 10, 10, style=f"mark {a.kind}", title=said)
         else:
             svg.circle(x, y_of(mean), 5.5, style=f"mark {a.kind}", title=said)
-        taken += [(x - 7, y_of(upper), x + 7, y_of(lower)),
+        taken += [(x - 8, y_of(upper) - 5, x + 8, y_of(lower) + 5),
                   (x - 10, y_of(margin) - 3, x + 10, y_of(margin) + 3)]  # fmt: skip
-        marks.append((a.name, x, y_of(mean), y_of(upper), y_of(lower)))
+        marks.append((a, x, y_of(mean), y_of(upper), y_of(lower)))
     words = f"torch bf16, dim {widest}"
-    _place(svg, words, width - 8 - CHARACTER_WIDTH * len(words) / 2, y_of(reference),
-           (y_of(reference), y_of(reference)), taken, bounds=(left, top, width, bottom),
-           style="tick")  # fmt: skip
-    for name, x, y, upper, lower in marks:
-        _place(svg, name, x, y, (upper, lower), taken, bounds=(left, top, width, bottom))
+    svg.text(width - 8, y_of(reference) - 6, words, style="tick", anchor="end")
+    taken.append((width - 8 - CHARACTER_WIDTH * len(words), y_of(reference) - 18, width,
+                  y_of(reference) + 1))  # fmt: skip
+    for a, x, y, upper, lower in marks:
+        _place(svg, a.name, x, y, (upper, lower), taken, bounds=(left, top, width, bottom),
+               style=f"label {a.kind}")  # fmt: skip
     return str(svg)
 
 
@@ -78,27 +79,20 @@ def _sizes(low: float, high: float) -> list[float]:
 
 def _place(
     svg: Svg, words: str, x: float, y: float, ends: tuple[float, float], taken: list[Box], *,
-    bounds: Box, style: str = "label",
+    bounds: Box, style: str,
 ) -> None:  # fmt: skip
     """Write `words` beside (x, y) where nothing is yet: over or under its interval, or beside it."""
     half, upper, lower = CHARACTER_WIDTH * len(words) / 2, *ends
-    places = [(x, upper - 7), (x, lower + 15), (x + half + 10, y + 4), (x - half - 10, y + 4)]
-    places += [(x, lower + 15 + 14 * i) for i in (1, 2, 3, 4)]
-    places += [(x, upper - 7 - 14 * i) for i in (1, 2, 3, 4)]
-    best = None
-    for cx, cy in places:
-        moved = min(max(cx, bounds[0] + half), bounds[2] - half)
-        box = (moved - half, cy - 11, moved + half, cy + 3)
-        if box[1] < bounds[1] - 10 or box[3] > bounds[3]:
-            continue
-        best = best or (moved, cy, box)
-        if not any(_touch(box, other) for other in taken):
-            best = (moved, cy, box)
-            break
-    if best is None:
-        return
-    taken.append(best[2])
-    svg.text(best[0], best[1], words, style=style, anchor="middle")
+    places = [(x - half - 11, y + 4), (x + half + 11, y + 4), (x, lower + 18), (x, upper - 9)]
+    places += [(x, lower + 18 + 14 * i) for i in (1, 2, 3, 4)]
+    places += [(x, upper - 9 - 14 * i) for i in (1, 2, 3, 4)]
+    boxes = [(cx - half, cy - 11, cx + half, cy + 3) for cx, cy in places]
+    inside = [b for b in boxes if b[0] >= bounds[0] and b[2] <= bounds[2]
+              and b[1] >= bounds[1] - 10 and b[3] <= bounds[3]]  # fmt: skip
+    free = [b for b in inside if not any(_touch(b, other) for other in taken)]
+    box = next(iter(free or inside or boxes))
+    taken.append(box)
+    svg.text((box[0] + box[2]) / 2, box[3] - 3, words, style=style, anchor="middle")
 
 
 def _touch(a: Box, b: Box) -> bool:
@@ -152,7 +146,7 @@ def error_distribution(report: ParityReport, width: int) -> str:
         for a in report.artifacts
         for d in a.dims[:1]
     ]
-    step, top = 50, 8
+    step, top = 56, 2
     bottom = top + step * len(rows)
     svg = Svg(width, bottom + 40, label="Distribution of 1 - cosine to torch fp32")
     axis = LogErrors(*_decades(report), left=8, right=width - 14)
@@ -172,7 +166,7 @@ def error_distribution(report: ParityReport, width: int) -> str:
         svg.line(axis.x(p1), base - 30, axis.x(p1), base, style="percentile")
         if limit is not None:
             svg.line(axis.x(limit), base - 30, axis.x(limit), base, style="limit")
-        svg.text(axis.left, base - 36, name)
+        svg.text(axis.left, base - 36, name, style=f"label {kind}")
     svg.text((axis.left + axis.right) / 2, bottom + 34, "1 − cosine to torch fp32", style="tick",
              anchor="middle")  # fmt: skip
     return str(svg)
@@ -183,7 +177,7 @@ def errors_by_length(report: ParityReport, width: int) -> str:
     shown = [a for a in report.artifacts if a.dims]
     labels = [b.label for b in shown[0].dims[0].lengths if b.texts]
     left = 14 + CHARACTER_WIDTH * max(len(a.name) for a in shown)
-    top, step, head = 4, 17, 26
+    top, step, head = 0, 17, 30
     bottom = top + len(labels) * (head + step * len(shown))
     svg = Svg(width, bottom + 40, label="1 - cosine to torch fp32 by length of text")
     axis = LogErrors(*_decades(report), left=left, right=width - 14)
@@ -191,8 +185,9 @@ def errors_by_length(report: ParityReport, width: int) -> str:
     y = float(top)
     for label in labels:
         texts = next(b.texts for b in shown[0].dims[0].lengths if b.label == label)
-        svg.text(0, y + 14, f"{label} tokens: {texts:,} texts" if label != "cut" else
-                 f"cut to the longest: {texts:,} texts", style="label strong")  # fmt: skip
+        count = f"{texts:,} text" + ("s" if texts != 1 else "")
+        words = f"{tokens_of(label)}: {count}"
+        svg.text(0, y + 15, words, style="label strong")
         y += head
         for a in shown:
             _length_row(svg, a, label, axis, y + step / 2)
@@ -200,6 +195,14 @@ def errors_by_length(report: ParityReport, width: int) -> str:
     svg.text((axis.left + axis.right) / 2, bottom + 34, "1 − cosine to torch fp32", style="tick",
              anchor="middle")  # fmt: skip
     return str(svg)
+
+
+def tokens_of(label: str) -> str:
+    """Return a range of lengths as a phrase."""
+    if label == "cut":
+        return "cut at the longest"
+    return label.replace(" (the window)", " tokens (the window)") if "(" in label else (
+        f"{label} tokens")  # fmt: skip
 
 
 def _length_row(svg: Svg, a: ArtifactResult, label: str, axis: LogErrors, y: float) -> None:
@@ -236,7 +239,7 @@ def sizes_of_parts(report: ParityReport, width: int) -> str:
     for i, a in enumerate(shown):
         y = step * i
         svg.text(0, y + 14, a.name, style="label strong")
-        svg.text(number_after(a.name), y + 14, f"{a.size_bytes / 1e6:,.1f} MB", style="tick")
+        svg.text(width, y + 14, f"{a.size_bytes / 1e6:,.1f} MB", style="tick", anchor="end")
         x = 0.0
         for part in a.parts:
             wide = part.size_bytes * scale
@@ -246,13 +249,6 @@ def sizes_of_parts(report: ParityReport, width: int) -> str:
     return str(svg)
 
 
-def number_after(words: str) -> float:
-    """Return where a second text may start behind bold `words` at 0."""
-    return 12 + 7.2 * len(words)
-
-
 def both_widths(plot: Plot, report: ParityReport) -> Sequence[tuple[str, str]]:
     """Return (class, svg) for a wide and a narrow window."""
     return [("wide", plot(report, WIDE)), ("narrow", plot(report, NARROW))]
-
-

@@ -1,4 +1,4 @@
-"""Write parity.json and parity.md, and read parity.json back."""
+"""Write parity.json, parity.md and parity.html, and read parity.json back."""
 
 import json
 from pathlib import Path
@@ -7,21 +7,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from exporter.errors import BadInput
+from exporter.parity.html import render_html
 from exporter.parity.markdown import render_markdown
 from exporter.parity.records import SCHEMA_VERSION, ParityReport
-from exporter.records import write_json
+from exporter.records import write_json, write_text
 
-JSON_NAME, MARKDOWN_NAME = "parity.json", "parity.md"
+JSON_NAME, MARKDOWN_NAME, HTML_NAME = "parity.json", "parity.md", "parity.html"
 
 
 def write_report(folder: Path, report: ParityReport) -> None:
-    """Write both files into `folder`, each atomically; parity.json last."""
+    """Write the three files into `folder`, each atomically; parity.json last."""
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"output '{folder}' is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / (MARKDOWN_NAME + ".partial")
-    temporary.write_text(render_markdown(report), encoding="utf-8")
-    temporary.replace(folder / MARKDOWN_NAME)
+    write_text(folder / MARKDOWN_NAME, render_markdown(report))
+    write_text(folder / HTML_NAME, render_html(report))
     write_json(folder / JSON_NAME, report)
 
 

@@ -46,9 +46,7 @@ class Svg:
     def __str__(self) -> str:
         return ElementTree.tostring(self.root, encoding="unicode")
 
-    def _add(
-        self, tag: str, attributes: dict[str, str], *, title: str = ""
-    ) -> ElementTree.Element:
+    def _add(self, tag: str, attributes: dict[str, str], *, title: str = "") -> ElementTree.Element:
         element = ElementTree.SubElement(self.root, tag, attributes)
         if title:
             ElementTree.SubElement(element, "title").text = title
