@@ -38,8 +38,8 @@ def parity(
 ) -> int:  # fmt: skip
     """Compare ARTIFACT... with the torch reference on a retrieval corpus.
 
-    Prints the verdicts and writes parity.json, parity.md and parity.html. Exit code 1 unless all passed.
-    Vectors are kept: a second run embeds nothing again, a stopped one goes on where it was.
+    Prints the verdicts and writes parity.json, parity.md and parity.html. Exit code 1 unless all
+    passed. Vectors are kept: a second run embeds nothing again, a stopped one goes on where it was.
     """
     from exporter.cli.table import print_verdicts
     from exporter.parity.corpus import read_corpus

@@ -8,11 +8,10 @@ from exporter.records import Record
 
 
 class Sentence(Record):
-    """`lead` says the situation, `rest` what may be done in it. `open`: there is something."""
+    """`lead` says the situation, `rest` what may be done in it."""
 
     lead: str
     rest: str
-    open: bool
 
 
 class Advice(Record):
@@ -75,14 +74,14 @@ def _existing(names: Sequence[str], by_name: Artifacts, report: ParityReport) ->
     lead = "With the index you have"
     if not names:
         return Sentence(
-            lead=lead, open=False,
-            rest=f"no file here may replace {report.model_name}: none is proven to find in an index "
-            "made by the original what the original finds.",
+            lead=lead,
+            rest=f"no file here may replace {report.model_name}: none is proven to find in an "
+            "index made by the original what the original finds.",
         )  # fmt: skip
     best = by_name[names[0]]
     others = f" So may {_listed(names[1:])}." if names[1:] else ""
     return Sentence(
-        lead=lead, open=True,
+        lead=lead,
         rest=f"{best.name} ({megabytes(best)}) may replace {report.model_name}: its queries on an "
         f"index made by the original keep MRR@10 within {best.limits.mrr_at_10_margin:g} at dim "
         f"{best.dims[0].dim} (95 %).{others}",
@@ -96,17 +95,15 @@ def _new(advice: Advice, by_name: Artifacts) -> Sentence:
         only = "is proven only on an index of its own" if len(advice.new_index) == 1 else (
             "are proven only on indexes of their own")  # fmt: skip
         return Sentence(
-            lead=lead, open=True,
+            lead=lead,
             rest=f"{_listed(advice.new_index)} {only}: embed all documents again with the same "
             f"file that embeds the queries (the smallest has {megabytes(best)}).",
         )  # fmt: skip
     both = [n for n in advice.existing_index if may(by_name[n], by_name[n].dims[0], "both")]
     if not both:
-        return Sentence(
-            lead=lead, open=False, rest="no file here is proven on an index of its own."
-        )
+        return Sentence(lead=lead, rest="no file here is proven on an index of its own.")
     return Sentence(
-        lead=lead, open=True,
+        lead=lead,
         rest=f"{_listed(both)} may embed documents and queries; no file that passed forces you "
         "to embed documents again.",
     )  # fmt: skip
@@ -115,9 +112,9 @@ def _new(advice: Advice, by_name: Artifacts) -> Sentence:
 def _refused(names: Sequence[str], by_name: Artifacts) -> Sentence:
     lead = "Do not use"
     if not names:
-        return Sentence(lead=lead, open=False, rest="no file: every one of this report passed.")
+        return Sentence(lead=lead, rest="no file: every one of this report passed.")
     said = "; ".join(f"{name} ({why_refused(by_name[name])})" for name in names)
-    return Sentence(lead=lead, open=True, rest=said + ".")
+    return Sentence(lead=lead, rest=said + ".")
 
 
 def why_refused(artifact: ArtifactResult) -> str:

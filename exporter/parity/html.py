@@ -36,10 +36,14 @@ def render_html(report: ParityReport) -> str:
     )  # fmt: skip
 
 
-def page_environment() -> jinja2.Environment:
-    """Return jinja's environment for pages: everything escaped, unknown names refused."""
+def page_environment(*packages: str) -> jinja2.Environment:
+    """Return jinja's environment for pages: everything escaped, unknown names refused.
+
+    Templates of `packages` come first; what they extend and import lies here.
+    """
+    places = [jinja2.PackageLoader(name) for name in (*packages, "exporter.parity")]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("exporter.parity"), autoescape=True,
+        loader=jinja2.ChoiceLoader(places), autoescape=True,
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip

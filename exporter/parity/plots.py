@@ -81,7 +81,7 @@ def _place(
     svg: Svg, words: str, x: float, y: float, ends: tuple[float, float], taken: list[Box], *,
     bounds: Box, style: str,
 ) -> None:  # fmt: skip
-    """Write `words` beside (x, y) where nothing is yet: over or under its interval, or beside it."""
+    """Write `words` beside (x, y) where nothing is yet: beside it, or past its interval."""
     half, upper, lower = CHARACTER_WIDTH * len(words) / 2, *ends
     places = [(x - half - 11, y + 4), (x + half + 11, y + 4), (x, lower + 18), (x, upper - 9)]
     places += [(x, lower + 18 + 14 * i) for i in (1, 2, 3, 4)]

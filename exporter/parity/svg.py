@@ -64,7 +64,7 @@ def power_of_ten(exponent: int) -> str:
 
 
 def round_steps(low: float, high: float, *, count: int = 5) -> list[float]:
-    """Return about `count` round numbers (1, 2 or 5 times a power of ten apart) from low to high."""
+    """Return about `count` round numbers from low to high, 1, 2 or 5 times a power of ten apart."""
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough)
