@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "parity": "exporter.cli.parity:parity",
     "bench": "exporter.cli.bench:bench",
     "package": "exporter.cli.package:package",
+    "card": "exporter.cli.card:card",
     "release": "exporter.cli.release:release",
 }
 

@@ -1,0 +1,123 @@
+"""A Hugging Face model card for the artifacts of a release, from what was measured."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from exporter.checkpoint.records import Checkpoint
+from exporter.errors import BadInput
+from exporter.manifest import Manifest
+from exporter.package.terms import GEMMA_NOTICE, GEMMA_TERMS, Terms, read_terms
+from exporter.package.uses import good_for, runs_in
+from exporter.parity.advice import dims_of, megabytes, three_sentences, why_refused
+from exporter.parity.markdown import show_difference, show_power
+from exporter.parity.records import ArtifactResult, Metrics, ParityReport
+
+METRICS = (
+    ("mrr_at_10", "cosine_mrr@10", "MRR@10"),
+    ("ndcg_at_10", "cosine_ndcg@10", "nDCG@10"),
+    ("top_1", "cosine_accuracy@1", "Top-1"),
+    ("hit_at_10", "cosine_accuracy@10", "Hit@10"),
+)
+"""Field, type as sentence-transformers names it on the hub, and name."""
+KIND_NAMES = {"onnx": "ONNX", "gguf": "GGUF", "openvino": "OpenVINO"}
+
+
+def build_card(
+    report: ParityReport, *, manifests: Mapping[str, Manifest], checkpoint: Checkpoint
+) -> ModelCard:
+    """Return the card of the artifacts in `report`. Same input, same text.
+
+    `manifests`: of each artifact, by its name. Only those that passed are offered and stand in the
+    model-index; the others are named with the reason. Raises BadInput where the checkpoint is not
+    the one that the report is about.
+    """
+    _check_same(report, checkpoint)
+    terms = read_terms(checkpoint)
+    by_size = sorted(report.artifacts, key=lambda a: (a.size_bytes, a.name))
+    passed = [a for a in by_size if a.verdict == "pass"]
+    data = ModelCardData(
+        model_name=report.model_name,
+        eval_results=list(_results(report, passed)) or None,
+        language=list(terms.languages) or None,
+        license=terms.licence, license_name=terms.name, license_link=terms.link,
+        base_model=_base_model(checkpoint, terms),
+        pipeline_tag="sentence-similarity",
+        tags=["sentence-transformers", "feature-extraction", *sorted({a.kind for a in passed})],
+    )  # fmt: skip
+    body = _template().render(
+        report=report, terms=terms, manifests=manifests, rows=[_row(a) for a in passed],
+        title=_title(report, passed), sentences=three_sentences(report),
+        refused=[(a.name, why_refused(a)) for a in by_size if a.verdict != "pass"],
+        first=max(manifests.values(), key=lambda m: m.dim), gemma_terms=GEMMA_TERMS, notice=GEMMA_NOTICE,
+        power=show_power(passed[0].dims[0].power) if passed else "", floor=report.noise_floor[0],
+        passed=passed, difference=show_difference(report.noise_floor[0].mrr_difference),
+    )  # fmt: skip
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+
+
+def _check_same(report: ParityReport, checkpoint: Checkpoint) -> None:
+    ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
+    theirs = report.checkpoint_files
+    different = sorted(p for p in theirs | ours if theirs.get(p) != ours.get(p))
+    if different:
+        raise BadInput(
+            f"the report is not about '{checkpoint.path}': {different[0]} differs; pass the "
+            "--checkpoint that was judged, or run 'lawvault parity' again"
+        )
+
+
+def _base_model(checkpoint: Checkpoint, terms: Terms) -> list[str] | None:
+    """Return the hub id of the checkpoint where it came from the hub, else its card's bases."""
+    repository = checkpoint.path.parent.parent.name
+    if checkpoint.path.parent.name == "snapshots" and repository.startswith("models--"):
+        return [repository.removeprefix("models--").replace("--", "/", 1)]
+    return list(terms.base_models) or None
+
+
+def _results(report: ParityReport, passed: Sequence[ArtifactResult]) -> Iterator[EvalResult]:
+    measured: list[tuple[str, Metrics]] = []
+    if passed:
+        measured.append(("torch bf16", passed[0].dims[0].reference))
+    measured += [(a.name, a.dims[0].deployed("both").metrics) for a in passed]
+    for name, metrics in measured:
+        for field, kind, shown in METRICS:
+            yield EvalResult(
+                task_type="information-retrieval", task_name="Information Retrieval",
+                dataset_type=report.corpus, dataset_name=report.corpus,
+                dataset_revision=report.corpus_sha256, metric_type=kind,
+                metric_name=f"{shown}, {name}", metric_config=name,
+                metric_value=round(float(getattr(metrics, field)), 6),
+            )  # fmt: skip
+
+
+def _title(report: ParityReport, passed: Sequence[ArtifactResult]) -> str:
+    kinds = sorted({KIND_NAMES.get(a.kind, a.kind) for a in passed}, reverse=True)
+    return report.model_name + (f" in {' and '.join(kinds)}" if kinds else "")
+
+
+def _row(a: ArtifactResult) -> dict[str, Any]:
+    d = a.dims[0]
+    both = d.deployed("both")
+
+    def dims(way: tuple[int, ...]) -> str:
+        return ", ".join(map(str, way)) or "no"
+
+    return {
+        "name": a.name, "size": megabytes(a), "runs_in": runs_in(a.kind),
+        "good_for": good_for(a.scheme), "mrr": f"{both.metrics.mrr_at_10:.4f}",
+        "difference": show_difference(both.differences.mrr_at_10),
+        "cosine": f"{d.cosine.p1:.6f}", "overlap": f"{both.overlap_at_10.mean:.3f}",
+        "old": dims(dims_of(a, "queries")), "own": dims(dims_of(a, "both")),
+    }  # fmt: skip
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("exporter.package"), autoescape=False,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("card.md.j2")
