@@ -361,7 +361,7 @@ def test_parity_json_reads_back_and_the_same_run_gives_the_same_bytes(
     again = bench.run(bench.candidate(), artifacts=[bench.artifact])
     write_report(tmp_path / "two", again)
     names = sorted(p.name for p in (tmp_path / "one").iterdir())
-    assert names == ["parity.json", "parity.md"]
+    assert names == ["parity.html", "parity.json", "parity.md"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert read_report(tmp_path / "one" / "parity.json") == sound
@@ -385,10 +385,13 @@ def test_a_missing_damaged_or_foreign_report_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "parity.json"
     with pytest.raises(BadInput, match="no parity report"):
         read_report(path)
-    for text in ("{", json.dumps({"schema_version": 9}), "[]"):
+    for text in ("{", json.dumps({"schema_version": 3}), "[]"):
         path.write_text(text)
         with pytest.raises(BadInput, match="not a sound parity report"):
             read_report(path)
+    path.write_text(json.dumps({"schema_version": 2}))
+    with pytest.raises(BadInput, match=r"has schema version 2, this tool reads 3; run 'lawvault"):
+        read_report(path)
 
 
 def test_a_vector_that_depends_on_its_companions_closes_the_gate(bench: Bench) -> None:
