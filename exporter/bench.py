@@ -14,7 +14,7 @@ from pathlib import Path
 
 from exporter.calibration.texts import read_calibration
 from exporter.errors import BadInput
-from exporter.manifest import read_manifest
+from exporter.manifest import MANIFEST_NAME, read_manifest, sha256_file
 from exporter.records import Record
 from exporter.runtimes.encoder import Encoder
 from exporter.runtimes.open import open_artifact
@@ -36,6 +36,8 @@ class BenchResult(Record):
     """One artifact. Load and peak memory are those of a process that does nothing else."""
 
     name: str
+    manifest_sha256: str
+    """Of the very artifact that was timed."""
     size_bytes: int
     load_seconds: float
     peak_memory_bytes: int
@@ -90,13 +92,26 @@ def run_bench(
         machine=platform.machine(), cores=os.cpu_count() or 1, threads=threads, rounds=rounds,
         results=tuple(
             BenchResult(
-                name=manifest.name, size_bytes=manifest.size_bytes, load_seconds=load[0],
+                name=manifest.name, manifest_sha256=sha256_file(folder / MANIFEST_NAME),
+                size_bytes=manifest.size_bytes, load_seconds=load[0],
                 peak_memory_bytes=int(load[1]),
                 timings=tuple(_timing(s, times[s][at], used[s][at]) for s in SHAPES),
             )
-            for at, (manifest, load) in enumerate(zip(manifests, loads, strict=True))
+            for at, (folder, manifest, load) in enumerate(
+                zip(folders, manifests, loads, strict=True)
+            )
         ),
     )  # fmt: skip
+
+
+def read_bench(path: Path) -> BenchReport | None:
+    """Return what a bench wrote, None where there is no file. Raises BadInput for another file."""
+    if not path.is_file():
+        return None
+    try:
+        return BenchReport.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError:  # UnicodeDecodeError and ValidationError are
+        raise BadInput(f"'{path}' is not what lawvault bench writes; remove it") from None
 
 
 def _timing(shape: tuple[int, int], found: list[float], tokens: int) -> Timing:
@@ -150,6 +165,19 @@ def _load(answer: multiprocessing.connection.Connection, folder: str, threads: i
     encoder = open_artifact(Path(folder), threads=threads)
     seconds = time.perf_counter() - began
     encoder.encode(["押金不退怎么办"])
+    answer.send(json.dumps((round(seconds, 3), _peak_memory())))
+
+
+def _peak_memory() -> int:
+    """Return the most bytes that this process had in memory.
+
+    Linux hands getrusage's peak on from the process that started this one; the page table's own,
+    VmHWM, starts anew (man 5 proc, man 2 getrusage).
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    answer.send(json.dumps((round(seconds, 3), peak)))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

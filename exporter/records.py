@@ -22,6 +22,11 @@ def canonical_json(value: Any) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as canonical JSON, atomically."""
+    write_text(path, canonical_json(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8 with its own line ends, atomically."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(canonical_json(value), encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", newline="")
     temporary.replace(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter import __version__
+from exporter.bench import SHAPES, BenchReport, read_bench, run_bench
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.gguf.export import export_gguf
@@ -21,20 +22,20 @@ from exporter.manifest import (
 )
 from exporter.onnx.export import export_onnx
 from exporter.package.golden import build_golden
+from exporter.package.overview import INDEX_NAME, Offer, Speed, render_overview
 from exporter.package.verdict import verdict_of
 from exporter.parity.corpus import Corpus
-from exporter.parity.overview import write_overview
 from exporter.parity.records import ParityReport
-from exporter.parity.report import JSON_NAME, MARKDOWN_NAME, read_report, write_report
+from exporter.parity.report import HTML_NAME, JSON_NAME, MARKDOWN_NAME, read_report, write_report
 from exporter.parity.run import VECTORS_NAME, run_parity
 from exporter.progress import Stages
 from exporter.recipe import ArtifactSpec, Recipe
-from exporter.records import Record, canonical_json, write_json
+from exporter.records import Record, canonical_json, write_json, write_text
 from exporter.registry import GGUF_TYPES, ONNX_SCHEMES, PACKAGERS, resolve
 from exporter.runtimes.open import artifact_source, open_artifact, open_original
 from exporter.runtimes.torch_reference import TorchReference
 
-STEPS_NAME = "release.json"
+STEPS_NAME, BENCH_NAME = "release.json", "bench.json"
 MAKES_AN_ARTIFACT = {"kind", "scheme", "plan", "embedding_type", "imatrix"}
 Tell = Callable[[str], None]
 
@@ -44,6 +45,7 @@ class ReleaseOutcome(Record):
 
     report: ParityReport
     packages: tuple[str, ...]
+    overview: str
     closed: tuple[str, ...]
 
 
@@ -100,12 +102,14 @@ def fingerprint(*parts: Any) -> str:
 
 def run_release(
     checkpoint: Checkpoint, *, recipe: Recipe, corpus: Corpus, output: Path, force: bool,
-    stages: Stages, tell: Tell,
+    stages: Stages, tell: Tell, bench: bool = False,
 ) -> ReleaseOutcome:  # fmt: skip
     """Carry out `recipe` below `output`. Returns the outcome; raises BadInput for bad input.
 
     A step is repeated only where something that it depends on changed: checkpoint, prompts,
-    window, recipe, corpus, library versions or this package's source.
+    window, recipe, corpus, library versions or this package's source. The last step writes one
+    overview page; `bench` times the artifacts for it, into bench.json, the one file that differs
+    from machine to machine.
     """
     check_recipe(recipe)
     output.mkdir(parents=True, exist_ok=True)
@@ -126,7 +130,9 @@ def run_release(
         steps.finish(name, depends)
     manifests = [sha256_file(folder / MANIFEST_NAME) for folder in folders]
     depends = fingerprint(original, manifests, corpus.sha256, recipe.model_dump(mode="json"))
-    if steps.is_done("parity", depends) and (output / MARKDOWN_NAME).is_file():
+    if steps.is_done("parity", depends) and all(
+        (output / name).is_file() for name in (JSON_NAME, MARKDOWN_NAME, HTML_NAME)
+    ):
         tell("parity: unchanged, kept")
         report = read_report(output / JSON_NAME)
     else:
@@ -139,11 +145,14 @@ def run_release(
         steps.finish("parity", depends)
     packages = []
     closed = []
+    offers = []
+    timed = _timed(folders, output, steps, bench=bench, tell=tell)
     for spec, folder in zip(recipe.artifacts, folders, strict=True):
         verdict = verdict_of(folder, report)
         if verdict.verdict != "pass":
             if spec.required:
                 closed.append(f"{folder.name} {verdict.verdict}: {'; '.join(verdict.reasons)}")
+            offers.append(_offer(folder, (), timed))
             continue
         for kind in spec.packages:
             target = output / "packages" / spec.name.replace(spec.kind, kind, 1)
@@ -157,14 +166,51 @@ def run_release(
                          force=force or name in steps.done)  # fmt: skip
                 steps.finish(name, depends)
             packages.append(str(target))
-    below = {
-        folder.name: [Path(p).relative_to(output).as_posix() for p in packages
-                      if Path(p).name.partition("-")[2] == folder.name.partition("-")[2]
-                      and spec.packages]
-        for spec, folder in zip(recipe.artifacts, folders, strict=True)
-    }  # fmt: skip
-    write_overview(output, report, packages=below, closed=closed)
-    return ReleaseOutcome(report=report, packages=tuple(packages), closed=tuple(closed))
+        own = tuple(f"packages/{spec.name.replace(spec.kind, kind, 1)}" for kind in spec.packages)
+        offers.append(_offer(folder, own, timed))
+    page = render_overview(report, offers, closed=closed, machine=_machine(timed))
+    write_text(output / INDEX_NAME, page)
+    return ReleaseOutcome(
+        report=report, packages=tuple(packages), overview=str(output / INDEX_NAME),
+        closed=tuple(closed),
+    )  # fmt: skip
+
+
+def _timed(
+    folders: list[Path], output: Path, steps: Steps, *, bench: bool, tell: Tell
+) -> BenchReport | None:
+    """Return how fast the artifacts are, measured now if `bench` asks for it."""
+    path = output / BENCH_NAME
+    if bench:
+        depends = fingerprint([sha256_file(folder / MANIFEST_NAME) for folder in folders])
+        if steps.is_done("bench", depends) and path.is_file():
+            tell("bench: unchanged, kept")
+        else:
+            write_json(path, run_bench(folders, on_progress=lambda line: tell(f"bench: {line}")))
+            steps.finish("bench", depends)
+    return read_bench(path)
+
+
+def _machine(timed: BenchReport | None) -> str | None:
+    if timed is None:
+        return None
+    threads = f", {timed.threads} threads" if timed.threads else ""
+    return f"{timed.machine}, {timed.cores} cores{threads}, medians of {timed.rounds} rounds"
+
+
+def _offer(folder: Path, packages: tuple[str, ...], timed: BenchReport | None) -> Offer:
+    """Describe one artifact for the overview. A speed of other bytes than these is no speed."""
+    digest = sha256_file(folder / MANIFEST_NAME)
+    results = timed.results if timed else ()
+    found = next((r for r in results if r.manifest_sha256 == digest), None)
+    speed = None
+    if found is not None:
+        batch, short = (found.timings[SHAPES.index(shape)] for shape in ((8, 128), (1, 24)))
+        speed = Speed(
+            tokens_per_second=batch.tokens_per_second, milliseconds=short.milliseconds,
+            load_seconds=found.load_seconds, peak_memory_bytes=found.peak_memory_bytes,
+        )  # fmt: skip
+    return Offer(name=folder.name, manifest=read_manifest(folder), packages=packages, speed=speed)
 
 
 def _intact(folder: Path) -> bool:

@@ -1,36 +1,66 @@
-"""lawvault card: a Hugging Face model card of what was measured."""
+"""lawvault card: a Hugging Face model card from a report and its artifacts."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from exporter.cli.common import CommonOptions, common_options, default_output, load_checkpoint, say
+from exporter.cli.common import (
+    CommonOptions,
+    common_options,
+    default_output,
+    load_checkpoint,
+    load_recipe,
+    say,
+)
 from exporter.errors import BadInput
+from exporter.manifest import MANIFEST_NAME, Manifest, read_manifest, sha256_file
+
+CARD_NAME = "README.md"
 
 
 @click.command()
+@click.argument("artifacts", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--report", "report_path", type=click.Path(path_type=Path),
-              help="A parity.json. Default: the one below artifacts/.")  # fmt: skip
+              help="Their parity.json. Default: the model's below artifacts/.")  # fmt: skip
 @common_options
-def card(options: CommonOptions, report_path: Path | None) -> None:
-    """Write a model card: results, which file for which use, prompts, licence, limits.
+def card(options: CommonOptions, artifacts: tuple[Path, ...], report_path: Path | None) -> None:
+    """Write a Hugging Face model card for the artifacts of a parity report.
 
-    --output names the file, README.md beside the report by default.
+    Model-index, which file for which use, prompts, licence, limits. ARTIFACT... are the folders
+    that were judged; by default those beside the report. --output names the card's file, by
+    default README.md beside the report.
     """
-    from exporter.package.card import CARD_NAME, render_card
+    from exporter.package.card import build_card
     from exporter.parity.report import JSON_NAME, read_report
+    from exporter.records import canonical_json, write_text
 
-    checkpoint = load_checkpoint(options, quiet_findings=True)
-    path = report_path or default_output(checkpoint) / JSON_NAME
-    text = render_card(checkpoint, read_report(path))
+    checkpoint = load_checkpoint(options, recipe=load_recipe(None), quiet_findings=True)
+    path = report_path or default_output(checkpoint, JSON_NAME)
+    report = read_report(path)
+    folders = {sha256_file(f / MANIFEST_NAME): f for f in artifacts if read_manifest(f)}
+    manifests: dict[str, Manifest] = {}
+    for result in report.artifacts:
+        folder = folders.pop(result.manifest_sha256, None) or path.parent / result.name
+        manifest = read_manifest(folder)
+        if sha256_file(folder / MANIFEST_NAME) != result.manifest_sha256:
+            raise BadInput(
+                f"'{folder}' is not the {result.name} that '{path}' judged (other bytes); pass the "
+                "folder that was judged, or run 'lawvault parity' again"
+            )
+        manifests[result.name] = manifest
+    if folders:
+        stranger = next(iter(folders.values()))
+        raise BadInput(f"'{path}' holds no verdict on '{stranger}'; run 'lawvault parity' on it")
+    built = build_card(report, manifests=manifests, checkpoint=checkpoint)
     output = options.output or path.parent / CARD_NAME
     if output.is_dir():
-        raise BadInput(f"output '{output}' is a folder; name a file in it")
+        raise BadInput(f"--output '{output}' is a folder; name a file such as README.md in it")
     if output.exists() and not options.force:
-        raise BadInput(f"'{output}' exists; pass --force to replace it")
+        raise BadInput(f"'{output}' exists; name another --output or pass --force")
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(output.name + ".partial")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(output)
+    write_text(output, str(built))
+    if options.as_json:
+        metadata: Any = built.data
+        click.echo(canonical_json(metadata.to_dict()), nl=False)
     say(f"written: {output}", options)
-    click.echo(output)

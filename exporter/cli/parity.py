@@ -48,8 +48,8 @@ def parity(
 ) -> int:  # fmt: skip
     """Compare ARTIFACT... with the torch reference on a retrieval corpus.
 
-    Prints the verdicts and writes parity.json and parity.md. Exit code 1 unless all passed.
-    Vectors are kept: a second run embeds nothing again, a stopped one goes on where it was.
+    Prints the verdicts and writes parity.json, parity.md and parity.html. Exit code 1 unless all
+    passed. Vectors are kept: a second run embeds nothing again, a stopped one goes on where it was.
 
     With --index the corpus is a LanceDB table that exists already, and nobody needs to know the
     right answers: do ARTIFACT's questions find in it what the original's find? Writes
@@ -81,6 +81,7 @@ def parity(
         raise BadInput("--metric, --nprobes and --refine-factor need --index PATH")
     folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
     read = read_corpus(folder, queries=queries)
+    check_one_checkpoint(artifacts)
     prompts = recipe.prompts if recipe_path else recorded_prompts(artifacts)
     checkpoint = load_checkpoint(options, recipe=recipe, prompts=prompts)
     output = options.output or default_output(checkpoint)
@@ -96,7 +97,7 @@ def parity(
         click.echo(canonical_json(report), nl=False)
     else:
         print_verdicts(report)
-    say(f"written: {output / 'parity.json'}, {output / 'parity.md'}", options)
+    say(f"written: {output / 'parity.html'}, parity.md and parity.json beside it", options)
     return int(report.verdict != "pass")
 
 
@@ -104,6 +105,19 @@ def check_report_folder(output: Path) -> None:
     """Raise BadInput where reports cannot go, before any long step."""
     if output.exists() and not output.is_dir():
         raise BadInput(f"--output '{output}' is a file; name a folder")
+
+
+def check_one_checkpoint(artifacts: tuple[Path, ...]) -> None:
+    """Refuse artifacts of different checkpoints: one report has one reference."""
+    first = {f.path: f.sha256 for f in read_manifest(artifacts[0]).checkpoint_files}
+    for folder in artifacts[1:]:
+        other = {f.path: f.sha256 for f in read_manifest(folder).checkpoint_files}
+        different = sorted(p for p in first | other if first.get(p) != other.get(p))
+        if different:
+            raise BadInput(
+                f"'{folder}' and '{artifacts[0]}' were made from different checkpoints "
+                f"({different[0]} differs); judge them in two runs, each with its --checkpoint"
+            )
 
 
 def recorded_prompts(artifacts: tuple[Path, ...]) -> Prompts:

@@ -21,13 +21,17 @@ from exporter.records import canonical_json
 @click.command()
 @click.option("--corpus", type=click.Path(path_type=Path),
               help="Folder in BEIR layout. Default: the recipe's.")  # fmt: skip
+@click.option("--bench", is_flag=True, help="Time the artifacts for the overview page.")
 @recipe_option
 @common_options
-def release(options: CommonOptions, corpus: Path | None, recipe_path: Path | None) -> int:
+def release(
+    options: CommonOptions, *, corpus: Path | None, recipe_path: Path | None, bench: bool
+) -> int:
     """Export every artifact of a recipe, judge them, and package what passed.
 
-    Steps whose inputs have not changed are not repeated. Exit code 1 unless every required
-    artifact passed; the closed limit is named.
+    Ends with index.html, one page that says which file is for which use. Steps whose inputs have
+    not changed are not repeated. Exit code 1 unless every required artifact passed; the closed
+    limit is named.
     """
     from exporter.cli.table import print_verdicts
     from exporter.parity.corpus import read_corpus
@@ -42,6 +46,7 @@ def release(options: CommonOptions, corpus: Path | None, recipe_path: Path | Non
         outcome = run_release(
             checkpoint, recipe=recipe, corpus=read, output=output, force=options.force,
             stages=progress.stage, tell=lambda line: say(line, options),
+            bench=bench,
         )  # fmt: skip
     if options.as_json:
         click.echo(canonical_json(outcome), nl=False)
@@ -51,5 +56,5 @@ def release(options: CommonOptions, corpus: Path | None, recipe_path: Path | Non
             click.echo(f"package: {package}")
         for line in outcome.closed:
             click.echo(f"gate closed: {line}", err=True)
-        say(f"report: {output / 'index.html'}", options)
+        say(f"overview: {outcome.overview}", options)
     return int(bool(outcome.closed))

@@ -1,105 +1,127 @@
-"""A Hugging Face model card of the artifacts, from what was measured; nothing is invented."""
+"""A Hugging Face model card for the artifacts of a release, from what was measured."""
 
-import importlib.resources
-import logging
-import warnings
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
-from exporter.parity.overview import USES, existing_index, lead_sentences
-from exporter.parity.records import ArtifactResult, ParityReport
+from exporter.manifest import Manifest
+from exporter.package.terms import GEMMA_NOTICE, GEMMA_TERMS, Terms, read_terms
+from exporter.package.uses import good_for, runs_in
+from exporter.parity.advice import dims_of, megabytes, three_sentences, why_refused
+from exporter.parity.markdown import show_difference, show_power
+from exporter.parity.records import ArtifactResult, Metrics, ParityReport
 
-CARD_NAME = "README.md"
-METRICS = (("mrr_at_10", "MRR@10"), ("hit_at_10", "Hit@10"), ("top_1", "Top-1"),
-           ("ndcg_at_10", "nDCG@10"))  # fmt: skip
-NOT_STATED = "not stated"
-TAGS = ["sentence-transformers", "feature-extraction", "embeddings", "quantized"]
+METRICS = (
+    ("mrr_at_10", "cosine_mrr@10", "MRR@10"),
+    ("ndcg_at_10", "cosine_ndcg@10", "nDCG@10"),
+    ("top_1", "cosine_accuracy@1", "Top-1"),
+    ("hit_at_10", "cosine_accuracy@10", "Hit@10"),
+)
+"""Field, type as sentence-transformers names it on the hub, and name."""
+KIND_NAMES = {"onnx": "ONNX", "gguf": "GGUF", "openvino": "OpenVINO"}
 
 
-def render_card(checkpoint: Checkpoint, report: ParityReport) -> str:
-    """Return the card's Markdown with its front matter. Same input, same bytes.
+def build_card(
+    report: ParityReport, *, manifests: Mapping[str, Manifest], checkpoint: Checkpoint
+) -> ModelCard:
+    """Return the card of the artifacts in `report`. Same input, same text.
 
-    Licence, base model and languages are those of the checkpoint's own card, where it has one.
-    Raises BadInput for a report on another checkpoint.
+    `manifests`: of each artifact, by its name. Only those that passed are offered and stand in the
+    model-index; the others are named with the reason. Raises BadInput where the checkpoint is not
+    the one that the report is about.
     """
-    ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
-    if report.checkpoint_files != ours:
-        raise BadInput(
-            f"the report is about another checkpoint than '{checkpoint.path}'; pass the right "
-            "--checkpoint, or run 'lawvault parity' again"
-        )
-    stated = read_statement(checkpoint.path)
+    _check_same(report, checkpoint)
+    terms = read_terms(checkpoint)
+    by_size = sorted(report.artifacts, key=lambda a: (a.size_bytes, a.name))
+    passed = [a for a in by_size if a.verdict == "pass"]
     data = ModelCardData(
-        model_name=report.model_name, license=stated.get("license"),
-        license_link=stated.get("license_link"), license_name=stated.get("license_name"),
-        base_model=stated.get("base_model"), language=stated.get("language"),
-        pipeline_tag="feature-extraction", tags=TAGS,
-        eval_results=[one for a in report.artifacts for one in _results(a, report)] or None,
+        model_name=report.model_name,
+        eval_results=list(_results(report, passed)) or None,
+        language=list(terms.languages) or None,
+        license=terms.licence, license_name=terms.name, license_link=terms.link,
+        base_model=_base_model(checkpoint, terms),
+        pipeline_tag="sentence-similarity",
+        tags=["sentence-transformers", "feature-extraction", *sorted({a.kind for a in passed})],
     )  # fmt: skip
-    template = importlib.resources.files("exporter.package") / "templates" / "card.md.j2"
-    full = report.noise_floor[0]
-    card = ModelCard.from_template(
-        data, template_str=template.read_text(encoding="utf-8"), report=report,
-        lead=lead_sentences(report), rows=[_row(a) for a in report.artifacts], floor=full,
-        dims=[f.dim for f in report.noise_floor], checkpoint=checkpoint,
-        licence=stated.get("license") or NOT_STATED,
-        base=_listed(stated.get("base_model")) or NOT_STATED,
+    body = _template().render(
+        report=report, terms=terms, manifests=manifests, rows=[_row(a) for a in passed],
+        title=_title(report, passed), sentences=three_sentences(report),
+        refused=[(a.name, why_refused(a)) for a in by_size if a.verdict != "pass"],
+        first=max(manifests.values(), key=lambda m: m.dim), gemma_terms=GEMMA_TERMS,
+        notice=GEMMA_NOTICE,
+        power=show_power(passed[0].dims[0].power) if passed else "", floor=report.noise_floor[0],
+        passed=passed, difference=show_difference(report.noise_floor[0].mrr_difference),
     )  # fmt: skip
-    return str(card).rstrip() + "\n"
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
 
-def read_statement(folder: Path) -> dict[str, Any]:
-    """Return the front matter of the checkpoint's own card, empty where it has none."""
-    # A card without front matter is none of its warnings' business.
-    logging.getLogger("huggingface_hub.repocard").setLevel(logging.ERROR)
-    path = folder / CARD_NAME
-    if not path.is_file():
-        return {}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of fields that only the hub's own check asks for
-            card = ModelCard(path.read_text(encoding="utf-8-sig"), ignore_metadata_errors=True)
-    except (ValueError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise BadInput(f"the front matter of '{path}' cannot be read ({reason}); mend it") from None
-    found: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
-    return found
-
-
-def _results(artifact: ArtifactResult, report: ParityReport) -> list[EvalResult]:
-    if not artifact.dims:
-        return []
-    full = artifact.dims[0]
-    metrics = full.deployed("both").metrics
-    return [
-        EvalResult(
-            task_type="information-retrieval", task_name="Information Retrieval",
-            dataset_type=report.corpus, dataset_name=report.corpus,
-            dataset_revision=report.corpus_sha256, dataset_split="test",
-            metric_type=key, metric_name=f"{label}, {artifact.name}, dim {full.dim}",
-            metric_value=round(float(getattr(metrics, key)), 4),
+def _check_same(report: ParityReport, checkpoint: Checkpoint) -> None:
+    ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
+    theirs = report.checkpoint_files
+    # Its card decides no vector, and a licence may be added to it at any time.
+    different = sorted(
+        p for p in theirs | ours if p != "README.md" and theirs.get(p) != ours.get(p)
+    )
+    if different:
+        raise BadInput(
+            f"the report is not about '{checkpoint.path}': {different[0]} differs; pass the "
+            "--checkpoint that was judged, or run 'lawvault parity' again"
         )
-        for key, label in METRICS
-    ]  # fmt: skip
 
 
-def _row(artifact: ArtifactResult) -> dict[str, str]:
-    row = {"name": artifact.name, "size": f"{artifact.size_bytes / 1e6:,.1f}",
-           "use": USES.get(artifact.kind, artifact.kind), "verdict": artifact.verdict,
-           "existing": existing_index(artifact), "cosine": "", "mrr": "",
-           "difference": ""}  # fmt: skip
-    if artifact.dims:
-        both = artifact.dims[0].deployed("both")
-        d = both.differences.mrr_at_10
-        row |= {"cosine": f"{artifact.dims[0].cosine.p1:.5f}",
-                "mrr": f"{both.metrics.mrr_at_10:.4f}",
-                "difference": f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"}  # fmt: skip
-    return row
+def _base_model(checkpoint: Checkpoint, terms: Terms) -> list[str] | None:
+    """Return the hub id of the checkpoint where it came from the hub, else its card's bases."""
+    repository = checkpoint.path.parent.parent.name
+    if checkpoint.path.parent.name == "snapshots" and repository.startswith("models--"):
+        return [repository.removeprefix("models--").replace("--", "/", 1)]
+    return list(terms.base_models) or None
 
 
-def _listed(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+def _results(report: ParityReport, passed: Sequence[ArtifactResult]) -> Iterator[EvalResult]:
+    measured: list[tuple[str, Metrics]] = []
+    if passed:
+        measured.append(("torch bf16", passed[0].dims[0].reference))
+    measured += [(a.name, a.dims[0].deployed("both").metrics) for a in passed]
+    for name, metrics in measured:
+        for field, kind, shown in METRICS:
+            yield EvalResult(
+                task_type="information-retrieval", task_name="Information Retrieval",
+                dataset_type=report.corpus, dataset_name=report.corpus,
+                dataset_revision=report.corpus_sha256, metric_type=kind,
+                metric_name=f"{shown}, {name}", metric_config=name,
+                metric_value=round(float(getattr(metrics, field)), 6),
+            )  # fmt: skip
+
+
+def _title(report: ParityReport, passed: Sequence[ArtifactResult]) -> str:
+    kinds = sorted({KIND_NAMES.get(a.kind, a.kind) for a in passed}, reverse=True)
+    return report.model_name + (f" in {' and '.join(kinds)}" if kinds else "")
+
+
+def _row(a: ArtifactResult) -> dict[str, Any]:
+    d = a.dims[0]
+    both = d.deployed("both")
+
+    def dims(way: tuple[int, ...]) -> str:
+        return ", ".join(map(str, way)) or "no"
+
+    return {
+        "name": a.name, "size": megabytes(a), "runs_in": runs_in(a.kind),
+        "good_for": good_for(a.scheme), "mrr": f"{both.metrics.mrr_at_10:.4f}",
+        "difference": show_difference(both.differences.mrr_at_10),
+        "cosine": f"{d.cosine.p1:.6f}", "overlap": f"{both.overlap_at_10.mean:.3f}",
+        "old": dims(dims_of(a, "queries")), "own": dims(dims_of(a, "both")),
+    }  # fmt: skip
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("exporter.package"), autoescape=False,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("card.md.j2")

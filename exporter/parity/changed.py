@@ -1,41 +1,60 @@
-"""Questions whose first document changed, with what a reader needs to judge them."""
+"""Questions that get another first document than from the bf16 reference, and by how little."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from exporter.parity.corpus import Corpus
-from exporter.parity.records import ChangedAnswer, FoundDocument
-from exporter.parity.retrieval import Ranking
+from exporter.parity.records import ChangedAnswer
+from exporter.parity.retrieval import Ranking, Values
+from exporter.parity.rows import Rows
 
-SHOWN_CHANGES = 10
-EXCERPT = 160  # characters of a document
+SHOWN = 8
+"""A report for people: the count of all of them stands beside these."""
 
 
-def changed_answers(ours: Ranking, reference: Ranking, corpus: Corpus) -> tuple[ChangedAnswer, ...]:
-    """Return the questions whose first documents differ, those whose right answer fell farthest
-    first. ours, reference: (questions, k) indices of documents."""
-    different = np.flatnonzero(ours[:, 0] != reference[:, 0]).tolist()
-    rows = [(q, _rank(ours[q], q, corpus), _rank(reference[q], q, corpus)) for q in different]
-    beyond = ours.shape[1] + 1
-    rows.sort(key=lambda row: ((row[2] or beyond) - (row[1] or beyond), row[0]))
-    return tuple(
-        ChangedAnswer(
-            id=corpus.query_ids[q], question=corpus.queries[q],
-            reference=_document(int(reference[q, 0]), corpus, rank=before),
-            ours=_document(int(ours[q, 0]), corpus, rank=now),
-        )
-        for q, now, before in rows[:SHOWN_CHANGES]
+@dataclass(frozen=True)
+class Answers:
+    """What one encoder found. queries, documents: what was searched, and in what; ranking: (q, 10);
+    reciprocal: (q,), of the right answer's rank, 0 where it is not among the ten."""
+
+    queries: Rows
+    documents: Rows
+    ranking: Ranking
+    reciprocal: Values
+
+
+def changed_answers(
+    ours: Answers, reference: Answers, *, corpus: Corpus
+) -> tuple[ChangedAnswer, ...]:
+    """Return the most telling changes of first place: right answers lost, then won, then those of
+    the widest gap between the two documents. A near tie says little."""
+    changed = np.flatnonzero(ours.ranking[:, 0] != reference.ranking[:, 0])
+    found = [_compare(int(q), ours, reference, corpus) for q in changed]
+    return tuple(sorted(found, key=_telling)[:SHOWN])
+
+
+def _telling(change: ChangedAnswer) -> tuple[int, float, str]:
+    order = 0 if change.reference_rank == 1 else 1 if change.our_rank == 1 else 2
+    return order, -change.our_gap - change.reference_gap, change.question
+
+
+def _compare(q: int, ours: Answers, reference: Answers, corpus: Corpus) -> ChangedAnswer:
+    mine, theirs = int(ours.ranking[q, 0]), int(reference.ranking[q, 0])
+    return ChangedAnswer(
+        question=corpus.query_ids[q], reference_first=corpus.doc_ids[theirs],
+        our_first=corpus.doc_ids[mine], reference_rank=_rank(reference.reciprocal[q]),
+        our_rank=_rank(ours.reciprocal[q]), reference_gap=_gap(reference, q, theirs, mine),
+        our_gap=_gap(ours, q, mine, theirs),
     )  # fmt: skip
 
 
-def _rank(found: Ranking, question: int, corpus: Corpus) -> int | None:
-    right = corpus.qrels[corpus.query_ids[question]]
-    places = (i for i, d in enumerate(found, start=1) if right.get(corpus.doc_ids[int(d)], 0) > 0)
-    return next(places, None)
+def _rank(reciprocal: float) -> int | None:
+    return round(1 / reciprocal) if reciprocal > 0 else None
 
 
-def _document(at: int, corpus: Corpus, *, rank: int | None) -> FoundDocument:
-    text = corpus.texts[at]
-    return FoundDocument(
-        id=corpus.doc_ids[at], title=corpus.titles[at], rank=rank,
-        text=text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…",
-    )  # fmt: skip
+def _gap(of: Answers, q: int, first: int, other: int) -> float:
+    """Return by how much `first` scores above `other` for question `q`; never below 0."""
+    asked = of.queries.take(np.array([q])).block(0, 1)[0].astype(np.float64)
+    pair = of.documents.take(np.array([first, other])).block(0, 2).astype(np.float64)
+    return max(0.0, float((pair[0] - pair[1]) @ asked))

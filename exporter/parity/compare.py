@@ -1,14 +1,18 @@
 """Compare two sets of vectors, and the token ids behind them. Pure functions."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.parity.records import CosineSummary, WorstText
+from exporter.parity.records import CosineSummary, ErrorHistogram, WorstText
 from exporter.parity.rows import Rows, Vectors, as_rows
 
 Cosines = npt.NDArray[np.float64]
+Kind = Literal["document", "question"]
+LOW_EXPONENT, HIGH_EXPONENT, PER_DECADE = -9, 0, 4
+"""Bins of error histograms: from float32's own rounding to unrelated vectors."""
 
 
 def row_cosines(a: Vectors | Rows, b: Vectors | Rows) -> Cosines:
@@ -30,11 +34,12 @@ def row_cosines(a: Vectors | Rows, b: Vectors | Rows) -> Cosines:
 
 
 def summarize_cosines(
-    cosines: Cosines, texts: Sequence[str], *, ids: Sequence[str], worst: int = 10
-) -> CosineSummary:
+    cosines: Cosines, texts: Sequence[str], *, ids: Sequence[str], kinds: Sequence[Kind],
+    worst: int = 10,
+) -> CosineSummary:  # fmt: skip
     """Return minimum, 1st percentile, median, mean and the worst texts, cut to 120 characters.
 
-    cosines: (n,) of `texts`, which the corpus knows by `ids`.
+    cosines: (n,) of `texts`, which the corpus knows by `ids` as documents or questions.
     """
     order = np.argsort(cosines, kind="stable")[:worst]
     return CosineSummary(
@@ -42,16 +47,29 @@ def summarize_cosines(
         p1=float(np.percentile(cosines, 1)),
         median=float(np.median(cosines)),
         mean=float(cosines.mean()),
-        quantiles=tuple(float(f"{v:.4g}") for v in np.percentile(1 - cosines, range(0, 101, 5))),
         worst=tuple(
-            WorstText(id=ids[i], cosine=float(cosines[i]), text=_short(texts[i]))
+            WorstText(
+                id=ids[i], kind=kinds[i], cosine=float(cosines[i]), text=shorten(texts[i])
+            )
             for i in map(int, order)
         ),
+    )  # fmt: skip
+
+
+def count_errors(cosines: Cosines) -> ErrorHistogram:
+    """Return how many of the cosines (n,) lie how far from 1, in bins of a quarter of a decade."""
+    bins = (HIGH_EXPONENT - LOW_EXPONENT) * PER_DECADE
+    errors = np.maximum(1 - cosines, 10.0**LOW_EXPONENT)
+    places = np.floor((np.log10(errors) - LOW_EXPONENT) * PER_DECADE).astype(int)
+    counts = np.bincount(np.clip(places, 0, bins - 1), minlength=bins)
+    return ErrorHistogram(
+        low_exponent=LOW_EXPONENT, per_decade=PER_DECADE, counts=tuple(map(int, counts))
     )
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 120 else text[:119] + "…"
+def shorten(text: str, *, length: int = 120) -> str:
+    """Return `text`, or its beginning and an ellipsis where it is longer than `length`."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def first_token_difference(
@@ -65,5 +83,5 @@ def first_token_difference(
     a, b = list(ours[i]), list(theirs[i])
     at = next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y),
               min(len(a), len(b)))  # fmt: skip
-    line = f"position {at} is {a[at : at + 1]} instead of {b[at : at + 1]} in {_short(texts[i])!r}"
+    line = f"position {at} is {a[at : at + 1]} instead of {b[at : at + 1]} in {shorten(texts[i])!r}"
     return len(different), line

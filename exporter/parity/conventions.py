@@ -48,6 +48,7 @@ def measure_window(
         cosine = summarize_cosines(
             row_cosines(here.take(affected), there.take(affected)),
             [texts.all[i] for i in affected], ids=[texts.ids[i] for i in affected],
+            kinds=[texts.kinds[i] for i in affected],
         )  # fmt: skip
     as_saved, as_repaired = (here, there) if used == saved else (there, here)
     documents, queries = slice(texts.documents), slice(texts.documents, None)

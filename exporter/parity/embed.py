@@ -8,6 +8,7 @@ import numpy as np
 
 from exporter.checkpoint.records import Prompts
 from exporter.errors import BadInput
+from exporter.parity.compare import Kind
 from exporter.parity.corpus import Corpus
 from exporter.parity.rows import Places, Rows
 from exporter.parity.vector_cache import opened, text_keys
@@ -37,7 +38,8 @@ class Embedded:
 
 
 class Texts:
-    """The corpus with its prompts applied: `all`, documents before queries, with their `ids`.
+    """The corpus with its prompts applied: `all`, documents before queries, with their `ids` and
+    `kinds`.
 
     `unique` holds each distinct text once. It is what gets encoded: a text twice in two batches
     could get two vectors, a rounding apart, and a true tie would be broken by chance.
@@ -50,6 +52,8 @@ class Texts:
         ]
         self.all = documents + [prompts.render_query(text) for text in corpus.queries]
         self.ids = [*corpus.doc_ids, *corpus.query_ids]
+        self.kinds: list[Kind] = ["document"] * len(documents)
+        self.kinds += ["question"] * len(corpus.query_ids)
         self.unique = list(dict.fromkeys(self.all))
         self.documents = len(documents)
         at = {text: row for row, text in enumerate(self.unique)}

@@ -4,6 +4,7 @@ Both are run in torch bf16, which is what their user runs.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +21,7 @@ from exporter.parity.evaluate_records import EvaluatedModel, Evaluation, Questio
 from exporter.parity.index_origin import check_origin, check_width
 from exporter.parity.index_records import OriginCheck
 from exporter.parity.index_search import scan_table, search_table
-from exporter.parity.measure_dim import Found
-from exporter.parity.retrieval import measure, search
+from exporter.parity.retrieval import Ranking, Values, measure, search
 from exporter.parity.run import REFERENCE_LIBRARIES
 from exporter.parity.statistics import compare_measures, exact_mcnemar, mean_interval
 from exporter.progress import Stages
@@ -29,6 +29,14 @@ from exporter.recipe import Recipe
 from exporter.runtimes.encoder import Original
 
 MEASURES = ("hit_at_10", "top_1", "mrr_at_10", "ndcg_at_10")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A ranking (q, 10) and its measures, each (q,)."""
+
+    ranking: Ranking
+    values: Mapping[str, Values]
 
 
 def evaluate(

@@ -1,110 +1,116 @@
-"""parity.html: the report as one page that needs nothing else, no network above all."""
+"""parity.html: the report as one page that needs nothing but itself."""
 
-from collections.abc import Sequence
+import re
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from exporter.parity import svg
-from exporter.parity.markdown import first_line, show_difference, show_multiple
-from exporter.parity.parts import PARTS
-from exporter.parity.records import ArtifactResult, ParityReport
+from exporter.parity.advice import dims_of, megabytes, three_sentences
+from exporter.parity.markdown import WAY_NAMES, show_multiple, show_power
+from exporter.parity.plots import (
+    Plot,
+    both_widths,
+    error_distribution,
+    errors_by_length,
+    part_names,
+    size_against_mrr,
+    sizes_of_parts,
+)
+from exporter.parity.records import ArtifactResult, Difference, Interval, ParityReport
 
-WAY_NAMES = {"both": "both sides", "queries": "queries on the original's index",
-             "documents": "the original's queries on its index"}  # fmt: skip
-
-
-def environment() -> jinja2.Environment:
-    """Return an environment that escapes every value."""
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("exporter.parity"), autoescape=True,
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
-    )  # fmt: skip
+HAN = re.compile(r"[\u2e80-\u2fdf\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+SIDES = {"both": "both its own", "queries": "its queries", "documents": "its index"}
+"""Ways of deployment where there is little room: what is the artifact's, the rest is bf16's."""
+VERDICT_SIGNS = {"pass": "✓", "fail": "✕", "undecided": "?"}
 
 
 def render_html(report: ParityReport) -> str:
-    """Return the page. Same report, same bytes."""
-    made = environment()
-    style = made.get_template("page.css").render()
+    """Return parity.html. Same report, same bytes; texts of the corpus are escaped."""
     judged = [a for a in report.artifacts if a.dims]
-    return made.get_template("parity.html.j2").render(
-        report=report, style=Markup(style), sentence=_sentence(report), rows=_rows(report),
-        reasons=[f"{a.name}: {reason}" for a in report.artifacts for reason in a.reasons],
-        plots=_plots(report, judged), judged=[_details(a) for a in judged],
+    return page_environment().get_template("parity.html.j2").render(
+        report=report, judged=judged, verdict=verdict_sentence(report),
+        sentences=three_sentences(report), dims=[f.dim for f in report.noise_floor],
+        plots=_plots(report) if judged else [], legend=part_names(report),
+        largest=max(a.size_bytes for a in report.artifacts),
     )  # fmt: skip
 
 
-def _sentence(report: ParityReport) -> str:
-    line = first_line(report)
-    return line.split(": ", 1)[-1].replace("**", "")
+def page_environment(*packages: str) -> jinja2.Environment:
+    """Return jinja's environment for pages: everything escaped, unknown names refused.
+
+    Templates of `packages` come first; what they extend and import lies here.
+    """
+    places = [jinja2.PackageLoader(name) for name in (*packages, "exporter.parity")]
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(places), autoescape=True,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(
+        mb=megabytes, signed=signed, multiple=show_multiple, power=show_power, lang=language,
+        mean_of=lambda interval: f"{interval.mean:.3f}", error=lambda cosine: f"{1 - cosine:.1e}",
+    )  # fmt: skip
+    environment.globals.update(ways=WAY_NAMES, sides=SIDES, signs=VERDICT_SIGNS, dims_of=dims_of)
+    return environment
 
 
-def _rows(report: ParityReport) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for floor in report.noise_floor:
-        cells = ["", str(floor.dim), f"{floor.cosine.p1:.6f}", "1.0 x",
-                 f"{floor.mrr_at_10_bf16:.4f}", "", f"{floor.overlap_at_10:.3f}"]  # fmt: skip
-        rows.append({"name": "torch bf16" if floor is report.noise_floor[0] else "", "cells": cells,
-                     "verdict": None, "color": None, "first": False})  # fmt: skip
-    for i, artifact in enumerate(report.artifacts):
-        size = f"{artifact.size_bytes / 1e6:,.1f}"
-        if not artifact.dims:
-            rows.append({"name": artifact.name, "cells": [size, *[""] * 6], "color": i % svg.SERIES,
-                         "verdict": artifact.verdict, "first": True})  # fmt: skip
-        for d in artifact.dims:
-            both, first = d.deployed("both"), d is artifact.dims[0]
-            cells = [
-                size if first else "", str(d.dim), f"{d.cosine.p1:.6f}",
-                show_multiple(d.error_over_noise), f"{both.metrics.mrr_at_10:.4f}",
-                show_difference(both.differences.mrr_at_10), f"{both.overlap_at_10.mean:.3f}",
-            ]  # fmt: skip
-            rows.append({"name": artifact.name if first else "", "cells": cells, "first": first,
-                         "verdict": d.verdict,
-                         "color": i % svg.SERIES if first else None})  # fmt: skip
-    return rows
+def language(text: str) -> Markup:
+    """Return a lang attribute for a text with Chinese characters, so that a browser takes their
+    Chinese forms; nothing for another text."""
+    return Markup(' lang="zh"') if HAN.search(text) else Markup("")
 
 
-def _plots(report: ParityReport, judged: Sequence[ArtifactResult]) -> list[dict[str, Any]]:
-    if not judged:
-        return []
-    names = [a.name for a in judged]
-    points, errors, lengths = [], [], []
-    for a in judged:
-        full = a.dims[0]
-        d = full.deployed("both").differences.mrr_at_10
-        points.append((a.name, a.size_bytes / 1e6, d.mean, d.low, d.high))
-        errors.append((a.name, full.cosine.quantiles))
-        lengths.append((a.name, [None if b.cosine is None else 1 - b.cosine.median
-                                 for b in full.lengths]))  # fmt: skip
-    errors.append(("torch bf16", report.noise_floor[0].cosine.quantiles))
-    labels = [bucket.label for bucket in judged[0].dims[0].lengths]
+def signed(difference: Difference | Interval) -> Markup:
+    """Return `+0.0012 [−0.0033, +0.0051]` with true minus signs that do not break apart."""
+    d = difference
+    mean, low, high = (f"{v:+.4f}".replace("-", "−") for v in (d.mean, d.low, d.high))
+    return Markup('<span class="nobreak">{}</span> <span class="interval">[{}, {}]</span>').format(
+        mean, low, high
+    )
+
+
+def verdict_sentence(report: ParityReport) -> str:
+    """Return one sentence: how many artifacts may replace the original, and which may not."""
+    passed = [a for a in report.artifacts if a.verdict == "pass"]
+    rest = [a for a in report.artifacts if a.verdict != "pass"]
+    count, model, corpus = len(report.artifacts), report.model_name, f"the corpus {report.corpus}"
+    if not rest:
+        all_of = "The artifact" if count == 1 else "Both artifacts" if count == 2 else (
+            f"All {count} artifacts")  # fmt: skip
+        return f"{all_of} passed every limit against {model} on {corpus}."
+    closed = "; ".join(_closed(a) for a in rest)
+    if not passed:
+        none = "The artifact did not pass" if count == 1 else f"None of {count} artifacts passed"
+        return f"{none} against {model} on {corpus}: {closed}."
+    return f"{len(passed)} of {count} artifacts passed against {model} on {corpus}; {closed}."
+
+
+def _closed(artifact: ArtifactResult) -> str:
+    word = "failed" if artifact.verdict == "fail" else "is undecided"
+    return f"{artifact.name} {word} ({artifact.reasons[0]})" if artifact.reasons else (
+        f"{artifact.name} {word}")  # fmt: skip
+
+
+def _plots(report: ParityReport) -> list[dict[str, Any]]:
+    dim = max(d.dim for a in report.artifacts for d in a.dims)
+    wanted: list[tuple[str, Plot, str]] = [
+        ("Size against MRR@10", size_against_mrr,
+         f"Its queries on its index, dim {dim}. The line is the 95 % interval of the difference to "
+         "torch bf16 (dashed); it must stay above the red mark, the margin."),
+        ("Distance from fp32, over all texts", error_distribution,
+         f"Dim {dim}. Left is better. Upright line: the 1st percentile of the cosine; red: its "
+         "limit. torch bf16 is what a user of the checkpoint runs."),
+        ("Distance from fp32, by length", errors_by_length,
+         f"Dim {dim}. Dot: median; thick line: to the 1st percentile; thin line: to the worst "
+         "text."),
+        ("Size of each part", sizes_of_parts,
+         "Bytes of each part, on one scale, from the tensors in each manifest."),
+    ]  # fmt: skip
     return [
-        _plot("Size and retrieval", "MRR@10 against torch bf16 at the full dim, with its 95 % "
-              "interval. 0 is no loss.", svg.size_and_quality(points, y="MRR@10"), names),
-        _plot("How far vectors are from the truth", "1 - cosine to torch fp32 over all texts: the "
-              "middle 90 %, the median, the worst. torch bf16 is what is run today.",
-              svg.error_ranges(errors), []),
-        _plot("By length of text", "In tokens. Damage to long texts is lost in an average.",
-              svg.error_by_length(labels, lengths), names),
-        _plot("What the bytes are", "Stored weights by part of the model, scales included.",
-              svg.stacked_sizes([(a.name, a.parts) for a in judged], parts_of=PARTS), list(PARTS)),
+        {
+            "title": title, "caption": caption, "legend": plot is sizes_of_parts,
+            "drawings": [(name, Markup(svg)) for name, svg in both_widths(plot, report)],
+        }
+        for title, plot, caption in wanted
     ]  # fmt: skip
-
-
-def _plot(title: str, note: str, drawn: str, legend: Sequence[str]) -> dict[str, Any]:
-    return {"title": title, "note": note, "svg": Markup(drawn), "legend": legend}
-
-
-def _details(artifact: ArtifactResult) -> dict[str, Any]:
-    full = artifact.dims[0]
-    deployments = [
-        {"way": WAY_NAMES[d.way], "verdict": d.verdict, "cells": [
-            f"{d.metrics.mrr_at_10:.4f}", show_difference(d.differences.mrr_at_10),
-            f"{d.overlap_at_10.mean:.3f}", str(d.first_place_changed)]}
-        for d in full.deployments
-    ]  # fmt: skip
-    most = max(max(line) for line in full.rank_flips.first_place)
-    return {"name": artifact.name, "dim": full.dim, "deployments": deployments,
-            "flips": full.rank_flips, "most_flips": most or 1, "changed": full.changed,
-            "worst": full.cosine.worst}  # fmt: skip

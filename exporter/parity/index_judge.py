@@ -77,8 +77,9 @@ class TableBaseline:
     ) -> IndexArtifact:  # fmt: skip
         """Compare one artifact's queries and what they find with the references, and judge it."""
         cosine = summarize_cosines(
-            row_cosines(asked, self.truth), self.questions.texts, ids=self.questions.ids
-        )
+            row_cosines(asked, self.truth), self.questions.texts, ids=self.questions.ids,
+            kinds=["question"] * len(self.questions.ids),
+        )  # fmt: skip
         limits = self.recipe.limits_for(manifest.scheme)
         searches = []
         for metric, ranking in found.items():

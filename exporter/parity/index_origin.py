@@ -54,7 +54,8 @@ def check_origin(
     cosine, stripped = None, 0
     if sample is not None and len(sample.ids):
         cosines, stripped = sample.cosines(document_prompt)
-        cosine = summarize_cosines(cosines, sample.texts, ids=sample.ids, worst=5)
+        cosine = summarize_cosines(cosines, sample.texts, ids=sample.ids,
+                                   kinds=["document"] * len(sample.ids), worst=5)  # fmt: skip
         # Written so that NaN refutes.
         if not cosine.p1 >= limit:
             reasons.append(_refutation(sample, cosines, limit, document_prompt))

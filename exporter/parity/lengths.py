@@ -72,7 +72,7 @@ def _bucket(
     if which.size:
         summary = summarize_cosines(
             cosines[which], [texts.all[i] for i in which], ids=[texts.ids[i] for i in which],
-            worst=1,
+            kinds=[texts.kinds[i] for i in which], worst=1,
         )  # fmt: skip
     ours, reference = (float(r[asked].mean()) if asked.any() else None for r in ranks)
     return LengthBucket(

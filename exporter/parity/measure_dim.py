@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.parity.changed import changed_answers
-from exporter.parity.compare import Cosines, row_cosines, summarize_cosines
+from exporter.parity.changed import Answers, changed_answers
+from exporter.parity.compare import Cosines, count_errors, row_cosines, summarize_cosines
 from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Embedded, Texts
 from exporter.parity.judge import Retrieval, judge_dim
 from exporter.parity.lengths import Lengths
 from exporter.parity.records import (
+    ChangedAnswer,
+    CosineSummary,
     Deployment,
     DimResult,
     NoiseFloor,
@@ -28,6 +30,7 @@ from exporter.parity.retrieval import (
     overlap,
     search,
 )
+from exporter.parity.rows import Rows
 from exporter.parity.statistics import (
     compare_measures,
     exact_mcnemar,
@@ -44,10 +47,16 @@ FLIP_NAMES = ("reference", "both", "queries", "documents")
 
 @dataclass(frozen=True)
 class Found:
-    """A ranking (q, 10) and its measures, each (q,)."""
+    """A ranking (q, 10) of what was asked in an index, and its measures, each (q,)."""
 
+    queries: Rows
+    documents: Rows
     ranking: Ranking
     values: Mapping[str, Values]
+
+    @property
+    def answers(self) -> Answers:
+        return Answers(self.queries, self.documents, self.ranking, self.values["mrr_at_10"])
 
 
 class Baseline:
@@ -66,20 +75,26 @@ class Baseline:
         self._found: dict[tuple[str, int], Found] = {}
         self._noise: dict[int, Cosines] = {}
 
-    def judge(self, ours: Embedded, dim: int, *, scheme: str) -> DimResult:
-        """Compare one artifact at one dim with the references, and judge it."""
+    def judge(self, ours: Embedded, dim: int, *, scheme: str, name_changes: bool) -> DimResult:
+        """Compare one artifact at one dim with the references, and judge it.
+
+        `name_changes`: record which questions get another first document, not only how many.
+        """
         limits = self.recipe.limits_for(scheme)
         documents, queries = ours.at(dim)
         reference_documents, reference_queries = self.used.at(dim)
         reference = self.found(self.used, dim)
         ways: dict[Way, Found] = {
-            "both": self._find(search(queries, documents)),
-            "queries": self._find(search(queries, reference_documents)),
-            "documents": self._find(search(reference_queries, documents)),
+            "both": self._find(queries, documents),
+            "queries": self._find(queries, reference_documents),
+            "documents": self._find(reference_queries, documents),
         }
-        deployments = tuple(self._deployment(way, f, dim, limits) for way, f in ways.items())
+        deployments = tuple(
+            self._deployment(way, f, dim, limits=limits, name_changes=name_changes)
+            for way, f in ways.items()
+        )
         cosines = row_cosines(ours.together(dim), self.truth.together(dim))
-        cosine = summarize_cosines(cosines, self.texts.all, ids=self.texts.ids)
+        cosine = self._summary(cosines)
         base = reference.values["mrr_at_10"]
         verdict, reasons = judge_dim(
             cosine_p1=cosine.p1, cosine_median=cosine.median,
@@ -99,26 +114,31 @@ class Baseline:
         noise = float(1 - np.median(self._noise_cosines(dim)))
         mine = ways["both"].values["mrr_at_10"]
         return DimResult(
-            dim=dim, cosine=cosine, reference=means(reference.values),
+            dim=dim, cosine=cosine, errors=count_errors(cosines), reference=means(reference.values),
             error_over_noise=(1 - cosine.median) / noise if noise > 0 else None,
             deployments=deployments, rank_flips=_rank_flips([reference, *ways.values()]),
             power=power_of(mine, base, margin=limits.mrr_at_10_margin),
             lengths=self.lengths.buckets(
                 cosines, self.texts, ours=mine, reference=base, corpus=self.corpus
             ),
-            changed=changed_answers(ways["both"].ranking, reference.ranking, self.corpus),
             verdict=verdict, reasons=reasons,
         )  # fmt: skip
 
-    def _deployment(self, way: Way, found: Found, dim: int, limits: Limits) -> Deployment:
+    def _deployment(
+        self, way: Way, found: Found, dim: int, *, limits: Limits, name_changes: bool
+    ) -> Deployment:  # fmt: skip
         reference, truth = self.found(self.used, dim), self.found(self.truth, dim)
         options = {"resamples": self.recipe.bootstrap_resamples, "seed": self.recipe.seed}
         differences = compare_measures(found.values, reference.values, **options)
+        changed: tuple[ChangedAnswer, ...] = ()
+        if name_changes:
+            changed = changed_answers(found.answers, reference.answers, corpus=self.corpus)
         return Deployment(
             way=way, metrics=means(found.values), differences=differences,
             overlap_at_10=mean_interval(overlap(found.ranking, truth.ranking), **options),
             overlap_at_10_bf16=mean_interval(overlap(found.ranking, reference.ranking), **options),
             first_place_changed=first_place_changed(found.ranking, reference.ranking),
+            changed_answers=changed,
             mcnemar=exact_mcnemar(found.values["top_1"], reference.values["top_1"]),
             verdict=non_inferiority(differences.mrr_at_10, margin=limits.mrr_at_10_margin),
         )  # fmt: skip
@@ -128,9 +148,8 @@ class Baseline:
         truth, used = self.found(self.truth, dim), self.found(self.used, dim)
         return NoiseFloor(
             dim=dim,
-            cosine=summarize_cosines(
-                self._noise_cosines(dim), self.texts.all, ids=self.texts.ids
-            ),
+            cosine=self._summary(self._noise_cosines(dim)),
+            errors=count_errors(self._noise_cosines(dim)),
             mrr_at_10_fp32=float(truth.values["mrr_at_10"].mean()),
             mrr_at_10_bf16=float(used.values["mrr_at_10"].mean()),
             mrr_difference=paired_difference(
@@ -145,13 +164,18 @@ class Baseline:
         key = (of.name, dim)
         if key not in self._found:
             documents, queries = of.at(dim)
-            self._found[key] = self._find(search(queries, documents))
+            self._found[key] = self._find(queries, documents)
         return self._found[key]
 
-    def _find(self, ranking: Ranking) -> Found:
+    def _find(self, queries: Rows, documents: Rows) -> Found:
         c = self.corpus
+        ranking = search(queries, documents)
         values = measure(ranking, doc_ids=c.doc_ids, query_ids=c.query_ids, qrels=c.qrels)
-        return Found(ranking, values)
+        return Found(queries, documents, ranking, values)
+
+    def _summary(self, cosines: Cosines) -> CosineSummary:
+        texts = self.texts
+        return summarize_cosines(cosines, texts.all, ids=texts.ids, kinds=texts.kinds)
 
     def _noise_cosines(self, dim: int) -> Cosines:
         if dim not in self._noise:

@@ -2,16 +2,18 @@
 
 from typing import Literal
 
-from exporter.recipe import Way
+from exporter.recipe import Limits, Way
 from exporter.records import Record
 
+SCHEMA_VERSION: Literal[3] = 3
 Verdict = Literal["pass", "fail", "undecided"]
 
 
 class WorstText(Record):
-    """A text with a low cosine to the reference, and its id in the corpus."""
+    """A text with a low cosine to the reference, as encoded, and its id in the corpus."""
 
     id: str
+    kind: Literal["document", "question"]
     cosine: float
     text: str
 
@@ -23,9 +25,19 @@ class CosineSummary(Record):
     p1: float
     median: float
     mean: float
-    quantiles: tuple[float, ...]
-    """1 - cosine at 0 %, 5 %, ... 100 % of the texts, smallest first."""
     worst: tuple[WorstText, ...] = ()
+
+
+class ErrorHistogram(Record):
+    """How many texts lie at which 1 - cosine to fp32.
+
+    Bin i counts the texts from 10 ** (low_exponent + i / per_decade) up to the next bin's start;
+    the first counts all below too, the last all above.
+    """
+
+    low_exponent: int
+    per_decade: int
+    counts: tuple[int, ...]
 
 
 class Metrics(Record):
@@ -86,6 +98,22 @@ class Power(Record):
     """The share of questions that may change with none of these changing (95 %)."""
 
 
+class ChangedAnswer(Record):
+    """A question whose first document is not the bf16 reference's. Documents are ids.
+
+    Ranks are the right answer's, None where it is not among the ten. Gaps are differences of
+    scores: how far each puts its own first document before the other's.
+    """
+
+    question: str
+    reference_first: str
+    our_first: str
+    reference_rank: int | None
+    our_rank: int | None
+    reference_gap: float
+    our_gap: float
+
+
 class Deployment(Record):
     """One way to use the artifact. `both`: its queries on its index. `queries`: its queries on the
     bf16 reference's index, one already shipped. `documents`: the reference's queries on its index.
@@ -100,6 +128,8 @@ class Deployment(Record):
     """With the lists of the bf16 reference, whose own noise is in it; not judged."""
     first_place_changed: int
     """Questions whose first document is not the bf16 reference's."""
+    changed_answers: tuple[ChangedAnswer, ...] = ()
+    """The most telling of them, at its widest dim only: right answers lost or won first."""
     mcnemar: McNemar
     verdict: Verdict
 
@@ -112,24 +142,6 @@ class RankFlips(Record):
     """Another document comes first."""
     answer_moved: tuple[tuple[int, ...], ...]
     """The right answer has another place among the ten, or left or entered them."""
-
-
-class FoundDocument(Record):
-    """A document as a reader knows it again. `rank`: of the right answer; None beyond the ten."""
-
-    id: str
-    title: str
-    text: str
-    rank: int | None
-
-
-class ChangedAnswer(Record):
-    """A question whose first document is not the bf16 reference's."""
-
-    id: str
-    question: str
-    reference: FoundDocument
-    ours: FoundDocument
 
 
 class LengthBucket(Record):
@@ -150,6 +162,7 @@ class DimResult(Record):
 
     dim: int
     cosine: CosineSummary
+    errors: ErrorHistogram
     error_over_noise: float | None
     """Median 1 - cosine to fp32, as a multiple of torch bf16's; None where bf16 has none."""
     reference: Metrics
@@ -158,8 +171,6 @@ class DimResult(Record):
     rank_flips: RankFlips
     power: Power
     lengths: tuple[LengthBucket, ...]
-    changed: tuple[ChangedAnswer, ...]
-    """Ten at most, those whose right answer fell farthest first; the artifact on both sides."""
     verdict: Verdict
     reasons: tuple[str, ...]
 
@@ -199,6 +210,14 @@ class Invariance(Record):
     threads_error: float
 
 
+class PartSize(Record):
+    """What one part of the model takes up in an artifact."""
+
+    part: Literal["embedding table", "attention", "MLP", "head", "norms", "other tensors",
+                  "graph or vocabulary"]  # fmt: skip
+    size_bytes: int
+
+
 class ArtifactResult(Record):
     """One artifact. `manifest_sha256` ties the verdict to its exact bytes.
 
@@ -211,8 +230,10 @@ class ArtifactResult(Record):
     scheme: str
     manifest_sha256: str
     size_bytes: int
-    parts: dict[str, int]
-    """Bytes of the stored weights by part of the model."""
+    parts: tuple[PartSize, ...]
+    """What `size_bytes` is made of, from the manifest's tensors."""
+    limits: Limits
+    """By which it was judged."""
     window_used: int | None
     tokens_differ: int
     first_token_difference: str | None
@@ -227,6 +248,7 @@ class NoiseFloor(Record):
 
     dim: int
     cosine: CosineSummary
+    errors: ErrorHistogram
     mrr_at_10_fp32: float
     mrr_at_10_bf16: float
     mrr_difference: Difference
@@ -281,10 +303,24 @@ class Stripping(Record):
     white_space: tuple[WhiteSpace, ...]
 
 
+class Article(Record):
+    """A document that a result mentions; a long text is cut."""
+
+    title: str
+    text: str
+
+
+class Question(Record):
+    """A question that a result mentions, and the ids of its right documents."""
+
+    text: str
+    right: tuple[str, ...]
+
+
 class ParityReport(Record):
     """The whole report. No timestamps: the same input gives the same bytes."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[3] = SCHEMA_VERSION
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]
@@ -304,6 +340,10 @@ class ParityReport(Record):
     """None for a checkpoint whose window shows no damage."""
     stripping: Stripping
     artifacts: tuple[ArtifactResult, ...]
+    articles: dict[str, Article]
+    """By id: documents among worst texts and changed answers, and their questions' right ones."""
+    asked: dict[str, Question]
+    """By id: the questions among worst texts and changed answers."""
     verdict: Verdict
 
     def of_manifest(self, sha256: str) -> ArtifactResult | None:

@@ -2,30 +2,26 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from exporter.errors import BadInput
 from exporter.parity.html import render_html
 from exporter.parity.markdown import render_markdown
-from exporter.parity.records import ParityReport
-from exporter.records import write_json
+from exporter.parity.records import SCHEMA_VERSION, ParityReport
+from exporter.records import write_json, write_text
 
 JSON_NAME, MARKDOWN_NAME, HTML_NAME = "parity.json", "parity.md", "parity.html"
 
 
 def write_report(folder: Path, report: ParityReport) -> None:
-    """Write all three files into `folder`, each atomically; parity.json last."""
+    """Write the three files into `folder`, each atomically; parity.json last."""
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"output '{folder}' is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (
-        (MARKDOWN_NAME, render_markdown(report)),
-        (HTML_NAME, render_html(report)),
-    ):
-        temporary = folder / (name + ".partial")
-        temporary.write_text(content, encoding="utf-8", newline="\n")
-        temporary.replace(folder / name)
+    write_text(folder / MARKDOWN_NAME, render_markdown(report))
+    write_text(folder / HTML_NAME, render_html(report))
     write_json(folder / JSON_NAME, report)
 
 
@@ -34,7 +30,14 @@ def read_report(path: Path) -> ParityReport:
     if not path.is_file():
         raise BadInput(f"no parity report at '{path}'; run 'lawvault parity ARTIFACT' first")
     try:
-        return ParityReport.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if isinstance(version, int) and version != SCHEMA_VERSION:
+            raise BadInput(
+                f"'{path}' has schema version {version}, this tool reads {SCHEMA_VERSION}; "
+                "run 'lawvault parity' again (kept vectors are used again)"
+            )
+        return ParityReport.model_validate(data)
     except (UnicodeDecodeError, ValueError, ValidationError):
         raise BadInput(
             f"'{path}' is not a sound parity report; run 'lawvault parity' again"

@@ -29,7 +29,8 @@ from exporter.parity.invariance import measure_invariance, sample_texts
 from exporter.parity.judge import judge_invariance, worst_verdict
 from exporter.parity.lengths import Lengths
 from exporter.parity.measure_dim import Baseline
-from exporter.parity.parts import bytes_by_part
+from exporter.parity.mentioned import mentioned
+from exporter.parity.parts import part_sizes
 from exporter.parity.records import ArtifactResult, DimResult, ParityReport
 from exporter.parity.rows import Rows
 from exporter.progress import Stages
@@ -96,6 +97,8 @@ def run_parity(
         )
         for folder, manifest in zip(artifacts, manifests, strict=True)
     ]  # fmt: skip
+    floors = tuple(baseline.noise_floor(dim) for dim in chosen)
+    articles, asked = mentioned(corpus, results, floors)
     windows, other = both_windows(checkpoint), original.other_window
     window_effect = None
     if windows is not None and other is not None:
@@ -112,13 +115,14 @@ def run_parity(
         query_prompt=checkpoint.prompts.query, document_prompt=checkpoint.prompts.document,
         reference="MRR@10: torch bf16; cosine and overlap: torch fp32",
         judged_ways=recipe.ways,
-        noise_floor=tuple(baseline.noise_floor(dim) for dim in chosen),
+        noise_floor=floors,
         window_effect=window_effect,
         stripping=measure_stripping(
             partial(embed, original.truth), corpus=corpus, prompts=checkpoint.prompts,
             truth=truth, texts=texts,
         ),
-        artifacts=tuple(results), verdict=worst_verdict([r.verdict for r in results]),
+        artifacts=tuple(results), articles=articles, asked=asked,
+        verdict=worst_verdict([r.verdict for r in results]),
     )  # fmt: skip
 
 
@@ -162,8 +166,10 @@ def _judge_artifact(
         reasons = (str(error),)
     else:
         dependent = judge_invariance(invariance, limits=baseline.recipe.limits_for(manifest.scheme))
+        possible = [dim for dim in dims if dim <= manifest.dim]
         judged = tuple(
-            baseline.judge(ours, dim, scheme=manifest.scheme) for dim in dims if dim <= manifest.dim
+            baseline.judge(ours, dim, scheme=manifest.scheme, name_changes=dim == max(possible))
+            for dim in possible
         )
         reasons = dependent + tuple(f"dim {d.dim}: {r}" for d in judged for r in d.reasons)
     verdicts = [d.verdict for d in judged]
@@ -172,8 +178,8 @@ def _judge_artifact(
     return ArtifactResult(
         name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
         manifest_sha256=sha256_file(folder / MANIFEST_NAME),
-        size_bytes=manifest.size_bytes, parts=bytes_by_part(manifest.tensors),
-        window_used=manifest.window.used,
+        size_bytes=manifest.size_bytes, parts=part_sizes(manifest),
+        limits=baseline.recipe.limits_for(manifest.scheme), window_used=manifest.window.used,
         tokens_differ=count, first_token_difference=line, dims=judged, invariance=invariance,
         verdict=worst_verdict(verdicts), reasons=reasons,
     )  # fmt: skip

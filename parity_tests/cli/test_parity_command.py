@@ -195,3 +195,16 @@ def test_a_wrong_file_of_prompts_is_refused(tmp_path: Path, content: str, said: 
         parse_prompts(str(path))
     with pytest.raises(BadInput, match="twice"):
         parse_prompts("query=a,query=b")
+
+
+def test_one_report_of_different_checkpoints_is_refused_before_anything_is_embedded(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "onnx-fp32"
+    export_onnx(read_checkpoint(make_tiny_checkpoint(tmp_path / "tiny", seed=9)), other)
+    output = tmp_path / "out"
+    assert run([*desk.arguments("--output", output), str(other)]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "were made from different checkpoints (2_Dense/model.safetensors differs)" in line
+    assert "two runs" in line
+    assert not output.exists()

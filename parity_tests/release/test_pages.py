@@ -1,284 +1,381 @@
-"""parity.html, index.html and the model card, from a real run; looked at in a real browser."""
+"""parity.html, index.html and the sentences on them, from a real release."""
 
-import json
 import re
 import shutil
-import subprocess
+from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import unquote, urlparse
 
 import pytest
 
+pytest.importorskip("llama_cpp")
 pytest.importorskip("onnxruntime")
-pytest.importorskip("sentence_transformers")
 
-import numpy as np
-from huggingface_hub import ModelCard
+from exporter.checkpoint.records import Checkpoint
+from exporter.manifest import read_manifest
+from exporter.parity.advice import advise, three_sentences
+from exporter.parity.html import render_html, verdict_sentence
+from exporter.parity.plots import NARROW, WIDE, size_against_mrr
+from exporter.parity.records import ArtifactResult, ParityReport, Verdict
+from exporter.parity.report import read_report
+from exporter.recipe import Way
+from parity_tests.release.small_release import LIMIT, RECIPE, release
 
-from exporter.checkpoint.read import read_checkpoint
-from exporter.cli.main import main
-from exporter.errors import BadInput
-from exporter.manifest import TensorRecord
-from exporter.onnx.export import export_onnx
-from exporter.package.card import render_card
-from exporter.parity.changed import changed_answers
-from exporter.parity.corpus import read_corpus
-from exporter.parity.html import render_html
-from exporter.parity.overview import existing_index, lead_sentences, write_overview
-from exporter.parity.parts import bytes_by_part, part_of
-from exporter.parity.records import ChangedAnswer, FoundDocument, ParityReport
-from exporter.parity.run import run_parity
-from exporter.progress import silent
-from exporter.recipe import Recipe, read_recipe
-from exporter.runtimes.open import artifact_source, open_original
-from parity_tests.conftest import REPOSITORY
-from parity_tests.tiny_checkpoint import make_tiny_checkpoint
-from parity_tests.tiny_corpus import make_tiny_corpus
-
-ATTACK = "<script>document.title='broken'</script>"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
-def lenient() -> Recipe:
-    recipe = read_recipe(REPOSITORY / "recipes" / "lawvault.toml")
-    limits = {name: entry.model_copy(update={
-        "cosine_p1_min": -1.0, "overlap_at_10_min": 0.0, "mrr_at_10_margin": 1.0, "reason": "test"})
-        for name, entry in recipe.limits.items()}  # fmt: skip
-    return recipe.model_copy(update={"limits": limits, "bootstrap_resamples": 1000})
+class Page(HTMLParser):
+    """Every tag with its attributes; unbalanced tags fail."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+        assert self.open == []
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("pages")
-    source = make_tiny_checkpoint(place / "tiny")
-    (source / "README.md").write_text(
-        "---\nlicense: gemma\nbase_model: google/embeddinggemma-300m\nlanguage: zh\n---\n# x\n"
-    )
-    corpus = make_tiny_corpus(place / "corpus")
-    lines = (corpus / "corpus.jsonl").read_text("utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    for record in records:
-        record["title"] = ATTACK
-        record["text"] = ATTACK + record["text"]
-    (corpus / "corpus.jsonl").write_text(
-        "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), "utf-8"
-    )
-    return place
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, (tag, self.getpos())
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def links(self) -> list[str]:
+        return [str(a["href"]) for tag, a in self.tags if tag == "a"]
 
 
 @pytest.fixture(scope="module")
-def report(folder: Path) -> ParityReport:
-    checkpoint = read_checkpoint(folder / "tiny")
-    for quant in ("none", "q4"):
-        export_onnx(checkpoint, folder / f"onnx-{quant}", quant=quant, head_correction="off")
-    return run_parity(
-        [folder / "onnx-none", folder / "onnx-q4"], original=open_original(checkpoint),
-        corpus=read_corpus(folder / "corpus"), recipe=lenient(), artifact_source=artifact_source,
-        stages=silent,
+def report(released: Path) -> ParityReport:
+    return read_report(released / "parity.json")
+
+
+def altered(
+    report: ParityReport, name: str, *, verdict: Verdict = "pass",
+    ways: dict[Way, Verdict] | None = None,
+) -> ParityReport:  # fmt: skip
+    """The report with another verdict, or other verdicts by way of deployment, for one artifact."""
+
+    def changed(a: ArtifactResult) -> ArtifactResult:
+        if a.name != name:
+            return a
+        dims = tuple(
+            d.model_copy(
+                update={
+                    "deployments": tuple(
+                        w.model_copy(update={"verdict": (ways or {}).get(w.way, w.verdict)})
+                        for w in d.deployments
+                    )
+                }
+            )
+            for d in a.dims
+        )
+        reasons = () if verdict == "pass" else ("cosine 1st percentile 0.9 is under 0.995",)
+        return a.model_copy(update={"dims": dims, "verdict": verdict, "reasons": reasons})
+
+    artifacts = tuple(map(changed, report.artifacts))
+    return report.model_copy(update={"artifacts": artifacts, "verdict": verdict})
+
+
+ALL: dict[Way, Verdict] = {"both": "pass", "queries": "pass", "documents": "pass"}
+
+
+@pytest.fixture(scope="module")
+def good(report: ParityReport) -> ParityReport:
+    """Both artifacts pass in every way."""
+    return altered(altered(report, "onnx-int8", ways=ALL), "gguf-q8_0", ways=ALL)
+
+
+def test_a_release_leaves_a_page_whose_links_all_lead_somewhere(released: Path) -> None:
+    page = Page((released / "index.html").read_text("utf-8"))
+    links = page.links()
+    assert {"parity.html", "parity.md", "parity.json"} <= set(links)
+    assert "packages/ollama-q8_0/README.md" in links
+    for link in links:
+        assert not urlparse(link).scheme, link
+        assert (released / unquote(link)).is_file(), link
+    assert "Not measured" in page.words
+    full = Page((released / "parity.html").read_text("utf-8"))
+    anchors = {a.get("id") for _, a in full.tags}
+    assert {link.removeprefix("#") for link in full.links()} <= anchors
+
+
+@pytest.mark.parametrize("name", ["parity.html", "index.html"])
+def test_a_page_fetches_nothing_and_runs_nothing(released: Path, name: str) -> None:
+    text = (released / name).read_text("utf-8")
+    page = Page(text)
+    assert not {tag for tag, _ in page.tags} & {"script", "img", "iframe", "object", "embed"}
+    for tag, attributes in page.tags:
+        assert not [key for key in attributes if key.startswith("on")], (tag, attributes)
+        assert tag != "link" or attributes["href"] == "data:,"
+    assert "default-src 'none'" in text
+    assert "@import" not in text
+    assert "url(" not in text
+    assert str(released) not in text
+
+
+def test_the_verdict_stands_above_everything_else_in_one_sentence(report: ParityReport) -> None:
+    words = Page(render_html(report)).words
+    sentence = verdict_sentence(report)
+    assert sentence == "Both artifacts passed every limit against tiny on the corpus tiny-corpus."
+    assert words.index(sentence) < words.index("Artifacts by size and quality")
+    failed = altered(report, "onnx-int8", verdict="fail")
+    assert verdict_sentence(failed) == (
+        "1 of 2 artifacts passed against tiny on the corpus tiny-corpus; onnx-int8 failed "
+        "(cosine 1st percentile 0.9 is under 0.995)."
+    )
+    assert verdict_sentence(failed) in Page(render_html(failed)).words
+
+
+def test_the_same_report_gives_the_same_bytes(report: ParityReport, released: Path) -> None:
+    assert render_html(report) == (released / "parity.html").read_text("utf-8")
+    assert render_html(read_report(released / "parity.json")) == render_html(report)
+
+
+HOSTILE = '</p><script>document.title="run"</script><img src=x onerror="document.title=1">&amp;'
+
+
+def hostile(report: ParityReport) -> ParityReport:
+    """A report of a corpus and a model whose every text is markup."""
+    return report.model_copy(
+        update={
+            "model_name": HOSTILE, "corpus": HOSTILE, "query_prompt": HOSTILE + "{text}",
+            "articles": {
+                i: a.model_copy(update={"title": HOSTILE, "text": HOSTILE + "押金"})
+                for i, a in report.articles.items()
+            },
+            "asked": {
+                i: q.model_copy(update={"text": HOSTILE}) for i, q in report.asked.items()
+            },
+            "artifacts": tuple(
+                a.model_copy(update={"name": HOSTILE, "reasons": (HOSTILE,), "verdict": "fail"})
+                for a in report.artifacts
+            ),
+        }
     )  # fmt: skip
 
 
-def test_the_page_is_whole_and_the_same_each_time(report: ParityReport) -> None:
-    page = render_html(report)
-    assert page == render_html(report)
-    assert "http" not in re.sub(r"<meta http-equiv[^>]*>", "", page)
-    for part in ("onnx-fp32", "onnx-q4", "Ways of deployment", "Rank flips", "Worst texts"):
-        assert part in page
-    assert page.count("<svg") == 4
-    assert "embedding table" in page
+def test_a_document_that_holds_markup_is_shown_as_text(report: ParityReport) -> None:
+    page = Page(render_html(hostile(report)))
+    assert not {tag for tag, _ in page.tags} & {"script", "img"}
+    assert page.words.count(HOSTILE) > 20
 
 
-def test_texts_of_a_corpus_cannot_run_in_the_page(report: ParityReport) -> None:
-    page = render_html(report)
-    assert "<script" not in page
-    assert "&lt;script&gt;" in page
+def test_chinese_texts_are_marked_as_chinese(report: ParityReport) -> None:
+    page = Page(render_html(report))
+    marked = [tag for tag, a in page.tags if a.get("lang") == "zh"]
+    assert len(marked) > 10
+    assert ("html", {"lang": "en"}) in page.tags
 
 
-def test_changed_answers_are_sorted_by_how_far_the_right_one_fell(folder: Path) -> None:
-    corpus = read_corpus(folder / "corpus")
-    count = len(corpus.query_ids)
-    right = [corpus.doc_ids.index(next(iter(corpus.qrels[q]))) for q in corpus.query_ids]
-    reference = np.array([[r, *(d for d in range(60) if d != r)][:10] for r in right])
-    ours = reference.copy()
-    ours[3] = np.roll(reference[3], 1)  # the right one at the second place
-    ours[7] = [d for d in range(60) if d != right[7]][:10]  # not among the ten
-    first, second = changed_answers(ours, reference, corpus)
-    assert (first.id, first.ours.rank, first.reference.rank) == (corpus.query_ids[7], None, 1)
-    assert (second.id, second.ours.rank) == (corpus.query_ids[3], 2)
-    assert first.reference.id == corpus.doc_ids[right[7]]
-    assert first.ours.title == ATTACK
-    assert changed_answers(reference, reference, corpus) == ()
-    assert len(changed_answers(np.roll(reference, 1, axis=1), reference, corpus)) == 10 < count
+def test_changed_answers_and_worst_texts_stand_beside_their_articles(
+    report: ParityReport,
+) -> None:
+    words = Page(render_html(report)).words
+    for artifact in report.artifacts:
+        d = artifact.dims[0]
+        for w in d.deployments:
+            assert len(w.changed_answers) == min(8, w.first_place_changed)
+            for change in w.changed_answers:
+                assert change.our_first != change.reference_first
+                assert {change.our_first, change.reference_first} <= set(report.articles)
+                if w.way != "documents":
+                    assert report.asked[change.question].text in words
+                    assert report.articles[change.our_first].text in words
+        for worst in d.cosine.worst[:5]:
+            known = report.articles if worst.kind == "document" else report.asked
+            assert known[worst.id].text in words
+        assert all(not w.changed_answers for x in artifact.dims[1:] for w in x.deployments)
 
 
-def test_a_changed_answer_stands_beside_the_one_before(report: ParityReport) -> None:
-    found = FoundDocument(id="d1", title="甲", text="一" + ATTACK, rank=1)
-    other = FoundDocument(id="d2", title="乙", text="二", rank=None)
-    changed = ChangedAnswer(id="q", question="问" + ATTACK, reference=found, ours=other)
-    artifact = report.artifacts[0]
-    full = artifact.dims[0].model_copy(update={"changed": (changed,)})
-    artifact = artifact.model_copy(update={"dims": (full, *artifact.dims[1:])})
-    page = render_html(report.model_copy(update={"artifacts": (artifact,)}))
-    assert "right answer at 1" in page
-    assert "right answer not among the ten" in page
-    assert "<script" not in page
+def test_the_parts_of_an_artifact_add_up_to_its_size(released: Path, report: ParityReport) -> None:
+    for artifact in report.artifacts:
+        assert sum(p.size_bytes for p in artifact.parts) == artifact.size_bytes
+        assert artifact.size_bytes == read_manifest(released / artifact.name).size_bytes
+        assert {"embedding table", "attention", "MLP", "head", "norms"} <= {
+            p.part for p in artifact.parts
+        }
 
 
-def test_quantiles_are_the_errors_of_all_texts(report: ParityReport) -> None:
-    cosine = report.artifacts[1].dims[0].cosine
-    assert len(cosine.quantiles) == 21
-    assert list(cosine.quantiles) == sorted(cosine.quantiles)
-    assert cosine.quantiles[10] == pytest.approx(1 - cosine.median, rel=1e-3)
-    assert cosine.quantiles[-1] == pytest.approx(1 - cosine.minimum, rel=1e-3)
+def test_histograms_hold_every_text(report: ParityReport) -> None:
+    texts = report.documents + report.questions
+    for artifact in report.artifacts:
+        for d in artifact.dims:
+            assert sum(d.errors.counts) == texts
+    assert all(sum(f.errors.counts) == texts for f in report.noise_floor)
 
 
-def test_bytes_are_counted_by_part() -> None:
-    names = {"token_embd.weight": "embedding table", "embed_tokens_scale": "embedding table",
-             "blk.0.attn_q.weight": "attention", "layers.0.self_attn.o_proj": "attention",
-             "blk.0.attn_q_norm.weight": "norms and rest", "blk.1.ffn_up.weight": "MLP",
-             "layers.0.mlp.up_proj_scale": "MLP", "dense_2.weight": "head",
-             "dense_folded": "head", "rotary_cos_full_attention": "norms and rest"}  # fmt: skip
-    assert {name: part_of(name) for name in names} == names
-    tensors = [TensorRecord(name=name, dtype="Q4_0", shape=(4, 32), bits_per_weight=4.5)
-               for name in names]  # fmt: skip
-    assert sum(bytes_by_part(tensors).values()) == 72 * len(names)
+def test_an_artifact_without_vectors_still_gets_a_page(report: ParityReport) -> None:
+    nothing = [
+        a.model_copy(update={"dims": (), "invariance": None, "verdict": "fail",
+                             "reasons": ("vectors are not finite",)})
+        for a in report.artifacts
+    ]  # fmt: skip
+    for artifacts in ((report.artifacts[0], nothing[1]), tuple(nothing)):
+        broken = report.model_copy(update={"artifacts": artifacts, "verdict": "fail"})
+        words = Page(render_html(broken)).words
+        assert "no usable vectors" in words
+        assert "vectors are not finite" in words
 
 
-def test_the_parts_of_a_real_artifact_add_up_to_its_file(report: ParityReport) -> None:
-    fp32, q4 = report.artifacts
-    assert 0.6 * fp32.size_bytes < sum(fp32.parts.values()) < fp32.size_bytes
-    assert sum(q4.parts.values()) < q4.size_bytes
-    assert q4.parts["MLP"] < 0.25 * fp32.parts["MLP"]
+@pytest.mark.parametrize(
+    ("verdict", "ways", "group"),
+    [
+        ("pass", {}, "existing_index"),
+        ("pass", {"both": "undecided"}, "existing_index"),
+        ("pass", {"queries": "undecided"}, "new_index"),
+        ("pass", {"queries": "fail"}, "new_index"),
+        ("pass", {"queries": "fail", "both": "fail"}, "refused"),
+        ("undecided", {}, "refused"),
+        ("fail", {}, "refused"),
+    ],
+)
+def test_what_may_be_done_follows_from_the_verdict_of_each_way(
+    good: ParityReport, verdict: Verdict, ways: dict[Way, Verdict], group: str
+) -> None:
+    assert advise(good).refused == ()
+    advice = advise(altered(good, "onnx-int8", verdict=verdict, ways={**ALL, **ways}))
+    for name in ("existing_index", "new_index", "refused"):
+        assert ("onnx-int8" in getattr(advice, name)) == (name == group), name
+    assert "gguf-q8_0" in advice.existing_index
 
 
-def with_verdicts(report: ParityReport, *pairs: tuple[str, str]) -> ParityReport:
-    made = []
-    for artifact, (verdict, queries) in zip(report.artifacts, pairs, strict=True):
-        full = artifact.dims[0]
-        ways = tuple(d.model_copy(update={"verdict": queries}) if d.way == "queries" else d
-                     for d in full.deployments)  # fmt: skip
-        dims = (full.model_copy(update={"deployments": ways}), *artifact.dims[1:])
-        made.append(artifact.model_copy(update={"verdict": verdict, "dims": dims}))
-    return report.model_copy(update={"artifacts": tuple(made)})
+def test_the_three_sentences_name_files_and_reasons(good: ParityReport) -> None:
+    existing, new, refused = three_sentences(good)
+    smallest = min(good.artifacts, key=lambda a: a.size_bytes)
+    assert existing.rest.startswith(f"{smallest.name} (")
+    assert "within 0.5 at dim 64" in existing.rest
+    assert "no file that passed forces you" in new.rest
+    assert refused.rest == "no file: every one of this report passed."
+    own = altered(good, "gguf-q8_0", ways={**ALL, "queries": "undecided"})
+    assert "gguf-q8_0 is proven only on an index of its own" in three_sentences(own)[1].rest
+    none = altered(altered(good, "gguf-q8_0", verdict="fail"), "onnx-int8", verdict="undecided")
+    existing, new, refused = three_sentences(none)
+    assert existing.rest.startswith("no file here may replace tiny")
+    assert new.rest == "no file here is proven on an index of its own."
+    assert "gguf-q8_0 (failed: cosine 1st percentile 0.9" in refused.rest
+    assert "onnx-int8 (undecided, so not proven: " in refused.rest
 
 
-def test_the_three_sentences_follow_the_verdicts(report: ParityReport) -> None:
-    both = lead_sentences(with_verdicts(report, ("pass", "pass"), ("fail", "pass")))
-    assert both[0].startswith("Keep the index you have: onnx-fp32 may ask it")
-    assert both[2] == "Do not use onnx-q4 (failed)."
-    new = with_verdicts(report, ("pass", "undecided"), ("undecided", "pass"))
-    said = lead_sentences(new)
-    assert said[0].startswith("No file is proven for questions against an index")
-    assert said[1].startswith("Make the index again with the same file to use onnx-fp32")
-    assert "onnx-q4 (undecided on this many questions)" in said[2]
-    assert [existing_index(a) for a in new.artifacts] == ["undecided", "undecided"]
-    assert lead_sentences(with_verdicts(report, ("pass", "pass"), ("pass", "pass")))[2] == (
-        "Every file passed."
+def test_labels_of_a_crowded_plot_do_not_cover_each_other(report: ParityReport) -> None:
+    base = report.artifacts[0]
+    crowd = tuple(
+        base.model_copy(update={"name": f"onnx-a{i}", "size_bytes": base.size_bytes + 4_000 * i})
+        for i in range(5)
     )
+    full = report.model_copy(update={"artifacts": crowd})
+    for width in (WIDE, NARROW):
+        text = size_against_mrr(full, width)
+        boxes = [
+            (float(x) - 6.6 * len(word) / 2, float(y) - 10, 6.6 * len(word), 12.0)
+            for x, y, word in re.findall(
+                r'class="label onnx" x="([\d.-]+)" y="([\d.-]+)"[^>]*>([^<]+)<', text
+            )
+        ]
+        assert len(boxes) == 5
+        for i, a in enumerate(boxes):
+            assert a[0] >= 0
+            assert a[0] + a[2] <= width
+            for b in boxes[:i]:
+                apart = a[0] >= b[0] + b[2] or b[0] >= a[0] + a[2]
+                assert apart or abs(a[1] - b[1]) >= 12, (a, b)
 
 
-def test_the_overview_links_what_there_is(report: ParityReport, tmp_path: Path) -> None:
-    write_overview(tmp_path, report, packages={"onnx-fp32": ["packages/x"]}, closed=["onnx-q4: no"])
-    page = (tmp_path / "index.html").read_text("utf-8")
-    for target in ("parity.html", "onnx-fp32/manifest.json", "packages/x/README.md"):
-        assert f'href="{target}"' in page
-    assert "onnx-q4: no" in page
-    assert not list(tmp_path.glob("*.partial"))
-
-
-def test_the_card_is_read_back_by_the_hubs_own_classes(folder: Path, report: ParityReport) -> None:
-    text = render_card(read_checkpoint(folder / "tiny"), report)
-    card = ModelCard(text)
-    assert card.data.license == "gemma"
-    assert card.data.base_model == "google/embeddinggemma-300m"
-    results = {r.metric_name: r.metric_value for r in card.data.eval_results}
-    full = report.artifacts[0].dims[0].deployed("both").metrics
-    assert results["MRR@10, onnx-fp32, dim 64"] == round(full.mrr_at_10, 4)
-    assert len(results) == 8
-    assert "**gemma**" in text
-    assert "title: {title} | text: {text}" in text
-
-
-def test_what_the_checkpoint_does_not_say_is_not_invented(
-    folder: Path, report: ParityReport
+def test_a_closed_release_says_so_on_its_page(
+    released: Path, tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
 ) -> None:
-    checkpoint = read_checkpoint(folder / "tiny")
-    path = folder / "tiny" / "README.md"
-    before = path.read_text("utf-8")
-    try:
-        path.unlink()
-        bare = read_checkpoint(folder / "tiny")
-        text = render_card(bare, report.model_copy(
-            update={"checkpoint_files": {p: d for p, _, d in bare.file_hashes()}}))  # fmt: skip
-    finally:
-        path.write_text(before, "utf-8")
-    assert "as its own card says: **not stated**" in text
-    assert ModelCard(text, ignore_metadata_errors=True).data.license is None
-    assert checkpoint.name in text
-
-
-def test_a_report_on_another_checkpoint_is_refused(
-    folder: Path, report: ParityReport, tmp_path: Path
-) -> None:
-    other = read_checkpoint(make_tiny_checkpoint(tmp_path / "other", seed=3))
-    with pytest.raises(BadInput, match="about another checkpoint"):
-        render_card(other, report)
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(a) for a in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
-
-
-def test_the_command_writes_the_card_and_keeps_what_is_there(
-    folder: Path, report: ParityReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "parity.json"
-    path.write_text(report.model_dump_json(), "utf-8")
-    command = ("card", "--checkpoint", folder / "tiny", "--report", path, "--quiet")
-    assert run(*command) == 0
-    assert (tmp_path / "README.md").read_text("utf-8").startswith("---\n")
-    assert run(*command) == 2
-    assert "pass --force" in capsys.readouterr().err
-    assert run(*command, "--force") == 0
-    assert run(*command, "--output", tmp_path) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the pages were not opened")
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_pages_fit_a_browser_and_ask_for_nothing(
-    report: ParityReport, tmp_path: Path, width: int
-) -> None:
-    write_overview(tmp_path, report, packages={}, closed=[])
-    (tmp_path / "parity.html").write_text(render_html(report), "utf-8")
-    for name in ("parity.html", "index.html"):
-        measured = in_chromium(tmp_path / name, tmp_path / "profile", width=width)
-        assert measured["title"].startswith("tiny: ")
-        assert measured["wide"] <= measured["window"], (name, measured)
-
-
-def in_chromium(page: Path, profile: Path, *, width: int) -> dict[str, Any]:
-    """Open a page framed at a width, and return what it measures of itself."""
-    frame = page.with_name("frame.html")
-    frame.write_text(
-        f"<iframe id=f src='{page.name}' style='width:{width}px;height:900px;border:0'></iframe>"
-        "<pre id=out></pre><script>f.onload = () => { const d = f.contentDocument; out.textContent "
-        "= JSON.stringify({title: d.title, wide: d.documentElement.scrollWidth, window: "
-        "d.documentElement.clientWidth}); }</script>",
-        "utf-8",
+    output = Path(shutil.copytree(released, tmp_path / "out"))
+    strict = {**LIMIT, "cosine_p1_min": 0.9999999}
+    recipe = RECIPE.model_copy(
+        update={"limits": {**RECIPE.limits, "8bit": type(RECIPE.limits["8bit"])(**strict)}}
     )
-    assert CHROMIUM is not None
-    ran = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-         "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--allow-file-access-from-files", f"--user-data-dir={profile}",
-         "--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom", frame.as_uri()],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    found = re.search(r"<pre id=\"out\">(\{.*?\})</pre>", ran.stdout)
-    assert found is not None, ran.stderr[-500:]
-    measured: dict[str, Any] = json.loads(found.group(1))
-    return measured
+    outcome, _ = release(tiny, tiny_corpus, output, recipe)
+    assert outcome.closed
+    page = Page((output / "index.html").read_text("utf-8"))
+    assert "this release should not go out" in page.words
+    assert "no file here may replace tiny" in page.words
+    assert outcome.closed[0] in page.words
+    assert not any("packages" in link for link in page.links())
+
+
+def test_speed_stands_on_the_page_only_for_the_bytes_that_were_timed(
+    released: Path, tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    from exporter.bench import BenchReport, run_bench
+    from exporter.records import write_json
+
+    output = Path(shutil.copytree(released, tmp_path / "out"))
+    timed = run_bench([output / "onnx-int8", output / "gguf-q8_0"], rounds=1, threads=1)
+    stale: dict[str, Any] = timed.model_dump()
+    stale["results"][1]["manifest_sha256"] = "0" * 64
+    write_json(output / "bench.json", BenchReport.model_validate(stale))
+    release(tiny, tiny_corpus, output)
+    words = Page((output / "index.html").read_text("utf-8")).words
+    assert f"{timed.results[0].timings[0].tokens_per_second:,.0f}" in words
+    assert "Not measured since it changed: gguf-q8_0." in words
+
+
+WIDTHS = ((1280, 900), (390, 844))
+Scheme = Literal["light", "dark"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Any:
+    """A real Chromium, driven by playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+                 None)  # fmt: skip
+    if found is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(
+            executable_path=found,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", WIDTHS)
+@pytest.mark.parametrize("which", ["parity", "index", "hostile"])
+def test_pages_fit_a_desktop_and_a_phone_in_a_real_browser(
+    browser: Any, released: Path, report: ParityReport, tmp_path: Path, which: str,
+    size: tuple[int, int], scheme: Scheme,
+) -> None:  # fmt: skip
+    path = released / f"{which}.html"
+    if which == "hostile":
+        path = tmp_path / "hostile.html"
+        path.write_text(render_html(hostile(report)), "utf-8")
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    wide = page.evaluate(
+        """() => [...document.querySelectorAll('p, li, h1, h2, h3, svg, .article, .banner')]
+            .filter(e => e.offsetParent !== null || e.tagName === 'svg')
+            .filter(e => e.getBoundingClientRect().right > innerWidth + 1
+                         && !e.closest('.scroll')).map(e => e.outerHTML.slice(0, 90))"""
+    )
+    assert wide == []
+    shown = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    light = sum(map(int, re.findall(r"\d+", shown)[:3])) > 384
+    assert light == (scheme == "light")
+    assert page.title() != "run"
+    assert said == []
+    assert asked == [path.as_uri()]
+    page.close()

@@ -20,45 +20,13 @@ from exporter.package.ollama import package_ollama
 from exporter.package.verdict import check_verdict, verdict_of
 from exporter.parity.corpus import read_corpus
 from exporter.parity.report import read_report
-from exporter.recipe import ArtifactSpec, Recipe
-from exporter.release import ReleaseOutcome, check_recipe, run_release
+from exporter.recipe import ArtifactSpec
+from exporter.release import check_recipe
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.open import artifact_source, open_artifact, open_original
 from exporter.runtimes.torch_reference import TorchReference
+from parity_tests.release.small_release import LIMIT, RECIPE, release, silent
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
-
-LIMIT = {
-    "cosine_p1_min": 0.9935,
-    "overlap_at_10_min": 0.5,
-    "mrr_at_10_margin": 0.5,
-    "reason": "tiny",
-}
-RECIPE = Recipe.model_validate(
-    {
-        "schema_version": 1,
-        "corpus": "unused",
-        "limits": dict.fromkeys(("fp32", "16bit", "8bit"), LIMIT),
-        "artifacts": [
-            {"kind": "onnx", "scheme": "int8"},
-            {"kind": "gguf", "scheme": "q8_0", "packages": ["ollama"]},
-        ],
-    }
-)
-
-
-def silent(label: str, total: int) -> Any:
-    return lambda done: None
-
-
-def release(
-    checkpoint: Checkpoint, corpus: Path, output: Path, recipe: Recipe = RECIPE
-) -> tuple[ReleaseOutcome, list[str]]:
-    said: list[str] = []
-    outcome = run_release(
-        checkpoint, recipe=recipe, corpus=read_corpus(corpus), output=output, force=False,
-        stages=silent, tell=said.append,
-    )  # fmt: skip
-    return outcome, said
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -67,15 +35,6 @@ def hashes(folder: Path) -> dict[str, str]:
         for p in sorted(folder.rglob("*"))
         if p.is_file()
     }
-
-
-@pytest.fixture(scope="module")
-def released(tiny: Checkpoint, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("release") / "out"
-    outcome, _ = release(tiny, tiny_corpus, output)
-    assert outcome.closed == ()
-    assert outcome.report.verdict == "pass"
-    return output
 
 
 def test_a_second_run_repeats_nothing_and_another_place_gets_the_same_bytes(

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from exporter.errors import BadInput
-from exporter.parity.compare import first_token_difference, row_cosines, summarize_cosines
+from exporter.parity.compare import (
+    count_errors,
+    first_token_difference,
+    row_cosines,
+    summarize_cosines,
+)
 
 
 def test_the_cosine_does_not_depend_on_the_length_of_a_row() -> None:
@@ -36,7 +41,7 @@ def test_vectors_of_another_shape_are_a_defect() -> None:
 def test_the_summary_names_the_worst_texts_first() -> None:
     cosines = np.linspace(0.0, 1.0, 101)[::-1]
     texts, ids = [f"text {i}" for i in range(101)], [f"d{i}" for i in range(101)]
-    summary = summarize_cosines(cosines, texts, ids=ids, worst=2)
+    summary = summarize_cosines(cosines, texts, ids=ids, kinds=["document"] * len(ids), worst=2)
     assert (summary.minimum, summary.median) == (0.0, 0.5)
     assert summary.p1 == pytest.approx(0.01)
     assert summary.mean == pytest.approx(0.5)
@@ -61,3 +66,14 @@ def test_a_dropped_end_token_is_a_difference_at_its_place() -> None:
     assert count == 1
     assert line is not None
     assert "position 2 is [] instead of [1]" in line
+
+
+def test_errors_are_counted_by_quarters_of_a_decade_and_none_is_lost() -> None:
+    errors = np.array([0.0, 1e-12, 1.1e-9, 1.2e-3, 0.7, 2.0])
+    found = count_errors(1 - errors)
+    starts = [10 ** (found.low_exponent + i / found.per_decade) for i in range(len(found.counts))]
+    assert sum(found.counts) == len(errors)
+    assert found.counts[0] == 3
+    at = next(i for i, n in enumerate(found.counts) if n == 1)
+    assert starts[at] <= 1.2e-3 < starts[at + 1]
+    assert found.counts[-1] == 2

@@ -387,10 +387,13 @@ def test_a_missing_damaged_or_foreign_report_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "parity.json"
     with pytest.raises(BadInput, match="no parity report"):
         read_report(path)
-    for text in ("{", json.dumps({"schema_version": 9}), "[]"):
+    for text in ("{", json.dumps({"schema_version": 3}), "[]"):
         path.write_text(text)
         with pytest.raises(BadInput, match="not a sound parity report"):
             read_report(path)
+    path.write_text(json.dumps({"schema_version": 2}))
+    with pytest.raises(BadInput, match=r"has schema version 2, this tool reads 3; run 'lawvault"):
+        read_report(path)
 
 
 def test_a_vector_that_depends_on_its_companions_closes_the_gate(bench: Bench) -> None:
