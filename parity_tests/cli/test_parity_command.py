@@ -59,7 +59,7 @@ def recipe(tmp_path: Path, old: str, new: str) -> Path:
     return path
 
 
-def test_a_passing_artifact_exits_0_with_a_table_and_both_files(
+def test_a_passing_artifact_exits_0_with_a_table_and_all_files(
     desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,7 @@ def test_a_passing_artifact_exits_0_with_a_table_and_both_files(
     assert "pass" in shown.out
     assert "torch fp32: 89 of 89" in shown.err
     written = sorted(p.name for p in Path("artifacts/tiny").iterdir())
-    assert written == ["parity.json", "parity.md", "vectors"]
+    assert written == ["parity.html", "parity.json", "parity.md", "vectors"]
     assert run(desk.arguments()) == 0
     again = capsys.readouterr()
     assert "torch fp32, kept from before: 89 of 89" in again.err
