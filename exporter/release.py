@@ -168,7 +168,8 @@ def run_release(
             packages.append(str(target))
         own = tuple(f"packages/{spec.name.replace(spec.kind, kind, 1)}" for kind in spec.packages)
         offers.append(_offer(folder, own, timed))
-    page = render_overview(report, offers, closed=closed, machine=_machine(timed))
+    missing = [line.split(" ", 1)[0] for line in closed]
+    page = render_overview(report, offers, closed=missing, machine=_machine(timed))
     write_text(output / INDEX_NAME, page)
     return ReleaseOutcome(
         report=report, packages=tuple(packages), overview=str(output / INDEX_NAME),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from exporter.manifest import Manifest
 from exporter.package.uses import good_for, runs_in
 from exporter.parity.advice import three_sentences
-from exporter.parity.html import page_environment, verdict_sentence
+from exporter.parity.html import count_sentence, page_environment
 from exporter.parity.records import ParityReport
 from exporter.records import Record
 
@@ -38,13 +38,13 @@ def render_overview(
 ) -> str:
     """Return the page. Same input, same bytes.
 
-    `closed`: why the release may not go out, if so; `machine`: where speeds were measured. An
-    offer's name is its folder beside the page, and that of its result in the report.
+    `closed`: names of required artifacts that did not pass; `machine`: where speeds were measured.
+    An offer's name is its folder beside the page, and that of its result in the report.
     """
     by_name = {a.name: a for a in report.artifacts}
     ordered = sorted(offers, key=lambda o: (by_name[o.name].size_bytes, o.name))
     return page_environment("exporter.package").get_template("overview.html.j2").render(
         report=report, offers=ordered, results=by_name, closed=closed, machine=machine,
-        verdict=verdict_sentence(report), sentences=three_sentences(report), runs_in=runs_in,
+        verdict=count_sentence(report), sentences=three_sentences(report), runs_in=runs_in,
         good_for=good_for,
     )  # fmt: skip

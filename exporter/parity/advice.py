@@ -91,14 +91,14 @@ def _existing(names: Sequence[str], by_name: Artifacts, report: ParityReport) ->
 def _new(advice: Advice, by_name: Artifacts) -> Sentence:
     lead = "With a new index"
     if advice.new_index:
-        best = by_name[advice.new_index[0]]
-        only = "is proven only on an index of its own" if len(advice.new_index) == 1 else (
-            "are proven only on indexes of their own")  # fmt: skip
+        named = _listed([f"{n} ({megabytes(by_name[n])})" for n in advice.new_index])
+        only = ("is proven only on an index of its own" if len(advice.new_index) == 1
+                else "are proven only on indexes of their own")  # fmt: skip
         return Sentence(
             lead=lead,
-            rest=f"{_listed(advice.new_index)} {only}: embed all documents again with the same "
-            f"file that embeds the queries (the smallest has {megabytes(best)}).",
-        )  # fmt: skip
+            rest=f"{named} {only}: embed all documents again with the same file that embeds the "
+            "queries.",
+        )
     both = [n for n in advice.existing_index if may(by_name[n], by_name[n].dims[0], "both")]
     if not both:
         return Sentence(lead=lead, rest="no file here is proven on an index of its own.")

@@ -71,25 +71,28 @@ def signed(difference: Difference | Interval) -> Markup:
 
 
 def verdict_sentence(report: ParityReport) -> str:
-    """Return one sentence: how many artifacts may replace the original, and which may not."""
-    passed = [a for a in report.artifacts if a.verdict == "pass"]
-    rest = [a for a in report.artifacts if a.verdict != "pass"]
-    count, model, corpus = len(report.artifacts), report.model_name, f"the corpus {report.corpus}"
-    if not rest:
-        all_of = "The artifact" if count == 1 else "Both artifacts" if count == 2 else (
-            f"All {count} artifacts")  # fmt: skip
-        return f"{all_of} passed every limit against {model} on {corpus}."
-    closed = "; ".join(_closed(a) for a in rest)
-    if not passed:
-        none = "The artifact did not pass" if count == 1 else f"None of {count} artifacts passed"
-        return f"{none} against {model} on {corpus}: {closed}."
-    return f"{len(passed)} of {count} artifacts passed against {model} on {corpus}; {closed}."
+    """Return one sentence: how many artifacts passed, and which did not, and why."""
+    closed = "; ".join(_closed(a) for a in report.artifacts if a.verdict != "pass")
+    return count_sentence(report).removesuffix(".") + (f"; {closed}." if closed else ".")
+
+
+def count_sentence(report: ParityReport) -> str:
+    """Return one sentence: how many artifacts passed."""
+    passed = sum(a.verdict == "pass" for a in report.artifacts)
+    count = len(report.artifacts)
+    against = f"against {report.model_name} on the corpus {report.corpus}."
+    if passed == count:
+        all_of = {1: "The artifact", 2: "Both artifacts"}.get(count, f"All {count} artifacts")
+        return f"{all_of} passed every limit {against}"
+    if count == 1:
+        return f"The artifact did not pass {against}"
+    return f"{passed or 'None'} of {count} artifacts passed {against}"
 
 
 def _closed(artifact: ArtifactResult) -> str:
     word = "failed" if artifact.verdict == "fail" else "is undecided"
-    return f"{artifact.name} {word} ({artifact.reasons[0]})" if artifact.reasons else (
-        f"{artifact.name} {word}")  # fmt: skip
+    reason = f" ({artifact.reasons[0]})" if artifact.reasons else ""
+    return f"{artifact.name} {word}{reason}"
 
 
 def _plots(report: ParityReport) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from exporter.parity.advice import three_sentences
 from exporter.parity.records import (
     ArtifactResult,
     CosineSummary,
@@ -42,6 +43,8 @@ def render_markdown(report: ParityReport) -> str:
         f"{report.documents:,} documents, {report.questions:,} questions. "
         f"Reference: {report.reference}. Query prompt `{report.query_prompt}`, document prompt "
         f"`{report.document_prompt}`.",
+        "",
+        *(f"- **{s.lead}**: {s.rest}" for s in three_sentences(report)),
         "",
         *_overview(report),
         "",

@@ -17,8 +17,8 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
     shown = sorted((a for a in report.artifacts if a.dims), key=lambda a: (a.size_bytes, a.name))
     height, left, top, bottom = 320, 52, 12, 276
     svg = Svg(width, height, label="MRR@10 of each artifact over its size")
-    widest = shown[0].dims[0].dim
-    reference = shown[0].dims[0].reference.mrr_at_10
+    full = max((a.dims[0] for a in shown), key=lambda d: d.dim)
+    widest, reference = full.dim, full.reference.mrr_at_10
     spans = []
     for a in shown:
         d = a.dims[0].deployed("both").differences.mrr_at_10

@@ -51,3 +51,11 @@ def test_what_cannot_be_timed_is_refused(
         main(["bench", str(tmp_path / "nothing")])
     assert ended.value.code == 2
     assert "nothing" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="Linux hands peaks on")
+def test_peak_memory_is_not_that_of_the_process_that_asks(artifact: Path) -> None:
+    ballast = bytearray(600_000_000)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    result = run_bench([artifact], rounds=1, threads=1).results[0]
+    assert 10e6 < result.peak_memory_bytes < len(ballast)

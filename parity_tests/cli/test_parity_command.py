@@ -59,7 +59,7 @@ def recipe(tmp_path: Path, old: str, new: str) -> Path:
     return path
 
 
-def test_a_passing_artifact_exits_0_with_a_table_and_both_files(
+def test_a_passing_artifact_exits_0_with_a_table_and_all_files(
     desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
