@@ -50,12 +50,12 @@ ENCODERS: Mapping[str, str] = {
     "gguf": "exporter.runtimes.llamacpp:LlamaCppEncoder",
 }
 
-PACKAGED_ENCODERS: Mapping[str, str] = {
-    "ollama": "exporter.package.open_gguf:open_packaged_gguf",
+PACKAGE_VERIFIERS: Mapping[str, str] = {
+    "ollama": "exporter.package.verify_gguf:verify_gguf",
 }
 
 PACKAGERS: Mapping[str, str] = {
-    "ollama": "exporter.package.ollama:package_ollama",
+    "ollama": "exporter.package.ollama:PACKAGER",
 }
 
 ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
@@ -66,7 +66,7 @@ ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "GGUF plan": GGUF_PLANS,
     "artifact kind": ENCODERS,
     "package": PACKAGERS,
-    "packaged file": PACKAGED_ENCODERS,
+    "package verifier": PACKAGE_VERIFIERS,
 }
 
 

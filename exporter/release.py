@@ -21,9 +21,10 @@ from exporter.manifest import (
     sha256_file,
 )
 from exporter.onnx.export import export_onnx
-from exporter.package.golden import build_golden
+from exporter.package.golden import Golden
 from exporter.package.overview import INDEX_NAME, Offer, Speed, render_overview
 from exporter.package.verdict import verdict_of
+from exporter.packaging import package_artifacts
 from exporter.parity.corpus import Corpus
 from exporter.parity.records import ParityReport
 from exporter.parity.report import HTML_NAME, JSON_NAME, MARKDOWN_NAME, read_report, write_report
@@ -32,8 +33,7 @@ from exporter.progress import Stages
 from exporter.recipe import ArtifactSpec, Recipe
 from exporter.records import Record, canonical_json, write_json, write_text
 from exporter.registry import GGUF_TYPES, ONNX_SCHEMES, PACKAGERS, resolve
-from exporter.runtimes.open import artifact_source, open_artifact, open_original
-from exporter.runtimes.torch_reference import TorchReference
+from exporter.runtimes.open import artifact_source, open_original
 
 STEPS_NAME, BENCH_NAME = "release.json", "bench.json"
 MAKES_AN_ARTIFACT = {"kind", "scheme", "plan", "embedding_type", "imatrix"}
@@ -61,10 +61,12 @@ def check_recipe(recipe: Recipe) -> None:
         if spec.kind == "gguf":
             check_type_and_options(spec.scheme, _gguf_options(spec))
         for package in spec.packages:
-            resolve(PACKAGERS, package, kind="package")
-            if spec.kind != "gguf":
+            packager = resolve(PACKAGERS, package, kind="package")
+            takes = packager.schemes or (spec.scheme,)
+            if spec.kind != packager.kind or spec.scheme not in takes:
+                named = f" {', '.join(packager.schemes)}" if packager.schemes else ""
                 raise BadInput(f"the recipe packages {spec.kind} {spec.scheme} for {package}, "
-                               "which takes gguf")  # fmt: skip
+                               f"which takes {packager.kind}{named}")  # fmt: skip
 
 
 class Steps:
@@ -144,6 +146,7 @@ def run_release(
         write_report(output, report)
         steps.finish("parity", depends)
     packages = []
+    goldens: dict[str, Golden] = {}
     closed = []
     offers = []
     timed = _timed(folders, output, steps, bench=bench, tell=tell)
@@ -162,8 +165,8 @@ def run_release(
                 tell(f"{name}: unchanged, kept")
             else:
                 tell(f"{name}: packaging")
-                _package(kind, spec, folder, target, checkpoint=checkpoint, report=report,
-                         force=force or name in steps.done)  # fmt: skip
+                package_artifacts(kind, [folder], target, checkpoint=checkpoint, report=report,
+                                  force=force or name in steps.done, goldens=goldens)  # fmt: skip
                 steps.finish(name, depends)
             packages.append(str(target))
         own = tuple(f"packages/{spec.name.replace(spec.kind, kind, 1)}" for kind in spec.packages)
@@ -241,17 +244,3 @@ def _export(
 
 def _gguf_options(spec: ArtifactSpec) -> GgufOptions:
     return GgufOptions(plan=spec.plan, embedding_type=spec.embedding_type, imatrix=spec.imatrix)
-
-
-def _package(
-    kind: str, spec: ArtifactSpec, folder: Path, target: Path, *, checkpoint: Checkpoint,
-    report: ParityReport, force: bool,
-) -> None:  # fmt: skip
-    encoder = open_artifact(folder)
-    reference = TorchReference(checkpoint, dtype="float32")
-    golden = build_golden(encoder, reference, checkpoint.prompts)
-    encoder.close()
-    resolve(PACKAGERS, kind, kind="package")(
-        folder, target, checkpoint=checkpoint, verdict=verdict_of(folder, report), golden=golden,
-        force=force,
-    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""lawvault package: a self-contained folder for one consumer, from an artifact that passed."""
+"""lawvault package: a self-contained folder for one consumer, from artifacts that passed."""
 
 from pathlib import Path
 
@@ -13,57 +13,70 @@ from exporter.cli.common import (
     recipe_option,
     say,
 )
+from exporter.manifest import read_manifest
 from exporter.records import canonical_json
 
 
 @click.group()
 def package() -> None:
-    """Package an artifact that passed parity."""
+    """Package artifacts that passed parity."""
 
 
-@package.command()
-@click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--report", "report_path", type=click.Path(path_type=Path),
-              help="The parity.json with its verdict. Default: beside the artifact.")  # fmt: skip
-@click.option("--override-verdict", metavar="REASON",
-              help="Package without a pass; the reason stands in the package.")  # fmt: skip
-@recipe_option
-@common_options
-def ollama(
-    options: CommonOptions, artifact: Path, report_path: Path | None,
-    override_verdict: str | None, recipe_path: Path | None,
+def _command(name: str, text: str, *, metavar: str = "ARTIFACT") -> None:
+    """Add `lawvault package NAME`; the options are the same for every consumer."""
+
+    @click.argument("artifacts", metavar=metavar, nargs=-1, required=True,
+                    type=click.Path(path_type=Path))  # fmt: skip
+    @click.option("--report", "report_path", type=click.Path(path_type=Path),
+                  help="The parity.json with the verdict. Default: beside it.")  # fmt: skip
+    @click.option("--override-verdict", metavar="REASON",
+                  help="Package without a pass; the reason stands in the package.")  # fmt: skip
+    @recipe_option
+    @common_options
+    def command(
+        options: CommonOptions, artifacts: tuple[Path, ...], report_path: Path | None,
+        override_verdict: str | None, recipe_path: Path | None,
+    ) -> None:  # fmt: skip
+        _write_package(
+            name, artifacts, options=options, report_path=report_path,
+            override_reason=override_verdict, recipe_path=recipe_path,
+        )  # fmt: skip
+
+    package.command(name, help=text)(command)
+
+
+_command("ollama", "Write a GGUF with Modelfile, README, prompts, clients and golden vectors for "
+         "Ollama.")  # fmt: skip
+
+
+def _write_package(
+    name: str, artifacts: tuple[Path, ...], *, options: CommonOptions, report_path: Path | None,
+    override_reason: str | None, recipe_path: Path | None,
 ) -> None:  # fmt: skip
-    """Write the GGUF with Modelfile, README, prompts and golden vectors for Ollama."""
-    from exporter.manifest import read_manifest
-    from exporter.package.golden import build_golden
-    from exporter.package.ollama import package_ollama
     from exporter.package.verdict import check_verdict, verdict_of
+    from exporter.packaging import package_artifacts
     from exporter.parity.report import read_report
-    from exporter.runtimes.open import open_artifact
-    from exporter.runtimes.torch_reference import TorchReference
-    from exporter.staging import check_output
 
-    manifest = read_manifest(artifact)
-    path = report_path or artifact.resolve().parent / "parity.json"
+    manifest = read_manifest(artifacts[0])
+    path = report_path or artifacts[0].resolve().parent / "parity.json"
     report = read_report(path) if report_path is not None or path.is_file() else None
-    verdict = verdict_of(artifact, report, override_reason=override_verdict)
-    check_verdict(verdict, artifact)
+    for artifact in artifacts:  # before the checkpoint is read
+        check_verdict(verdict_of(artifact, report, override_reason=override_reason), artifact)
     recipe = load_recipe(recipe_path)
     checkpoint = load_checkpoint(options, recipe=recipe, prompts=recipe.prompts)
-    output = options.output or default_output(checkpoint, "packages", f"ollama-{manifest.scheme}")
-    check_output(output, force=options.force)
-    encoder = open_artifact(artifact)
-    reference = TorchReference(checkpoint, dtype="float32")
-    golden = build_golden(encoder, reference, checkpoint.prompts)
-    encoder.close()
-    written = package_ollama(
-        artifact, output, checkpoint=checkpoint, verdict=verdict, golden=golden,
-        force=options.force,
+    target = f"{name}-{manifest.scheme}" if len(artifacts) == 1 else name
+    output = options.output or default_output(checkpoint, "packages", target)
+    written = package_artifacts(
+        name, artifacts, output, checkpoint=checkpoint, report=report,
+        override_reason=override_reason, force=options.force,
     )  # fmt: skip
-    if verdict.override_reason:
-        click.echo(f"warning: packaged without a pass: {verdict.override_reason}", err=True)
+    for entry in written.artifacts:
+        if entry.verdict.override_reason:
+            click.echo(f"warning: {entry.artifact.name} packaged without a pass: "
+                       f"{entry.verdict.override_reason}", err=True)  # fmt: skip
     if options.as_json:
         click.echo(canonical_json(written), nl=False)
         return
     click.echo(str(output))
-    say(f"next: {output}/create.sh", options)
+    first = f"{output}/create.sh" if name == "ollama" else f"lawvault verify {output}"
+    say(f"next: {first}", options)

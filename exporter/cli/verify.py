@@ -39,7 +39,11 @@ def verify(
     if url is not None:
         from exporter.package.verify import read_package
 
-        name = model or read_package(package).model_tag
+        found = read_package(package)
+        name = model or found.model_tag
+        if name is None:
+            raise BadInput(f"'{package}' is a package for {found.package}, which has no server; "
+                           "leave --url out")  # fmt: skip
         server = ServerEncoder(url, name, api=api, timeout_s=timeout_s, dim=0)
     report = verify_package(package, server=server)
     if as_json:

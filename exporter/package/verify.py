@@ -1,24 +1,38 @@
 """Is this package what it was, and does it, or a server, give the vectors that were judged?"""
 
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
 
 from exporter.errors import BadInput
 from exporter.manifest import MANIFEST_NAME, sha256_file
-from exporter.package.golden import Golden, check_golden
-from exporter.package.records import PackageManifest
+from exporter.package.golden import Golden
+from exporter.package.records import PackagedArtifact, PackageManifest
 from exporter.package.sums import check_sums
 from exporter.package.verify_server import Status, verify_server
 from exporter.records import Record
-from exporter.registry import PACKAGED_ENCODERS, resolve
-from exporter.runtimes.encoder import Encoder
+from exporter.registry import PACKAGE_VERIFIERS, resolve
 from exporter.runtimes.server import ServerEncoder
 
 R = TypeVar("R", bound=Record)
 SHOWN_PROBLEMS = 5
+
+
+class Proof(NamedTuple):
+    """A file in a runtime. `failures`: a line for each thing in which it is not what was judged."""
+
+    name: str
+    failures: Sequence[str]
+
+
+class VerifyPackaged(Protocol):
+    """Runs a packaged artifact in the consumer's runtimes. Raises MissingDependency without."""
+
+    def __call__(
+        self, folder: Path, entry: PackagedArtifact, golden: Golden, *, threads: int | None = None
+    ) -> Sequence[Proof]: ...
 
 
 class Check(Record):
@@ -62,19 +76,20 @@ def verify_package(
     if other:
         told = f"{', '.join(other[:SHOWN_PROBLEMS])}: not what was packaged"
         checks.append(Check(name="manifest", status="fail", detail=told))
-    golden = _read(folder / "golden.json", Golden)
     if server is not None:
-        found = verify_server(server, golden, manifest.artifact)
+        entry = manifest.artifacts[0]
+        golden = _read(folder / entry.golden, Golden)
+        found = verify_server(server, golden, entry.artifact)
         checks += [Check(name=name, status=status, detail=detail) for name, status, detail in found]
         return _report(folder, server.name, checks)
-    encoder: Encoder = resolve(PACKAGED_ENCODERS, manifest.package, kind="package")(
-        folder, manifest, threads=threads
-    )
-    with closing(encoder):
-        failures = check_golden(golden, encoder)
-    count = len(golden.texts)
-    detail = "; ".join(failures[:SHOWN_PROBLEMS]) or f"ids and vectors of {count} texts agree"
-    checks.append(Check(name="golden", status="fail" if failures else "pass", detail=detail))
+    verify: VerifyPackaged = resolve(PACKAGE_VERIFIERS, manifest.package, kind="package")
+    for entry in manifest.artifacts:
+        golden = _read(folder / entry.golden, Golden)
+        for name, failures in verify(folder, entry, golden, threads=threads):
+            count = len(golden.texts)
+            told = "; ".join(failures[:SHOWN_PROBLEMS]) or f"ids and vectors of {count} texts agree"
+            status: Status = "fail" if failures else "pass"
+            checks.append(Check(name=name, status=status, detail=told))
     return _report(folder, "packaged file", checks)
 
 

@@ -15,9 +15,9 @@ from exporter.errors import BadInput, GateClosed
 from exporter.gguf.export import export_gguf
 from exporter.package.golden import Golden, build_golden
 from exporter.package.modelfile import check_modelfile
-from exporter.package.ollama import package_ollama
 from exporter.package.verdict import PackageVerdict
 from exporter.runtimes.llamacpp import LlamaCppEncoder
+from parity_tests.packaging import package_ollama
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
 PASS = PackageVerdict(

@@ -16,7 +16,6 @@ from exporter.errors import BadInput, GateClosed
 from exporter.manifest import read_manifest
 from exporter.package.golden import build_golden, check_golden
 from exporter.package.modelfile import check_modelfile
-from exporter.package.ollama import package_ollama
 from exporter.package.verdict import check_verdict, verdict_of
 from exporter.parity.corpus import read_corpus
 from exporter.parity.report import read_report
@@ -25,6 +24,7 @@ from exporter.release import check_recipe
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.open import artifact_source, open_artifact, open_original
 from exporter.runtimes.torch_reference import TorchReference
+from parity_tests.packaging import package_ollama
 from parity_tests.release.small_release import LIMIT, RECIPE, release, silent
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
@@ -80,7 +80,7 @@ def test_a_changed_limit_judges_again_and_closes_the_gate(
 def test_the_package_says_what_a_person_needs(released: Path) -> None:
     package = released / "packages" / "ollama-q8_0"
     names = sorted(p.name for p in package.iterdir())
-    assert names == ["Modelfile", "README.md", "SHA256SUMS", "client.mjs", "client.py",
+    assert names == ["LICENSE", "Modelfile", "README.md", "SHA256SUMS", "client.mjs", "client.py",
                      "create.ps1", "create.sh", "golden.json", "manifest.json", "prompts.json",
                      "tiny-q8_0.gguf", "verify.py"]  # fmt: skip
     instructions = {i.name: i.value for i in check_modelfile(package)}
@@ -90,7 +90,7 @@ def test_the_package_says_what_a_person_needs(released: Path) -> None:
     assert "Passed its limits" in readme
     assert json.loads((package / "prompts.json").read_text())["query"] == "{text}"
     manifest = json.loads((package / "manifest.json").read_text())
-    assert manifest["verdict"]["verdict"] == "pass"
+    assert manifest["artifacts"][0]["verdict"]["verdict"] == "pass"
     assert "packaged" not in (released / "gguf-q8_0" / "manifest.json").read_text()
 
 
@@ -109,7 +109,7 @@ def test_what_did_not_pass_is_packaged_only_with_a_reason(
     record = package_ollama(
         artifact, tmp_path / "p", checkpoint=tiny, verdict=verdict, golden=golden
     )
-    assert record.verdict.override_reason == "for a bug report"
+    assert record.artifacts[0].verdict.override_reason == "for a bug report"
     readme = (tmp_path / "p" / "README.md").read_text(encoding="utf-8")
     assert "Packaged without a pass" in readme
     assert "for a bug report" in readme

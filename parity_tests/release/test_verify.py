@@ -25,7 +25,6 @@ from exporter.cli.main import main
 from exporter.errors import BadInput
 from exporter.gguf.export import export_gguf
 from exporter.package.golden import build_golden
-from exporter.package.ollama import package_ollama
 from exporter.package.sums import check_sums, write_sums
 from exporter.package.verdict import PackageVerdict
 from exporter.package.verify import VerifyReport, verify_package
@@ -34,6 +33,7 @@ from exporter.runtimes.llamacpp import LlamaCppEncoder
 from exporter.runtimes.server import ServerEncoder
 from parity_tests.conftest import MINIATURE
 from parity_tests.miniature.harden import harden
+from parity_tests.packaging import package_ollama
 from parity_tests.servers import (
     LLAMA_CPP,
     LLAMA_CPP_PYTHON,
@@ -109,7 +109,9 @@ def test_the_server_is_an_encoder_that_parity_could_use(package: Path, url: str)
     texts = ["押金", "房东不退押金怎么办"] * 20
     seen: list[int] = []
     vectors = encoder.encode(texts, on_progress=seen.append)
-    artifact = json.loads((package / "manifest.json").read_text("utf-8"))["artifact"]
+    artifact = json.loads((package / "manifest.json").read_text("utf-8"))["artifacts"][0][
+        "artifact"
+    ]
     assert vectors.shape == (40, artifact["dim"])
     assert sum(seen) == 40
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(texts[:2], dim=64), axis=1), 1, 1e-5)

@@ -14,7 +14,8 @@ from parity_tests.conftest import REPOSITORY
 EXPORTER = REPOSITORY / "exporter"
 LAYERS = (
     ("cli",),
-    ("release", "bench", "indexing"),
+    ("release",),
+    ("bench", "indexing", "packaging"),
     ("package", "parity"),
     ("runtimes",),
     ("onnx", "gguf", "openvino"),

@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 
 const load = (name) => JSON.parse(readFileSync(new URL(name, import.meta.url), "utf-8"));
 const prompts = load("prompts.json");
-const { model_tag: model, artifact } = load("manifest.json");
+const { model_tag: model, artifacts } = load("manifest.json");
+const { artifact } = artifacts[0];
 const dims = artifact.matryoshka_dims.length ? artifact.matryoshka_dims : [artifact.dim];
 const OLLAMA = "http://localhost:11434";
 

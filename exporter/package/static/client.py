@@ -23,7 +23,8 @@ def load(name):
 PROMPTS = load("prompts.json")
 MANIFEST = load("manifest.json")
 MODEL = MANIFEST["model_tag"]
-DIMS = MANIFEST["artifact"]["matryoshka_dims"] or [MANIFEST["artifact"]["dim"]]
+ARTIFACT = MANIFEST["artifacts"][0]["artifact"]
+DIMS = ARTIFACT["matryoshka_dims"] or [ARTIFACT["dim"]]
 
 
 def embed_queries(texts, url="http://localhost:11434", dim=None):

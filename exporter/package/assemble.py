@@ -1,0 +1,231 @@
+"""Put a package together: what is the same for every consumer."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from exporter.checkpoint.records import Checkpoint
+from exporter.errors import BadInput
+from exporter.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    check_files,
+    describe_files,
+    read_manifest,
+    sha256_file,
+)
+from exporter.package.golden import Golden
+from exporter.package.records import PackagedArtifact, PackageManifest
+from exporter.package.sums import write_sums
+from exporter.package.terms import GEMMA_NOTICE, GEMMA_TERMS, read_terms
+from exporter.package.verdict import PackageVerdict, check_verdict
+from exporter.records import write_json
+from exporter.staging import check_free_disk, check_output, staged_folder
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An artifact's folder, the verdict on exactly its bytes, and its golden vectors."""
+
+    folder: Path
+    verdict: PackageVerdict
+    golden: Golden
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return its manifest. Raises BadInput."""
+        return read_manifest(self.folder)
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What a packager writes into: `stage`, an empty folder, for these artifacts.
+
+    `licence`: name of the licence file of the package; `licence_text`: the checkpoint's own, None
+    where it holds none.
+    """
+
+    stage: Path
+    artifacts: tuple[Judged, ...]
+    checkpoint: Checkpoint
+    licence: str
+    licence_text: str | None
+
+    def write(self, template: str, name: str, **values: Any) -> None:
+        """Render `template` of this package into the file `name`, lines ending in newlines."""
+        text = _environment().get_template(template).render(licence=self.licence, **values)
+        path = self.stage / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+
+@dataclass(frozen=True)
+class Packager:
+    """One consumer. `fill` writes its files and returns, for each artifact, the model's file.
+
+    `several`: whether one package holds artifacts of several schemes; `schemes`: those that the
+    consumer has a name for, None for all of its kind. `tag`: the name of the model on a server.
+    """
+
+    name: str
+    kind: str
+    fill: Callable[[Filling], Sequence[str]]
+    hint: str
+    """Why another kind is refused, and what to export instead."""
+    several: bool = False
+    schemes: tuple[str, ...] | None = None
+    tag: Callable[[Manifest], str] | None = None
+
+
+def assemble(
+    packager: Packager, artifacts: Sequence[Judged], output: Path, *, checkpoint: Checkpoint,
+    force: bool = False,
+) -> PackageManifest:  # fmt: skip
+    """Write the package of `artifacts` to `output` and return its manifest. Same input, same bytes.
+
+    Raises GateClosed for an artifact that did not pass, BadInput for one that the consumer does not
+    take, whose files are damaged, or that is not the one `checkpoint` and its golden vectors are
+    about.
+    """
+    manifests = [judged.manifest for judged in artifacts]
+    for judged, manifest in zip(artifacts, manifests, strict=True):
+        check_taken(packager, judged.folder, manifest)
+        check_verdict(judged.verdict, judged.folder)
+        check_files(judged.folder, manifest)
+        _check_same(judged.folder, manifest, checkpoint, judged.golden)
+    check_together(packager, [judged.folder for judged in artifacts], manifests)
+    text = _licence_text(checkpoint)
+    check_output(output, force=force)
+    check_free_disk(output, int(sum(m.size_bytes for m in manifests) * 1.05) + (1 << 20))
+    with staged_folder(output, force=force) as stage:
+        licence = _write_licence(stage, checkpoint)
+        files = packager.fill(Filling(stage, tuple(artifacts), checkpoint, licence, text))
+        write_json(stage / "prompts.json", manifests[0].prompts)
+        entries = []
+        for judged, manifest, file in zip(artifacts, manifests, files, strict=True):
+            golden = "golden.json" if len(artifacts) == 1 else f"golden/{manifest.name}.json"
+            (stage / golden).parent.mkdir(exist_ok=True)
+            write_json(stage / golden, _with_minimum(judged.golden, judged.verdict))
+            entries.append(
+                PackagedArtifact(
+                    artifact=manifest, verdict=judged.verdict, file=file, golden=golden,
+                    artifact_manifest_sha256=sha256_file(judged.folder / MANIFEST_NAME),
+                )
+            )  # fmt: skip
+        record = PackageManifest(
+            package=packager.name, model_tag=packager.tag(manifests[0]) if packager.tag else None,
+            artifacts=tuple(entries), files=describe_files(stage),
+        )  # fmt: skip
+        write_json(stage / MANIFEST_NAME, record)
+        write_sums(stage)
+    return record
+
+
+def check_taken(packager: Packager, folder: Path, manifest: Manifest) -> None:
+    """Raise BadInput for an artifact that the consumer cannot load or has no name for."""
+    if manifest.kind != packager.kind:
+        raise BadInput(f"'{folder}' is {manifest.kind}; {packager.hint}")
+    if packager.schemes is not None and manifest.scheme not in packager.schemes:
+        raise BadInput(
+            f"'{folder}' is {manifest.scheme}; {packager.name} has names for "
+            f"{', '.join(packager.schemes)}"
+        )
+
+
+def check_together(
+    packager: Packager, folders: Sequence[Path], manifests: Sequence[Manifest]
+) -> None:
+    """Raise BadInput for artifacts that do not fit into one package."""
+    if len(folders) > 1 and not packager.several:
+        raise BadInput(f"a package for {packager.name} holds one artifact; package each by itself")
+    schemes = [manifest.scheme for manifest in manifests]
+    twice = next((i for i, scheme in enumerate(schemes) if scheme in schemes[:i]), None)
+    if twice is not None:
+        raise BadInput(
+            f"'{folders[twice]}' and '{folders[schemes.index(schemes[twice])]}' are both "
+            f"{schemes[twice]}; a package for {packager.name} holds one of each"
+        )
+    other = next((i for i, m in enumerate(manifests) if m.dim != manifests[0].dim), None)
+    if other is not None:
+        raise BadInput(
+            f"'{folders[other]}' has {manifests[other].dim} dimensions, '{folders[0]}' "
+            f"{manifests[0].dim}; a package holds vectors of one width"
+        )
+
+
+def _check_same(artifact: Path, manifest: Manifest, checkpoint: Checkpoint, golden: Golden) -> None:
+    """Refuse to put together what does not belong together: its vectors would prove nothing."""
+    theirs = {f.path: f.sha256 for f in manifest.checkpoint_files}
+    ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
+    different = sorted(p for p in theirs | ours if theirs.get(p) != ours.get(p))
+    if different:
+        raise BadInput(
+            f"'{artifact}' was not made from '{checkpoint.path}': {different[0]} differs; "
+            "pass the right --checkpoint, or export again"
+        )
+    if manifest.window.used != checkpoint.window_used:
+        raise BadInput(
+            f"'{artifact}' was exported with a sliding window of {manifest.window.used}, the "
+            f"checkpoint was read with {checkpoint.window_used}; pass the same --window"
+        )
+    if (golden.query_prompt, golden.document_prompt) != (
+        manifest.prompts.query, manifest.prompts.document,
+    ):  # fmt: skip
+        raise BadInput(
+            f"'{artifact}' was exported for the prompts query={manifest.prompts.query!r}, "
+            f"document={manifest.prompts.document!r}, the golden vectors for "
+            f"query={golden.query_prompt!r}, document={golden.document_prompt!r}; pass the same "
+            "--prompts, or export again"
+        )
+    if golden.artifact != manifest.name:
+        raise BadInput(f"the golden vectors are those of {golden.artifact}, not {manifest.name}")
+
+
+def _with_minimum(golden: Golden, verdict: PackageVerdict) -> Golden:
+    """Let a copy be as far from the reference as the report saw the artifact be."""
+    if verdict.cosine_minimum is None:
+        return golden
+    least = min(golden.cosine_to_reference_min, verdict.cosine_minimum)
+    return golden.model_copy(update={"cosine_to_reference_min": least})
+
+
+def _licence_text(checkpoint: Checkpoint) -> str | None:
+    files = read_terms(checkpoint).files
+    if not files:
+        return None
+    path = checkpoint.path / files[0]
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadInput(f"'{path}' is not UTF-8; save it again as UTF-8") from None
+
+
+def _write_licence(stage: Path, checkpoint: Checkpoint) -> str:
+    """Copy the checkpoint's licence files; where there are none, write what its card states."""
+    terms = read_terms(checkpoint)
+    for name in terms.files:
+        shutil.copyfile(checkpoint.path / name, stage / name)
+    if terms.files:
+        return terms.files[0]
+    stated = terms.licence or "no licence"
+    named = f" ({terms.name})" if terms.name else ""
+    lines = [
+        f"The model card of {checkpoint.name} states: {stated}{named}.",
+        *([f"Text: {terms.link}"] if terms.link else []),
+        *([f"Base model: {', '.join(terms.base_models)}"] if terms.base_models else []),
+        *([GEMMA_NOTICE + ".", f"Text: {GEMMA_TERMS}"] if terms.gemma else []),
+        "The checkpoint holds no licence file; its author's terms and its base model's apply.",
+    ]
+    (stage / "LICENSE").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    return "LICENSE"
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("exporter.package"), autoescape=False,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+    )  # fmt: skip

@@ -1,0 +1,17 @@
+"""The GGUF of a package in llama.cpp, against its golden vectors."""
+
+from contextlib import closing
+from pathlib import Path
+
+from exporter.package.golden import Golden, check_golden
+from exporter.package.records import PackagedArtifact
+from exporter.package.verify import Proof
+from exporter.runtimes.llamacpp import LlamaCppEncoder
+
+
+def verify_gguf(
+    folder: Path, entry: PackagedArtifact, golden: Golden, *, threads: int | None = None
+) -> list[Proof]:
+    """Load the packaged file and compare. Raises BadInput or MissingDependency."""
+    with closing(LlamaCppEncoder(folder, manifest=entry.artifact, threads=threads)) as encoder:
+        return [Proof("golden", check_golden(golden, encoder))]

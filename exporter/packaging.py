@@ -1,0 +1,57 @@
+"""Package artifacts that passed: verdicts looked up, golden vectors made, one folder written."""
+
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+
+from exporter.checkpoint.records import Checkpoint
+from exporter.manifest import MANIFEST_NAME, read_manifest, sha256_file
+from exporter.package.assemble import Judged, Packager, assemble, check_taken, check_together
+from exporter.package.golden import Golden, build_golden, own_minimum
+from exporter.package.records import PackageManifest
+from exporter.package.verdict import PackageVerdict, check_verdict, verdict_of
+from exporter.parity.records import ParityReport
+from exporter.registry import PACKAGERS, resolve
+from exporter.runtimes.open import open_artifact
+from exporter.runtimes.torch_reference import TorchReference
+from exporter.staging import check_output
+
+Goldens = MutableMapping[str, Golden]
+"""Golden vectors by the hash of their artifact's manifest: made once, packaged many times."""
+
+
+def package_artifacts(
+    name: str, folders: Sequence[Path], output: Path, *, checkpoint: Checkpoint,
+    report: ParityReport | None, override_reason: str | None = None, force: bool = False,
+    goldens: Goldens | None = None,
+) -> PackageManifest:  # fmt: skip
+    """Write the package `name` of the artifacts in `folders` to `output`.
+
+    Everything that may be refused is looked at before a model is loaded. Raises GateClosed,
+    BadInput, or MissingDependency without the artifacts' runtime or torch.
+    """
+    packager: Packager = resolve(PACKAGERS, name, kind="package")
+    manifests = [read_manifest(folder) for folder in folders]
+    verdicts: list[PackageVerdict] = []
+    for folder, manifest in zip(folders, manifests, strict=True):
+        check_taken(packager, folder, manifest)
+        verdicts.append(verdict_of(folder, report, override_reason=override_reason))
+        check_verdict(verdicts[-1], folder)
+    check_together(packager, folders, manifests)
+    check_output(output, force=force)
+    known = goldens if goldens is not None else {}
+    missing = [f for f in folders if sha256_file(f / MANIFEST_NAME) not in known]
+    if missing:
+        reference = TorchReference(checkpoint, dtype="float32")
+        for folder in missing:
+            manifest = read_manifest(folder)
+            encoder = open_artifact(folder)
+            known[sha256_file(folder / MANIFEST_NAME)] = build_golden(
+                encoder, reference, checkpoint.prompts,
+                own_min=own_minimum(manifest.kind, manifest.scheme),
+            )  # fmt: skip
+            encoder.close()
+    judged = [
+        Judged(folder, verdict, known[sha256_file(folder / MANIFEST_NAME)])
+        for folder, verdict in zip(folders, verdicts, strict=True)
+    ]
+    return assemble(packager, judged, output, checkpoint=checkpoint, force=force)
