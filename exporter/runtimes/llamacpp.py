@@ -115,8 +115,19 @@ class LlamaCppEncoder:
             batch.reset()
             batch.add_sequence(self._ids(prompt + text), 0, True)
             context.kv_cache_clear()
-            context.decode(batch)
+            try:
+                context.decode(batch)
+            except RuntimeError as error:
+                raise BadInput(
+                    f"llama.cpp cannot run {self.name} on {text[:40]!r} ({error}); "
+                    "see what 'lawvault lint' says of the file"
+                ) from None
             row = self._library.llama_get_embeddings_seq(context.ctx, 0)
+            if not row:  # a null pointer: the file asks for no pooling
+                raise BadInput(
+                    f"{self.name} gives no vector for a text, as its file asks for no pooling; "
+                    "see what 'lawvault lint' says of it"
+                )
             vectors[i] = np.ctypeslib.as_array(row, (self.dim,))
             if on_progress is not None:
                 on_progress(1)

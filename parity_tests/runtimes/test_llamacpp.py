@@ -15,11 +15,13 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput, MissingDependency
 from exporter.gguf.export import export_gguf
+from exporter.manifest import read_manifest
 from exporter.parity.hard_texts import HARD_TEXTS
 from exporter.runtimes.batching import load_tokenizer, token_rows
 from exporter.runtimes.encoder import Encoder
 from exporter.runtimes.llamacpp import LlamaCppEncoder
 from parity_tests.conftest import MINIATURE, TEXTS
+from parity_tests.rewritten_gguf import put, rewrite
 
 EOS = 1
 LIMIT = 64
@@ -135,6 +137,26 @@ def test_a_damaged_file_is_an_error_and_no_abort(
     path.write_bytes(bytes(content))
     with pytest.raises(BadInput, match=r"\.gguf'"):
         LlamaCppEncoder(copy)
+
+
+def test_a_file_without_pooling_is_an_error_and_no_null_pointer(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    path = copy / read_manifest(copy).entry
+    path.unlink()
+    rewrite(folder / path.name, path, keys=put("gemma-embedding.pooling_type", 0))
+    with pytest.raises(BadInput, match="asks for no pooling; see what 'lawvault lint'"):
+        LlamaCppEncoder(copy).encode(["a"])
+
+
+def test_ten_thousand_texts_are_encoded_and_counted(encoder: LlamaCppEncoder) -> None:
+    texts = ["", *(f"第{i}条" for i in range(9_998)), "長" * 5_000]
+    seen: list[int] = []
+    vectors = encoder.encode(texts, on_progress=seen.append)
+    assert sum(seen) == len(texts)
+    assert np.isfinite(vectors).all()
+    assert np.array_equal(vectors[:3], encoder.encode(texts[:3]))
 
 
 def test_a_missing_llama_cpp_says_how_to_install_it(
