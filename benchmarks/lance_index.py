@@ -1,17 +1,20 @@
 """What a LanceDB table and its approximate index make of an artifact's questions.
 
-    python -m benchmarks.lance_index --corpus FOLDER [--documents N] [--checkpoint FOLDER]
+    python -m benchmarks.lance_index --corpus FOLDER [--made-by torch|int8]
 
-Exports int8, builds a table of the corpus with it, adds an IVF-PQ index with LanceDB's defaults,
-and asks the corpus's questions in torch fp32, torch bf16 and int8: exactly by L2 and cosine, then
-through the index at several settings. Stated are the overlap with the references and the index's
-own recall against exact search. LanceDB's own exact search is asked, too.
+Exports int8, builds a table of the corpus (in torch bf16, as an application did that exists
+already, or with int8), adds an IVF-PQ index with LanceDB's defaults, and asks the corpus's
+questions in torch fp32, torch bf16 and int8: exactly by L2 and cosine, then through the index at
+several settings. Stated are the overlap with the references and the index's own recall against
+exact search. LanceDB's own exact search is asked, too.
 """
 
 import argparse
 import tempfile
 import time
 from pathlib import Path
+
+import lancedb
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.index.lance_table import LanceTable, Vectors
@@ -26,9 +29,10 @@ from exporter.parity.index_run import run_index_parity
 from exporter.parity.index_search import METRICS, scan_table, search_table
 from exporter.parity.questions import Questions
 from exporter.recipe import read_recipe
-from exporter.runtimes.encoder import Progress
+from exporter.runtimes.encoder import Original, Progress
 from exporter.runtimes.identity import processor
 from exporter.runtimes.open import artifact_source, open_original
+from parity_tests.foreign_table import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ((None, None), (None, 10), (100, 10))
@@ -63,6 +67,25 @@ def same_lists(table: LanceTable, vectors: Vectors) -> None:
               f"questions ({seconds:.1f} s)")  # fmt: skip
 
 
+def build_in_torch(
+    folder: Path, documents: dict[str, tuple[str, str]], *, original: Original, cache: Path
+) -> Columns:
+    """Write the table as an application does that has the original and nothing of this tool."""
+    prompts = original.checkpoint.prompts
+    titles, texts = zip(*documents.values(), strict=True)
+    rendered = [
+        prompts.render_document(text, title=title)
+        for title, text in zip(titles, texts, strict=True)
+    ]
+    rows = embed_each(original.used, rendered, cache=cache, start=stages)
+    write_table(folder, rows.block(0, len(rows)), ids=list(documents), texts=texts, titles=titles)
+    table = lancedb.connect(folder).open_table("laws_vectors")
+    table.create_index(
+        metric="l2", vector_column_name="vector", index_type="IVF_PQ", num_sub_vectors=None
+    )
+    return Columns(text="content", title="law")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -72,6 +95,7 @@ def main() -> None:
     parser.add_argument("--queries", type=Path, help="another queries.jsonl of the corpus")
     parser.add_argument("--checkpoint", type=Path,
                         default=ROOT / "parity_tests" / "fixtures" / "lawvault-mini")  # fmt: skip
+    parser.add_argument("--made-by", choices=("torch", "int8"), default="torch")
     parser.add_argument("--cache", type=Path, help="folder of vectors kept from an earlier run")
     given = parser.parse_args()
     recipe = read_recipe(ROOT / "recipes" / "lawvault.toml")
@@ -85,14 +109,18 @@ def main() -> None:
         artifact = folder / "onnx-int8"
         export_onnx(checkpoint, artifact, quant="int8")
         began = time.perf_counter()
-        made = build_index(
-            artifact, documents, corpus=corpus.name, output=folder / "db", table="laws_vectors",
-            columns=Columns(text="text", title="title"), cache=cache, stages=stages, ivf_pq=True,
-        )  # fmt: skip
-        print(f"{made.rows:,} rows of {made.dim}, {made.added:,} embedded or found in the cache, "
-              f"with the index in {time.perf_counter() - began:.1f} s")  # fmt: skip
-        table = open_table(folder / "db", table="laws_vectors", columns=Columns())
         original = open_original(checkpoint)
+        if given.made_by == "torch":
+            columns = build_in_torch(folder / "db", documents, original=original, cache=cache)
+        else:
+            columns = Columns(text="text", title="title")
+            build_index(
+                artifact, documents, corpus=corpus.name, output=folder / "db",
+                table="laws_vectors", columns=columns, cache=cache, stages=stages, ivf_pq=True,
+            )  # fmt: skip
+        table = open_table(folder / "db", table="laws_vectors", columns=columns)
+        print(f"{len(documents):,} rows of {table.dim} by {given.made_by}, embedded or found in "
+              f"the cache, with the index in {time.perf_counter() - began:.1f} s")  # fmt: skip
         for nprobes, refine in SETTINGS:
             report, run = run_index_parity(
                 [artifact], original=original, table=table, questions=questions, recipe=recipe,
