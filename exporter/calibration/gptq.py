@@ -4,7 +4,8 @@ Layer by layer; each layer is given what the quantized layers before it produce,
 weights make up for earlier errors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,19 @@ class Quantized:
         """Return the weights as a runtime sees them, (rows, columns) float32."""
         scales = self.scales.repeat(BLOCK, axis=1)[:, : self.codes.shape[1]]
         return (self.codes.astype(np.float32) - MIDDLE) * scales
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch in one thread: sums over all tokens, and factors of them, are split among threads
+    otherwise, round differently with their number, and a weight's code may flip."""
+    torch = torch_module()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def quantize_blocks(values: Any, importance: Any | None = None) -> tuple[Any, Any]:
@@ -92,8 +106,9 @@ def quantize_matrix(weight: Any, hessian: Any) -> Quantized:
     diagonal[dead] = 1
     diagonal += DAMPING * diagonal.mean()
     importance = diagonal / diagonal.mean()
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
-    upper = torch.linalg.cholesky(inverse, upper=True)
+    with one_thread():
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
+        upper = torch.linalg.cholesky(inverse, upper=True)
     codes = torch.zeros_like(rest)
     scales = torch.zeros(len(rest), -(-width // BLOCK))
     scale = scales[:, :1]
@@ -146,7 +161,8 @@ def quantize_model(
 
             def watch(_: int, site: str, values: Any, found: dict[str, Any] = hessians) -> None:
                 if site in INPUTS:
-                    found[site] = found.get(site, 0) + values.T @ values
+                    with one_thread():
+                        found[site] = found.get(site, 0) + values.T @ values
 
             states = [batch.states for batch in batches]
             for batch in batches:
