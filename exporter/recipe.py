@@ -40,6 +40,9 @@ class Limits(Record):
     """Why a margin is wider than the default of its class. Required then."""
 
 
+OPTIONS_OF_KIND = {"flavour": "onnx", "plan": "gguf", "embedding_type": "gguf", "imatrix": "gguf"}
+
+
 class ArtifactSpec(Record):
     """One artifact of a release: what to export, whether it must pass, what to make of it."""
 
@@ -47,6 +50,8 @@ class ArtifactSpec(Record):
     scheme: StrictStr
     required: StrictBool = True
     packages: tuple[StrictStr, ...] = ()
+    flavour: Literal["portable", "web", "cpu23"] = "portable"
+    """ONNX: what the graph is written for. See `export onnx --flavour`."""
     plan: Literal["embedding", "upstream"] = "embedding"
     """GGUF: whose choice of types. See `export gguf --plan`."""
     embedding_type: StrictStr | None = None
@@ -57,15 +62,17 @@ class ArtifactSpec(Record):
     @property
     def name(self) -> str:
         """Return the name of the artifact's folder."""
-        parts = [self.kind, self.scheme, "" if self.plan == "embedding" else self.plan]
+        plan = "" if self.plan == "embedding" else self.plan
+        flavour = "" if self.flavour == "portable" else self.flavour
+        parts = [self.kind, self.scheme, flavour, plan]
         return "-".join(part for part in [*parts, self.embedding_type or ""] if part)
 
     @validator(mode="after")
-    def _gguf_alone_has_plans(self) -> "ArtifactSpec":
-        default = ArtifactSpec.model_construct(kind="gguf", scheme=self.scheme)
-        for key in ("plan", "embedding_type", "imatrix"):
-            if self.kind != "gguf" and getattr(self, key) != getattr(default, key):
-                raise ValueError(f"{key} belongs to artifacts of kind gguf")
+    def _options_belong_to_one_kind(self) -> "ArtifactSpec":
+        default = ArtifactSpec.model_construct(kind=self.kind, scheme=self.scheme)
+        for key, kind in OPTIONS_OF_KIND.items():
+            if self.kind != kind and getattr(self, key) != getattr(default, key):
+                raise ValueError(f"{key} belongs to artifacts of kind {kind}")
         return self
 
 

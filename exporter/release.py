@@ -1,29 +1,20 @@
 """A release: every artifact of a recipe exported, judged and, where it passed, packaged."""
 
-import hashlib
-import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from exporter import __version__
 from exporter.bench import SHAPES, BenchReport, read_bench, run_bench
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
-from exporter.gguf.export import export_gguf
-from exporter.gguf.options import GgufOptions, check_type_and_options
-from exporter.manifest import (
-    MANIFEST_NAME,
-    RECORDED_LIBRARIES,
-    check_files,
-    library_versions,
-    read_manifest,
-    sha256_file,
-)
-from exporter.onnx.export import export_onnx
+from exporter.gguf.options import check_type_and_options
+from exporter.manifest import MANIFEST_NAME, check_files, read_manifest, sha256_file
+from exporter.package.assemble import Packager
 from exporter.package.golden import Golden
 from exporter.package.overview import INDEX_NAME, Offer, Speed, render_overview
-from exporter.package.verdict import verdict_of
+from exporter.package.sums import check_sums
+from exporter.package.verdict import PackageVerdict, verdict_of
 from exporter.packaging import package_artifacts
 from exporter.parity.corpus import Corpus
 from exporter.parity.records import ParityReport
@@ -31,12 +22,20 @@ from exporter.parity.report import HTML_NAME, JSON_NAME, MARKDOWN_NAME, read_rep
 from exporter.parity.run import VECTORS_NAME, run_parity
 from exporter.progress import Stages
 from exporter.recipe import ArtifactSpec, Recipe
-from exporter.records import Record, canonical_json, write_json, write_text
+from exporter.records import Record, write_json, write_text
 from exporter.registry import GGUF_TYPES, ONNX_SCHEMES, PACKAGERS, resolve
+from exporter.release_exports import (
+    export_artifact,
+    export_side_by_side,
+    gguf_options,
+    jobs_that_fit,
+)
+from exporter.release_steps import Steps, fingerprint, release_folder
 from exporter.runtimes.open import artifact_source, open_original
+from exporter.staging import check_output
 
-STEPS_NAME, BENCH_NAME = "release.json", "bench.json"
-MAKES_AN_ARTIFACT = {"kind", "scheme", "plan", "embedding_type", "imatrix"}
+BENCH_NAME = "bench.json"
+MAKES_AN_ARTIFACT = {"kind", "scheme", "flavour", "plan", "embedding_type", "imatrix"}
 Tell = Callable[[str], None]
 
 
@@ -59,7 +58,7 @@ def check_recipe(recipe: Recipe) -> None:
             raise BadInput(f"the recipe asks for {spec.kind} {spec.scheme} (known: {known})")
         recipe.limits_for(spec.scheme)
         if spec.kind == "gguf":
-            check_type_and_options(spec.scheme, _gguf_options(spec))
+            check_type_and_options(spec.scheme, gguf_options(spec))
         for package in spec.packages:
             packager = resolve(PACKAGERS, package, kind="package")
             takes = packager.schemes or (spec.scheme,)
@@ -69,115 +68,161 @@ def check_recipe(recipe: Recipe) -> None:
                                f"which takes {packager.kind}{named}")  # fmt: skip
 
 
-class Steps:
-    """Which steps are done, by the hash of everything they depend on. Kept in release.json."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / STEPS_NAME
-        try:
-            data: Any = json.loads(self.path.read_text(encoding="utf-8"))
-            self.done: dict[str, str] = {str(k): str(v) for k, v in data.items()}
-        except (OSError, ValueError, AttributeError):
-            # Lost or damaged bookkeeping repeats the work, it does not stop it.
-            self.done = {}
-
-    def is_done(self, name: str, depends: str) -> bool:
-        """Return whether the step was finished with exactly these inputs."""
-        return self.done.get(name) == depends
-
-    def finish(self, name: str, depends: str) -> None:
-        """Record the step, at once: a run that is stopped resumes behind it."""
-        self.done[name] = depends
-        write_json(self.path, self.done)
-
-
-def fingerprint(*parts: Any) -> str:
-    """Return a hash of values and of this package's own source and libraries."""
-    source = hashlib.sha256()
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*")):
-        if path.suffix in (".py", ".j2", ".mjs", ".css"):
-            source.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    everything = [__version__, library_versions(RECORDED_LIBRARIES), source.hexdigest(), *parts]
-    return hashlib.sha256(canonical_json(everything).encode()).hexdigest()
-
-
 def run_release(
     checkpoint: Checkpoint, *, recipe: Recipe, corpus: Corpus, output: Path, force: bool,
-    stages: Stages, tell: Tell, bench: bool = False,
+    stages: Stages, tell: Tell, bench: bool = False, jobs: int | None = None,
 ) -> ReleaseOutcome:  # fmt: skip
     """Carry out `recipe` below `output`. Returns the outcome; raises BadInput for bad input.
 
     A step is repeated only where something that it depends on changed: checkpoint, prompts,
-    window, recipe, corpus, library versions or this package's source. The last step writes one
-    overview page; `bench` times the artifacts for it, into bench.json, the one file that differs
-    from machine to machine.
+    window, recipe, corpus, library versions or this package's source. A run that was killed, at
+    any point, goes on where it was. `jobs`: exports at once, None for as many as cores and memory
+    allow; embedding uses all cores by itself. The last step writes one overview page; `bench`
+    times the artifacts for it, into bench.json, the one file that differs from machine to machine.
     """
     check_recipe(recipe)
-    output.mkdir(parents=True, exist_ok=True)
-    steps = Steps(output)
-    original = [checkpoint.file_hashes(), checkpoint.window_used,
-                checkpoint.prompts.model_dump(), checkpoint.name]  # fmt: skip
-    folders = []
-    for spec in recipe.artifacts:
-        name = spec.name
-        depends = fingerprint(original, spec.model_dump(include=MAKES_AN_ARTIFACT))
-        folders.append(output / name)
-        if steps.is_done(name, depends) and _intact(output / name):
-            tell(f"{name}: unchanged, kept")
-            continue
-        tell(f"{name}: exporting")
-        _export(spec, checkpoint, output / name, stages=stages,
-                force=force or name in steps.done)  # fmt: skip
-        steps.finish(name, depends)
+    folders = {output / spec.name: spec for spec in recipe.artifacts}
+    with release_folder(output) as steps:
+        original = [checkpoint.file_hashes(), checkpoint.window_used,
+                    checkpoint.prompts.model_dump(), checkpoint.name]  # fmt: skip
+        _export_all(folders, checkpoint, original, steps=steps, force=force, jobs=jobs,
+                    stages=stages, tell=tell)  # fmt: skip
+        report = _judge(list(folders), checkpoint, original, recipe=recipe, corpus=corpus,
+                        steps=steps, stages=stages, tell=tell)  # fmt: skip
+        timed = _timed(list(folders), output, steps, bench=bench, tell=tell)
+        verdicts = {folder: verdict_of(folder, report) for folder in folders}
+        packages = _package_all(folders, verdicts, checkpoint, report, steps=steps, force=force,
+                                tell=tell)  # fmt: skip
+        offers = [
+            _offer(folder, tuple(name for name, held in packages.items() if folder in held), timed)
+            for folder in folders
+        ]
+        closed = {
+            folder.name: f"{verdict.verdict}: {'; '.join(verdict.reasons)}"
+            for folder, verdict in verdicts.items()
+            if verdict.verdict != "pass" and folders[folder].required
+        }
+        page = render_overview(report, offers, closed=list(closed), machine=_machine(timed))
+        write_text(output / INDEX_NAME, page)
+    return ReleaseOutcome(
+        report=report, packages=tuple(str(output / name) for name in packages),
+        overview=str(output / INDEX_NAME),
+        closed=tuple(f"{name} {reason}" for name, reason in closed.items()),
+    )  # fmt: skip
+
+
+def _export_all(
+    folders: Mapping[Path, ArtifactSpec], checkpoint: Checkpoint, original: list[Any], *,
+    steps: Steps, force: bool, jobs: int | None, stages: Stages, tell: Tell,
+) -> None:  # fmt: skip
+    depends = {
+        folder: fingerprint(original, spec.model_dump(include=MAKES_AN_ARTIFACT))
+        for folder, spec in folders.items()
+    }
+    missing = {}
+    for folder, spec in folders.items():
+        if steps.is_done(folder.name, depends[folder]) and _intact(folder):
+            tell(f"{folder.name}: unchanged, kept")
+        else:
+            missing[folder] = spec
+    may_replace = {folder: force or steps.is_ours(folder.name) for folder in missing}
+    for folder in missing:
+        check_output(folder, force=may_replace[folder])
+    if jobs is None:
+        jobs = jobs_that_fit(checkpoint, exports=len(missing))
+
+    def finished(folder: Path) -> None:
+        steps.finish(folder.name, depends[folder])
+
+    if jobs > 1 and len(missing) > 1:
+        tell(f"exporting {len(missing)} artifacts, {jobs} at once")
+        for folder in missing:
+            steps.begin(folder.name)
+
+        def told(folder: Path) -> None:
+            finished(folder)
+            tell(f"{folder.name}: exported")
+
+        export_side_by_side(missing, checkpoint, jobs=jobs, finished=told,
+                            force=may_replace.__getitem__)  # fmt: skip
+        return
+    for folder, spec in missing.items():
+        tell(f"{folder.name}: exporting")
+        steps.begin(folder.name)
+        export_artifact(spec, checkpoint, folder, stages=stages, force=may_replace[folder])
+        finished(folder)
+
+
+def _judge(
+    folders: list[Path], checkpoint: Checkpoint, original: list[Any], *, recipe: Recipe,
+    corpus: Corpus, steps: Steps, stages: Stages, tell: Tell,
+) -> ParityReport:  # fmt: skip
+    output = steps.path.parent
     manifests = [sha256_file(folder / MANIFEST_NAME) for folder in folders]
     depends = fingerprint(original, manifests, corpus.sha256, recipe.model_dump(mode="json"))
     if steps.is_done("parity", depends) and all(
         (output / name).is_file() for name in (JSON_NAME, MARKDOWN_NAME, HTML_NAME)
     ):
         tell("parity: unchanged, kept")
-        report = read_report(output / JSON_NAME)
-    else:
-        tell(f"parity: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions")
-        report = run_parity(
-            folders, original=open_original(checkpoint), corpus=corpus, recipe=recipe,
-            artifact_source=artifact_source, stages=stages, cache=output / VECTORS_NAME,
-        )  # fmt: skip
-        write_report(output, report)
-        steps.finish("parity", depends)
-    packages = []
-    goldens: dict[str, Golden] = {}
-    closed = []
-    offers = []
-    timed = _timed(folders, output, steps, bench=bench, tell=tell)
-    for spec, folder in zip(recipe.artifacts, folders, strict=True):
-        verdict = verdict_of(folder, report)
-        if verdict.verdict != "pass":
-            if spec.required:
-                closed.append(f"{folder.name} {verdict.verdict}: {'; '.join(verdict.reasons)}")
-            offers.append(_offer(folder, (), timed))
-            continue
-        for kind in spec.packages:
-            target = output / "packages" / spec.name.replace(spec.kind, kind, 1)
-            name = f"packages/{target.name}"
-            depends = fingerprint(sha256_file(folder / MANIFEST_NAME), verdict.model_dump())
-            if steps.is_done(name, depends) and (target / MANIFEST_NAME).is_file():
-                tell(f"{name}: unchanged, kept")
-            else:
-                tell(f"{name}: packaging")
-                package_artifacts(kind, [folder], target, checkpoint=checkpoint, report=report,
-                                  force=force or name in steps.done, goldens=goldens)  # fmt: skip
-                steps.finish(name, depends)
-            packages.append(str(target))
-        own = tuple(f"packages/{spec.name.replace(spec.kind, kind, 1)}" for kind in spec.packages)
-        offers.append(_offer(folder, own, timed))
-    missing = [line.split(" ", 1)[0] for line in closed]
-    page = render_overview(report, offers, closed=missing, machine=_machine(timed))
-    write_text(output / INDEX_NAME, page)
-    return ReleaseOutcome(
-        report=report, packages=tuple(packages), overview=str(output / INDEX_NAME),
-        closed=tuple(closed),
+        return read_report(output / JSON_NAME)
+    tell(f"parity: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions")
+    report = run_parity(
+        folders, original=open_original(checkpoint), corpus=corpus, recipe=recipe,
+        artifact_source=artifact_source, stages=stages, cache=output / VECTORS_NAME,
     )  # fmt: skip
+    write_report(output, report)
+    steps.finish("parity", depends)
+    return report
+
+
+def _package_all(
+    folders: Mapping[Path, ArtifactSpec], verdicts: Mapping[Path, PackageVerdict],
+    checkpoint: Checkpoint, report: ParityReport, *, steps: Steps, force: bool, tell: Tell,
+) -> dict[str, list[Path]]:  # fmt: skip
+    """Write the packages of what passed. Returns their names and the artifacts in each."""
+    output = steps.path.parent
+    passed = {f: spec for f, spec in folders.items() if verdicts[f].verdict == "pass"}
+    packages = packages_of(passed)
+    _withdraw(output, steps, keep=packages, tell=tell)
+    goldens: dict[str, Golden] = {}
+    for name, (kind, held) in packages.items():
+        depends = fingerprint(
+            kind, [(sha256_file(f / MANIFEST_NAME), verdicts[f].model_dump()) for f in held]
+        )
+        if steps.is_done(name, depends) and _sound(output / name):
+            tell(f"{name}: unchanged, kept")
+            continue
+        tell(f"{name}: packaging")
+        may_replace = force or steps.is_ours(name)
+        steps.begin(name)
+        package_artifacts(kind, held, output / name, checkpoint=checkpoint, report=report,
+                          force=may_replace, goldens=goldens)  # fmt: skip
+        steps.finish(name, depends)
+    return {name: held for name, (_, held) in packages.items()}
+
+
+def _withdraw(output: Path, steps: Steps, *, keep: Container[str], tell: Tell) -> None:
+    """Remove packages of an earlier run that this one does not stand behind."""
+    for name in [n for n in steps.done if n.startswith("packages/") and n not in keep]:
+        if _sound(output / name):
+            tell(f"{name}: not proven any more, removed")
+            shutil.rmtree(output / name)
+        elif (output / name).exists():
+            tell(f"{name}: not proven any more; it was changed by hand, remove it yourself")
+            continue
+        steps.forget(name)
+
+
+def packages_of(folders: Mapping[Path, ArtifactSpec]) -> dict[str, tuple[str, list[Path]]]:
+    """Return each package's name below the output, its kind, and the artifacts it holds: one, or
+    all that ask for it where the consumer takes several."""
+    found: dict[str, tuple[str, list[Path]]] = {}
+    for folder, spec in folders.items():
+        for kind in spec.packages:
+            packager: Packager = resolve(PACKAGERS, kind, kind="package")
+            own = kind if packager.several else spec.name.replace(spec.kind, kind, 1)
+            found.setdefault(f"packages/{own}", (kind, []))[1].append(folder)
+    return found
 
 
 def _timed(
@@ -225,22 +270,8 @@ def _intact(folder: Path) -> bool:
     return True
 
 
-def _export(
-    spec: ArtifactSpec, checkpoint: Checkpoint, folder: Path, *, force: bool, stages: Stages
-) -> None:
-    if spec.kind == "onnx":
-        quant = "none" if spec.scheme == "fp32" else spec.scheme
-        export_onnx(checkpoint, folder, quant=quant, force=force, stages=stages)
-    else:
-        export_gguf(
-            checkpoint,
-            folder,
-            type_name=spec.scheme,
-            options=_gguf_options(spec),
-            force=force,
-            stages=stages,
-        )
-
-
-def _gguf_options(spec: ArtifactSpec) -> GgufOptions:
-    return GgufOptions(plan=spec.plan, embedding_type=spec.embedding_type, imatrix=spec.imatrix)
+def _sound(package: Path) -> bool:
+    try:
+        return not check_sums(package)
+    except BadInput:
+        return False

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from exporter.errors import BadInput
 
@@ -101,3 +102,15 @@ def _bring_back_foreign_files(old: Path, output: Path) -> None:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
+
+
+def lock_file(handle: IO[bytes], *, what: str, remedy: str) -> None:
+    """Hold `handle` for this process until it is closed. Raises BadInput where another has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs at once are not noticed there
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise BadInput(f"{what} is being written by another run; {remedy}") from None

@@ -51,8 +51,8 @@ def onnx(
     from exporter.onnx.export import export_onnx
 
     checkpoint = load_checkpoint(options, recipe=_recipe())
-    name = "onnx-" + ("fp32" if quant == "none" else quant) + (f"-dim{dim}" if dim else "")
-    name += "" if flavour == "portable" else f"-{flavour}"
+    name = "onnx-" + ("fp32" if quant == "none" else quant)
+    name += ("" if flavour == "portable" else f"-{flavour}") + (f"-dim{dim}" if dim else "")
     output = options.output or default_output(checkpoint, name)
     say(f"writing {output}", options)
     with ProgressLines(options) as progress:

@@ -22,10 +22,17 @@ from exporter.records import canonical_json
 @click.option("--corpus", type=click.Path(path_type=Path),
               help="Folder in BEIR layout. Default: the recipe's.")  # fmt: skip
 @click.option("--bench", is_flag=True, help="Time the artifacts for the overview page.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N",
+              help="Exports at once. Default: as many as cores and memory allow.")  # fmt: skip
 @recipe_option
 @common_options
 def release(
-    options: CommonOptions, *, corpus: Path | None, recipe_path: Path | None, bench: bool
+    options: CommonOptions,
+    *,
+    corpus: Path | None,
+    recipe_path: Path | None,
+    bench: bool,
+    jobs: int | None,
 ) -> int:
     """Export every artifact of a recipe, judge them, and package what passed.
 
@@ -46,7 +53,7 @@ def release(
         outcome = run_release(
             checkpoint, recipe=recipe, corpus=read, output=output, force=options.force,
             stages=progress.stage, tell=lambda line: say(line, options),
-            bench=bench,
+            bench=bench, jobs=jobs,
         )  # fmt: skip
     if options.as_json:
         click.echo(canonical_json(outcome), nl=False)

@@ -97,6 +97,7 @@ def export_onnx(
         return write_manifest(
             stage, checkpoint, kind="onnx", scheme="fp32" if quant == "none" else quant,
             entry="model.onnx", tensors=records, dim=width, options=chosen,
+            variant="" if flavour == "portable" else flavour,
             libraries=LIBRARIES[graph] + (("torch",) if texts is not None else ()),
             kept=scheme.kept, fp16=measured.fp16 if measured else None,
             head_correction=measured.head_correction if measured else None,

@@ -106,9 +106,13 @@ def embed_texts(
                         f"{source.name} gave vectors of {vectors.shape[-1]} dimensions, "
                         f"not {source.dim}; export it again"
                     )
+                # A text that is kept keeps its vector: a run that embeds it again in other company
+                # would report other last digits than the run after it.
+                new = np.flatnonzero(places[shard] < 0)
                 first = len(store)
-                store.append(keys[shard], vectors)
-                places[shard] = np.arange(first, first + len(shard))
+                missing = np.asarray(shard)[new]
+                store.append(keys[missing], vectors[new])
+                places[missing] = np.arange(first, first + len(new))
             if progress is None:
                 progress = start(f"{source.name}, kept from before", len(texts))
             if known:

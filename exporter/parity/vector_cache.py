@@ -17,8 +17,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.errors import BadInput
 from exporter.parity.rows import Places, Vectors
+from exporter.staging import lock_file
 
 FORMAT = 1
 TEXT_KEY = np.dtype("S32")
@@ -51,7 +51,8 @@ class VectorCache:
         # For people who wonder what a file is; nothing reads it.
         (folder / f"{name}.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
         self._keys_file: IO[bytes] = self._keys_path.open("a+b")
-        _lock(self._keys_file, self._keys_path)
+        lock_file(self._keys_file, what=f"'{self._keys_path}'",
+                  remedy="wait for it, or pass another --cache")  # fmt: skip
         self._rows_file: IO[bytes] = self._rows_path.open("a+b")
         self._records = self._read_records()
         self._new: list[npt.NDArray[Any]] = []
@@ -134,16 +135,3 @@ def opened(folder: Path, *, identity: Mapping[str, Any], dim: int) -> Iterator[V
         yield cache
     finally:
         cache.close()
-
-
-def _lock(handle: IO[bytes], path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs at once are not noticed there
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise BadInput(
-            f"'{path}' is being written by another run; wait for it, or pass another --cache"
-        ) from None

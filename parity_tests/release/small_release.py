@@ -32,11 +32,16 @@ def silent(label: str, total: int) -> Any:
 
 
 def release(
-    checkpoint: Checkpoint, corpus: Path, output: Path, recipe: Recipe = RECIPE
+    checkpoint: Checkpoint,
+    corpus: Path,
+    output: Path,
+    recipe: Recipe = RECIPE,
+    *,
+    jobs: int | None = 1,
 ) -> tuple[ReleaseOutcome, list[str]]:
     said: list[str] = []
     outcome = run_release(
         checkpoint, recipe=recipe, corpus=read_corpus(corpus), output=output, force=False,
-        stages=silent, tell=said.append,
+        stages=silent, tell=said.append, jobs=jobs,
     )  # fmt: skip
     return outcome, said

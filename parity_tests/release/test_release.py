@@ -1,6 +1,9 @@
 import hashlib
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,14 @@ from exporter.parity.corpus import read_corpus
 from exporter.parity.report import read_report
 from exporter.recipe import ArtifactSpec
 from exporter.release import check_recipe
+from exporter.release_steps import release_folder
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.open import artifact_source, open_artifact, open_original
 from exporter.runtimes.torch_reference import TorchReference
+from parity_tests.conftest import REPOSITORY
 from parity_tests.packaging import package_ollama
+from parity_tests.release import killed_release
+from parity_tests.release.killed_release import POINTS
 from parity_tests.release.small_release import LIMIT, RECIPE, release, silent
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
@@ -56,9 +63,70 @@ def test_a_damaged_artifact_is_exported_again(
     before = hashes(output)
     (output / "onnx-int8" / "model.onnx").write_bytes(b"")
     _, said = release(tiny, tiny_corpus, output)
-    assert said[0] == "onnx-int8: exporting"
-    assert said[1].endswith("unchanged, kept")
+    assert said[0] == "gguf-q8_0: unchanged, kept"
+    assert said[1] == "onnx-int8: exporting"
     assert hashes(output) == before
+
+
+def test_exports_side_by_side_give_the_same_bytes(
+    released: Path, tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    _, said = release(tiny, tiny_corpus, tmp_path / "out", jobs=2)
+    assert said[0] == "exporting 2 artifacts, 2 at once"
+    assert sorted(said[1:3]) == ["gguf-q8_0: exported", "onnx-int8: exported"]
+    assert hashes(tmp_path / "out") == hashes(released)
+
+
+def test_an_error_in_one_of_two_exports_names_it_and_keeps_the_other(
+    tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    (output / "onnx-int8").mkdir(parents=True)
+    (output / "onnx-int8" / "mine.txt").write_text("keep me")
+    with pytest.raises(BadInput, match="onnx-int8' is not empty; name another or pass --force"):
+        release(tiny, tiny_corpus, output, jobs=2)
+    assert (output / "onnx-int8" / "mine.txt").read_text() == "keep me"
+    assert not (output / "gguf-q8_0").exists()
+
+
+def test_two_releases_into_one_folder_are_not_mixed(
+    tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    with release_folder(tmp_path), pytest.raises(BadInput, match="is being written by another run"):
+        release(tiny, tiny_corpus, tmp_path)
+
+
+def test_a_package_that_is_not_proven_any_more_is_removed_unless_someone_changed_it(
+    released: Path, tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
+) -> None:
+    strict = type(RECIPE.limits["8bit"])(**{**LIMIT, "cosine_p1_min": 0.9999999})
+    recipe = RECIPE.model_copy(update={"limits": {**RECIPE.limits, "8bit": strict}})
+    output = Path(shutil.copytree(released, tmp_path / "out"))
+    _, said = release(tiny, tiny_corpus, output, recipe)
+    assert "packages/ollama-q8_0: not proven any more, removed" in said
+    assert not (output / "packages" / "ollama-q8_0").exists()
+    output = Path(shutil.copytree(released, tmp_path / "changed"))
+    (output / "packages" / "ollama-q8_0" / "notes.txt").write_text("mine")
+    _, said = release(tiny, tiny_corpus, output, recipe)
+    assert any("it was changed by hand, remove it yourself" in line for line in said)
+    assert (output / "packages" / "ollama-q8_0" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "point", [POINTS[0], *(pytest.param(n, marks=pytest.mark.slow) for n in POINTS[1:])]
+)
+def test_a_release_killed_at_any_point_goes_on_to_the_same_bytes(
+    released: Path, tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path, point: int
+) -> None:
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", killed_release.__name__]
+    named = [str(tiny.path), str(tiny_corpus), str(output), str(point)]
+    ended = subprocess.run(
+        [*command, *named], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    release(tiny, tiny_corpus, output)
+    assert hashes(output) == hashes(released)
 
 
 def test_a_changed_limit_judges_again_and_closes_the_gate(

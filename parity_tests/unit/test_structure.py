@@ -15,7 +15,7 @@ EXPORTER = REPOSITORY / "exporter"
 LAYERS = (
     ("cli",),
     ("release",),
-    ("bench", "indexing", "packaging"),
+    ("bench", "indexing", "packaging", "release_steps", "release_exports"),
     ("package", "parity"),
     ("runtimes",),
     ("onnx", "gguf", "openvino"),
