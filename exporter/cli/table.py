@@ -6,6 +6,7 @@ from rich.table import Table
 from exporter.parity.markdown import show_difference, show_multiple, show_power
 from exporter.parity.records import ParityReport
 
+WIDEST = 400
 STYLE = {"pass": "green", "fail": "red", "undecided": "yellow"}
 
 
@@ -37,7 +38,8 @@ def print_verdicts(report: ParityReport) -> None:
                 f"[{STYLE[d.verdict]}]{d.verdict}[/]",
             )  # fmt: skip
     # A narrow terminal must not cut figures: the table may be wider than the window.
-    console.width = max(console.width, 110)
+    whole = console.measure(table, options=console.options.update(width=WIDEST)).maximum
+    console.width = max(console.width, whole)
     console.print(table, highlight=False)
     if report.noise_floor:
         console.print("error: median of 1 - cosine to torch fp32, as a multiple of torch bf16's",
