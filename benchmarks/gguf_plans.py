@@ -8,21 +8,17 @@ Rows stand in groups: a preset of upstream, then what this project makes at equa
 
 import argparse
 import tempfile
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.quality import COLUMNS, Yardstick
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
 from exporter.gguf.export import export_gguf
 from exporter.gguf.options import GgufOptions
 from exporter.parity.corpus import Corpus, read_corpus
-from exporter.parity.retrieval import measure, overlap, search
-from exporter.parity.statistics import paired_difference
-from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.llamacpp import LlamaCppEncoder
-from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
 from parity_tests.miniature.harden import harden
 
@@ -53,47 +49,20 @@ ROWS: tuple[tuple[str, str, GgufOptions], ...] = (
 
 
 class Twin:
-    """A checkpoint, the corpus it is judged on, and torch fp32's vectors of it."""
+    """A checkpoint, its yardstick on a corpus, and a folder for the files made of it."""
 
     def __init__(self, checkpoint: Checkpoint, corpus: Corpus, output: Path) -> None:
-        self.checkpoint, self.corpus, self.output = checkpoint, corpus, output
-        p = checkpoint.prompts
-        self.texts = [
-            p.render_document(text, title=title)
-            for text, title in zip(corpus.texts, corpus.titles, strict=True)
-        ] + [p.render_query(text) for text in corpus.queries]
-        self.truth = TorchReference(checkpoint, dtype="float32").encode(self.texts)
-        used = TorchReference(checkpoint, dtype="bfloat16").encode(self.texts)
-        self.found = self._rank(self.truth)
-        self.base = self._mrr(self._rank(used))
-
-    def _rank(self, vectors: Vectors) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
-        count = len(self.corpus.doc_ids)
-        return search(vectors[count:], vectors[:count])
-
-    def _mrr(self, ranking: "np.ndarray[tuple[int, int], np.dtype[np.int64]]") -> "np.ndarray":  # type: ignore[type-arg]
-        c = self.corpus
-        return measure(ranking, doc_ids=c.doc_ids, query_ids=c.query_ids, qrels=c.qrels)[
-            "mrr_at_10"
-        ]
+        self.checkpoint, self.output = checkpoint, output
+        self.yardstick = Yardstick(checkpoint, corpus)
 
     def judge(self, type_name: str, options: GgufOptions) -> tuple[int, str]:
         """Return the file's size in bytes and the cells of a row."""
         manifest = export_gguf(
             self.checkpoint, self.output, type_name=type_name, options=options, force=True
         )
-        encoder = LlamaCppEncoder(self.output)
-        vectors = encoder.encode(self.texts)
-        encoder.close()
-        errors = 1 - (vectors.astype(np.float64) * self.truth).sum(axis=1)
-        ranking = self._rank(vectors)
-        mrr = paired_difference(self._mrr(ranking), self.base, resamples=10_000, seed=0)
-        cells = (
-            f"{np.median(errors):.1e} ({1 - np.percentile(errors, 99):.4f}) | "
-            f"{overlap(ranking, self.found).mean():.3f} | "
-            f"{mrr.mean:+.3f} [{mrr.low:+.3f}, {mrr.high:+.3f}]"
-        )
-        return manifest.size_bytes, cells
+        with closing(LlamaCppEncoder(self.output)) as encoder:
+            vectors = encoder.encode(self.yardstick.texts)
+        return manifest.size_bytes, self.yardstick.judge(vectors).cells
 
 
 def main() -> None:
@@ -107,8 +76,7 @@ def main() -> None:
         plain = read_checkpoint(arguments.checkpoint)
         hard = read_checkpoint(harden(arguments.checkpoint, Path(folder) / "hard"))
         twins = [Twin(plain, corpus, Path(folder) / "a"), Twin(hard, corpus, Path(folder) / "b")]
-        each = "1 - cosine (p1) | overlap@10 | MRR@10 difference"
-        print(f"| file | MB | full size, MB | {each} | hardened: {each} |")
+        print(f"| file | MB | full size, MB | {COLUMNS} | hardened: {COLUMNS} |")
         print("| --- |" + " --- |" * 8)
         for label, type_name, options in ROWS:
             found = [twin.judge(type_name, options) for twin in twins]

@@ -110,28 +110,38 @@ class LlamaCppEncoder:
         on_progress: Progress | None = None,
     ) -> Vectors:  # fmt: skip
         vectors = np.empty((len(texts), self.dim), np.float32)
-        context, batch = self._llama._ctx, self._llama._batch
         for i, text in enumerate(texts):
-            batch.reset()
-            batch.add_sequence(self._ids(prompt + text), 0, True)
-            context.kv_cache_clear()
-            try:
-                context.decode(batch)
-            except RuntimeError as error:
-                raise BadInput(
-                    f"llama.cpp cannot run {self.name} on {text[:40]!r} ({error}); "
-                    "see what 'lawvault lint' says of the file"
-                ) from None
-            row = self._library.llama_get_embeddings_seq(context.ctx, 0)
-            if not row:  # a null pointer: the file asks for no pooling
-                raise BadInput(
-                    f"{self.name} gives no vector for a text, as its file asks for no pooling; "
-                    "see what 'lawvault lint' says of it"
-                )
-            vectors[i] = np.ctypeslib.as_array(row, (self.dim,))
+            vectors[i] = self._run(self._ids(prompt + text))
             if on_progress is not None:
                 on_progress(1)
         return unit_rows(vectors, texts, dim=dim, source=self.name)
+
+    def encode_ids(self, rows: Sequence[Sequence[int]]) -> Vectors:
+        """Return (n, dim) unit rows of token ids, special tokens included, at most as many as the
+        file's context holds."""
+        vectors = np.stack([self._run(row) for row in rows])
+        return unit_rows(vectors, ["token ids"] * len(rows), dim=None, source=self.name)
+
+    def _run(self, ids: Sequence[int]) -> Vectors:
+        context, batch = self._llama._ctx, self._llama._batch
+        batch.reset()
+        batch.add_sequence(ids, 0, True)
+        context.kv_cache_clear()
+        try:
+            context.decode(batch)
+        except RuntimeError as error:
+            raise BadInput(
+                f"llama.cpp cannot run {self.name} on {len(ids)} tokens ({error}); "
+                "see what 'lawvault lint' says of the file"
+            ) from None
+        row = self._library.llama_get_embeddings_seq(context.ctx, 0)
+        if not row:  # a null pointer: the file asks for no pooling
+            raise BadInput(
+                f"{self.name} gives no vector for a text, as its file asks for no pooling; "
+                "see what 'lawvault lint' says of it"
+            )
+        vector: Vectors = np.ctypeslib.as_array(row, (self.dim,)).copy()
+        return vector
 
     def close(self) -> None:
         self._llama.close()
