@@ -49,8 +49,8 @@ def measure_int8(
 
     Returns the weights with outlier channels moved into them; the scale of each matrix' input
     by the matrix' name, so that input ~ int8 * scale; and the mean-pooled states,
-    (n, hidden). `watch` sees every site as it was before. Deterministic on one machine. Raises
-    BadInput naming the first text whose activations are not finite.
+    (n, hidden). `watch` sees the matrices' inputs as they were before. Deterministic on one
+    machine. Raises BadInput naming the first text whose activations are not finite.
     """
     torch = torch_module()
     source = ModelWeights(checkpoint)
@@ -63,7 +63,7 @@ def measure_int8(
             seen = _Sites("attention_in", "attended", "mlp_in", "product")
             weights = layer_weights(source, i, dtype=torch.float32)
             for batch in batches:
-                run_layer(source, i, weights, batch, watch=_both(seen, watch))
+                run_layer(source, i, weights, batch, watch=_both(seen, watch), watched=INPUTS)
             smoothing, found = _smooth_layer(a, seen, weights)
             layers.append(smoothing)
             scales.update({f"layers.{i}.{name}": scale for name, scale in found.items()})
@@ -112,19 +112,19 @@ def activation_scale(rows: Any, *, shrink: npt.NDArray[np.float64] = SHRINK) -> 
     part of the scale that clips nothing.
     """
     torch = torch_module()
-    largest = float(rows.abs().max())
+    largest = max(float(rows.max()), -float(rows.min()))
     if largest == 0:
         return 1.0
     if len(shrink) == 1:
         return float(np.float32(largest * shrink[0] / LEVELS))
     sample = rows[torch.linspace(0, len(rows) - 1, min(len(rows), SAMPLED_ROWS)).long()]
-    best, least = largest / LEVELS, np.inf
+    best, smallest = largest / LEVELS, np.inf
     for part in shrink:
         scale = largest * float(part) / LEVELS
         rounded = (sample / scale).round().clamp(-LEVELS - 1, LEVELS) * scale
         error = float((rounded - sample).square().sum(dtype=torch.float64))
-        if error < least:
-            best, least = scale, error
+        if error < smallest:
+            best, smallest = scale, error
     return float(np.float32(best))
 
 
@@ -171,7 +171,9 @@ def _both(first: Watch, second: Watch | None) -> Watch:
 
 
 def _largest(rows: Any) -> npt.NDArray[np.float32]:
-    largest: npt.NDArray[np.float32] = rows.abs().amax(dim=0).numpy()
+    largest: npt.NDArray[np.float32] = np.maximum(
+        rows.amax(dim=0).numpy(), -rows.amin(dim=0).numpy()
+    )
     return largest
 
 

@@ -160,13 +160,12 @@ def quantize_model(
             hessians: dict[str, Any] = {}
 
             def watch(_: int, site: str, values: Any, found: dict[str, Any] = hessians) -> None:
-                if site in INPUTS:
-                    with one_thread():
-                        found[site] = found.get(site, 0) + values.T @ values
+                with one_thread():
+                    found[site] = found.get(site, 0) + values.T @ values
 
             states = [batch.states for batch in batches]
             for batch in batches:
-                run_layer(weights, i, layer, batch, watch=watch)
+                run_layer(weights, i, layer, batch, watch=watch, watched=INPUTS)
             check_finite(_sums(batches, len(texts)), texts)
             for site, names in INPUTS.items():
                 for name in names:
