@@ -26,6 +26,9 @@ class Flavour:
 
     `attention`: `MultiHeadAttention` (com.microsoft, onnxruntime from 1.16) or `Attention` (opset
     23, onnxruntime from 1.23). `operators`: all that may occur, None for whatever onnxruntime has.
+    `float16_rows`: whether rows of float16 may be gathered where the scheme computes in float32. A
+    GPU without 16-bit shaders cannot in a browser; the table of scales is then cast whole, which
+    every runtime does once, when it loads the graph.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Flavour:
     attention: str
     operators: frozenset[str] | None = None
     runtime: str = "onnxruntime"
+    float16_rows: bool = True
 
     def check_operators(self, used: Iterable[str]) -> None:
         """Raise BadInput naming what `runtime` does not implement. used: `domain.Operator`, or
@@ -51,6 +55,6 @@ class Flavour:
 PORTABLE = Flavour("portable", opset=21, ir_version=10, attention="MultiHeadAttention")
 WEB = Flavour(
     "web", opset=21, ir_version=10, attention="MultiHeadAttention", operators=BROWSER,
-    runtime="onnxruntime-web",
+    runtime="onnxruntime-web", float16_rows=False,
 )  # fmt: skip
 CPU23 = Flavour("cpu23", opset=23, ir_version=11, attention="Attention")

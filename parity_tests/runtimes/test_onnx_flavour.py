@@ -62,3 +62,16 @@ def test_a_flavour_that_its_runtime_cannot_run_leaves_nothing(
         export_onnx(miniature, tmp_path / "out", flavour="web")
     assert not (tmp_path / "out").exists()
     assert CPU23.opset == 23
+
+
+@pytest.mark.parametrize("quant", ["int8", "q4"])
+def test_a_web_graph_in_float32_gathers_no_float16(
+    miniature: Checkpoint, tmp_path: Path, quant: str
+) -> None:
+    """A browser's GPU without 16-bit shaders refuses it."""
+    export_onnx(miniature, tmp_path / "out", quant=quant, flavour="web", head_correction="off")
+    model = onnx.load(str(tmp_path / "out" / "model.onnx"), load_external_data=False)
+    half = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
+    assert half == {"embed_tokens_scale"}
+    uses = [n.op_type for n in model.graph.node if half & set(n.input)]
+    assert uses == ["Cast"]
