@@ -120,11 +120,11 @@ def _failures(golden: Golden, answer: Answer) -> Iterator[str]:
 
 def _told(golden: Golden, answer: Answer) -> str:
     own = [_cosine(v, t.vector) for v, t in zip(answer["vectors"], golden.texts, strict=True)]
-    told = (f"ids and vectors of {len(golden.texts)} texts agree, AutoModel and pipeline, cosine "
-            f"at least {min(own):.6f}; {answer['versions']}")  # fmt: skip
+    told = (f"{len(golden.texts)} texts agree, AutoModel and pipeline, cosine at least "
+            f"{min(own):.6f} ({answer['versions']})")  # fmt: skip
     lost = [_cosine(answer["pooled"][i], golden.texts[i].vector) for i in _cut(golden)]
     if lost:
-        told += f"; over-long texts lose their end token in the pipeline (cosine {min(lost):.4f})"
+        told += f"; texts that the pipeline cuts: {min(lost):.4f}"
     return told
 
 

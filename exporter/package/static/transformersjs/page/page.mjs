@@ -54,6 +54,8 @@ async function start() {
   const current = () => mine === run;
   const began = performance.now();
   at("go").disabled = true;
+  artifact = undefined;
+  document.body.dataset.state = "loading";
   at("results").replaceChildren();
   show("problem");
   show("timing");
@@ -64,8 +66,11 @@ async function start() {
   if (problem) return stop(problem);
   try {
     const all = megabytes(size.bytes);
-    startWorker((bytes) => current() && bytes < size.bytes &&
-      stage(say.loading(megabytes(bytes), all), bytes / size.bytes));
+    startWorker((bytes) => {
+      if (!current() || artifact === chosen.artifact) return;
+      if (bytes < size.bytes) stage(say.loading(megabytes(bytes), all), bytes / size.bytes);
+      else stage(say.starting);
+    });
     stage(say.loading(0, all), 0);
     const keep = [chosen, ...manifest.artifacts].map((one) => measure(manifest, one).cache);
     await ask("load", { dtype: DTYPES[chosen.artifact.scheme], device, keep });
@@ -85,7 +90,9 @@ async function start() {
     }
     vectors = found;
   } catch (error) {
-    if (current()) stop(tooLittle(error) ? say.noMemory(megabytes(size.needed)) : say.failed(error.message));
+    if (!current()) return;
+    const mb = Math.round(size.needed / 1e6);
+    stop(tooLittle(error) ? say.noMemory(mb) : say.failed(error.message));
     return;
   }
   stage();
@@ -161,9 +168,10 @@ async function offer() {
       const found = manifest.artifacts.find(({ artifact: a }) => a.scheme === scheme);
       if (!found) continue;
       const cannot = at("device").value === "webgpu" && /f(p)?16$/.test(scheme) && !half;
-      const verdict = found.verdict.verdict === "pass" ? "" : ` · ${say.noPass(found.verdict.verdict)}`;
-      option("artifact", scheme, `${found.artifact.name} · ${megabytes(measure(manifest, found).bytes)} MB` +
-        verdict + (cannot ? ` · ${say.noHalf}` : ""), cannot);
+      const size = megabytes(measure(manifest, found).bytes);
+      const told = [found.artifact.name, `${size} MB`, say.noPass[found.verdict.verdict],
+        cannot && say.noHalf];
+      option("artifact", scheme, told.filter(Boolean).join(" · "), cannot);
     }
     if (kept && !at("artifact").querySelector(`[value="${kept}"]`).disabled) at("artifact").value = kept;
   };
