@@ -73,7 +73,7 @@ def _node(folder: Path, node_modules: Path | None) -> Callable[[Answer], Answer]
     def prove(task: Answer) -> Answer:
         given = {"transformers": modules.entry.as_uri(), "embed": (folder / "embed.mjs").resolve()
                  .as_uri()}  # fmt: skip
-        answer = run_in_node(STATIC / "prove.mjs", {**task, **given})
+        answer = run_in_node(STATIC / "prove.mjs", {**task, **given, "cut": True})
         return {**answer, "versions": f"transformers.js {modules.transformers}, onnxruntime-node "
                 f"{modules.onnxruntime_node}, Node {answer['node']}"}  # fmt: skip
 
@@ -122,7 +122,8 @@ def _told(golden: Golden, answer: Answer) -> str:
     own = [_cosine(v, t.vector) for v, t in zip(answer["vectors"], golden.texts, strict=True)]
     told = (f"{len(golden.texts)} texts agree, AutoModel and pipeline, cosine at least "
             f"{min(own):.6f} ({answer['versions']})")  # fmt: skip
-    lost = [_cosine(answer["pooled"][i], golden.texts[i].vector) for i in _cut(golden)]
+    lost = [_cosine(answer["pooled"][i], golden.texts[i].vector)
+            for i in _cut(golden) if answer["pooled"][i] is not None]  # fmt: skip
     if lost:
         told += f"; texts that the pipeline cuts: {min(lost):.4f}"
     return told

@@ -1,8 +1,9 @@
 // What transformers.js makes of a package's golden texts; `lawvault verify` compares the vectors.
 // Node: prove.mjs reads {embed, transformers, dtype, texts} from standard input. Browser: imported.
 
-/** Return ids and vectors of `texts`: by AutoModel, one by one, and by pipeline, padded together. */
-export async function prove(transformers, { openModel }, { dtype, device, texts }) {
+/** Return ids and vectors of `texts`: by AutoModel, one by one, and by pipeline, padded together.
+ * The pipeline gives null for the longest texts, which it cuts otherwise, unless `cut` is set. */
+export async function prove(transformers, { openModel }, { dtype, device, texts, cut = false }) {
   const model = await openModel(transformers, { dtype, device });
   const ids = texts.map(model.ids);
   const vectors = [];
@@ -16,9 +17,9 @@ export async function prove(transformers, { openModel }, { dtype, device, texts 
   // Those that are cut go alone, so that the others are not padded to their length.
   const longest = Math.max(...ids.map((row) => row.length));
   const short = texts.flatMap((_, i) => (ids[i].length < longest ? [i] : []));
-  const long = texts.flatMap((_, i) => (ids[i].length < longest ? [] : [i]));
-  const pooled = [];
-  for (const group of [short, ...long.map((i) => [i])].filter((group) => group.length)) {
+  const long = texts.flatMap((_, i) => (cut && ids[i].length === longest ? [[i]] : []));
+  const pooled = texts.map(() => null);
+  for (const group of [short, ...long].filter((group) => group.length)) {
     const options = { pooling: "mean", normalize: true };
     const rows = (await extract(group.map((i) => texts[i]), options)).tolist();
     group.forEach((i, k) => (pooled[i] = rows[k]));
