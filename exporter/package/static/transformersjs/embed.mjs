@@ -24,7 +24,7 @@ export async function read(name) {
     const { readFile } = await import("node:fs/promises");
     return JSON.parse(await readFile(url, "utf-8"));
   }
-  const answer = await fetch(url);
+  const answer = await fetch(url, { cache: "no-cache" }); // asks whether it has changed
   if (!answer.ok) throw new Error(`${url} answered ${answer.status}`);
   return answer.json();
 }

@@ -188,7 +188,9 @@ async function open() {
   }
   document.title = say.title;
   manifest = await read("manifest.json");
-  const answered = await fetch(new URL("../articles.jsonl", import.meta.url));
+  const answered = await fetch(new URL("../articles.jsonl", import.meta.url), {
+    cache: "no-cache",
+  });
   if (!answered.ok) throw new Error(`articles.jsonl: ${answered.status}`);
   articles = parseArticles(await answered.text());
   store = await openStore();

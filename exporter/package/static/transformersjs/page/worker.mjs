@@ -8,6 +8,8 @@ const answers = {
     const transformers = await import("./vendor/transformers.min.js");
     const { env } = transformers;
     env.allowRemoteModels = false;
+    // The browser would take a file that has been replaced from its own cache, unasked.
+    env.fetch = (address, options) => fetch(address, { ...options, cache: "no-cache" });
     env.useWasmCache = false; // small enough for the browser's own
     env.cacheKey = keep[0];
     await forgetAllBut(keep);
