@@ -1,8 +1,9 @@
 """What a graph is written for: its opset, its attention operator, and where it must run.
 
 The operators of `BROWSER` are those of this tool's graphs, every scheme, which ran in
-onnxruntime-web 1.23 on WebAssembly with the vectors of the CPU, cosine 0.99999 and more. There,
-opset 23's Attention gives NaN and its QuantizeLinear is missing.
+onnxruntime-web on WebAssembly with the vectors of the CPU, cosine 0.99999 and more. There, opset
+23's Attention gives NaN and its QuantizeLinear is missing. MultiHeadAttention is right on
+WebAssembly, but not on WebGPU, see `exporter.onnx.plain_attention`.
 """
 
 from collections.abc import Iterable

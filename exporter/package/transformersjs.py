@@ -82,7 +82,8 @@ def check_transformersjs(
     for folder, manifest in zip(folders, manifests, strict=True):
         flavour = manifest.options.get("flavour")
         if flavour != "web":
-            said = f"of the flavour {flavour}" if flavour else "a traced graph"
+            traced = manifest.options.get("graph") == "traced"
+            said = "a traced graph" if traced else f"of the flavour {flavour or 'portable'}"
             quant = "none" if manifest.scheme == "fp32" else manifest.scheme
             raise BadInput(
                 f"'{folder}' ({manifest.name}) is {said}, which browsers may not run; export it "
