@@ -24,15 +24,18 @@ class GateClosed(LawvaultError):
 
 
 class MissingDependency(LawvaultError):
-    """An optional dependency is not installed. Exit code 3."""
+    """An optional dependency is not installed. Exit code 3.
+
+    `extra`: the extra that brings it. `install`: how to get what pip does not bring.
+    """
 
     exit_code = 3
 
-    def __init__(self, module: str, *, extra: str) -> None:
+    def __init__(self, module: str, *, extra: str = "", install: str = "") -> None:
         self.module, self.extra = module, extra
+        how = install or f"pip install 'lawvault-exporter[{extra}]' -c constraints.txt"
         super().__init__(
-            f"this step needs '{module}', which is not installed; "
-            f"install it with: pip install 'lawvault-exporter[{extra}]' -c constraints.txt"
+            f"this step needs '{module}', which is not installed; install it with: {how}"
         )
 
 

@@ -5,7 +5,14 @@ from pathlib import Path
 
 from exporter.checkpoint.records import Checkpoint
 from exporter.manifest import MANIFEST_NAME, read_manifest, sha256_file
-from exporter.package.assemble import Judged, Packager, assemble, check_taken, check_together
+from exporter.package.assemble import (
+    Judged,
+    Packager,
+    Settings,
+    assemble,
+    check_taken,
+    check_together,
+)
 from exporter.package.golden import Golden, build_golden, own_minimum
 from exporter.package.records import PackageManifest
 from exporter.package.verdict import PackageVerdict, check_verdict, verdict_of
@@ -22,11 +29,12 @@ Goldens = MutableMapping[str, Golden]
 def package_artifacts(
     name: str, folders: Sequence[Path], output: Path, *, checkpoint: Checkpoint,
     report: ParityReport | None, override_reason: str | None = None, force: bool = False,
-    goldens: Goldens | None = None,
+    goldens: Goldens | None = None, settings: Settings | None = None,
 ) -> PackageManifest:  # fmt: skip
     """Write the package `name` of the artifacts in `folders` to `output`.
 
-    Everything that may be refused is looked at before a model is loaded. Raises GateClosed,
+    Everything that may be refused is looked at before a model is loaded. `settings`: the options of
+    that consumer's own. Raises GateClosed,
     BadInput, or MissingDependency without the artifacts' runtime or torch.
     """
     packager: Packager = resolve(PACKAGERS, name, kind="package")
@@ -36,7 +44,7 @@ def package_artifacts(
         check_taken(packager, folder, manifest)
         verdicts.append(verdict_of(folder, report, override_reason=override_reason))
         check_verdict(verdicts[-1], folder)
-    check_together(packager, folders, manifests)
+    check_together(packager, folders, manifests, settings or {})
     check_output(output, force=force)
     known = goldens if goldens is not None else {}
     missing = [f for f in folders if sha256_file(f / MANIFEST_NAME) not in known]
@@ -54,4 +62,4 @@ def package_artifacts(
         Judged(folder, verdict, known[sha256_file(folder / MANIFEST_NAME)])
         for folder, verdict in zip(folders, verdicts, strict=True)
     ]
-    return assemble(packager, judged, output, checkpoint=checkpoint, force=force)
+    return assemble(packager, judged, output, checkpoint=checkpoint, force=force, settings=settings)

@@ -52,10 +52,12 @@ ENCODERS: Mapping[str, str] = {
 
 PACKAGE_VERIFIERS: Mapping[str, str] = {
     "ollama": "exporter.package.verify_gguf:verify_gguf",
+    "transformersjs": "exporter.package.verify_transformersjs:verify_transformersjs",
 }
 
 PACKAGERS: Mapping[str, str] = {
     "ollama": "exporter.package.ollama:PACKAGER",
+    "transformersjs": "exporter.package.transformersjs:PACKAGER",
 }
 
 ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {

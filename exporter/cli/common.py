@@ -88,6 +88,15 @@ def calibration_option(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def node_modules_option(command: Command) -> Command:
+    """Add --node-modules, given to the command as `node_modules: Path | None`."""
+    return click.option(
+        "--node-modules", metavar="FOLDER", type=click.Path(path_type=Path),
+        help="Where npm has installed @huggingface/transformers. Default: $LAWVAULT_NODE_MODULES, "
+        "or node_modules of the working folder or one above.",
+    )(command)  # fmt: skip
+
+
 def load_recipe(path: Path | None) -> Recipe:
     """Read the recipe at `path`, or the bundled one."""
     if path is None and not DEFAULT_RECIPE.is_file():

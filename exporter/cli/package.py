@@ -1,6 +1,8 @@
 """lawvault package: a self-contained folder for one consumer, from artifacts that passed."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +12,7 @@ from exporter.cli.common import (
     default_output,
     load_checkpoint,
     load_recipe,
+    node_modules_option,
     recipe_option,
     say,
 )
@@ -22,8 +25,12 @@ def package() -> None:
     """Package artifacts that passed parity."""
 
 
-def _command(name: str, text: str, *, metavar: str = "ARTIFACT") -> None:
-    """Add `lawvault package NAME`; the options are the same for every consumer."""
+def _command(
+    name: str, text: str, *, metavar: str = "ARTIFACT",
+    own: Callable[[Any], Any] = lambda command: command,
+) -> None:  # fmt: skip
+    """Add `lawvault package NAME`. The options are the same for every consumer, but for those that
+    `own` adds: they go to the packager by their names."""
 
     @click.argument("artifacts", metavar=metavar, nargs=-1, required=True,
                     type=click.Path(path_type=Path))  # fmt: skip
@@ -31,15 +38,16 @@ def _command(name: str, text: str, *, metavar: str = "ARTIFACT") -> None:
                   help="The parity.json with the verdict. Default: beside it.")  # fmt: skip
     @click.option("--override-verdict", metavar="REASON",
                   help="Package without a pass; the reason stands in the package.")  # fmt: skip
+    @own
     @recipe_option
     @common_options
     def command(
         options: CommonOptions, artifacts: tuple[Path, ...], report_path: Path | None,
-        override_verdict: str | None, recipe_path: Path | None,
+        override_verdict: str | None, recipe_path: Path | None, **settings: Any,
     ) -> None:  # fmt: skip
         _write_package(
             name, artifacts, options=options, report_path=report_path,
-            override_reason=override_verdict, recipe_path=recipe_path,
+            override_reason=override_verdict, recipe_path=recipe_path, settings=settings,
         )  # fmt: skip
 
     package.command(name, help=text)(command)
@@ -47,11 +55,15 @@ def _command(name: str, text: str, *, metavar: str = "ARTIFACT") -> None:
 
 _command("ollama", "Write a GGUF with Modelfile, README, prompts, clients and golden vectors for "
          "Ollama.")  # fmt: skip
+_command("transformersjs", "Write ONNX files for transformers.js in Node and browsers, with a "
+         "search page.\n\nARTIFACT... are of the flavour web, one of each --quant. The page needs "
+         "transformers.js itself from npm; without it the package is made without the page.",
+         metavar="ARTIFACT...", own=node_modules_option)  # fmt: skip
 
 
 def _write_package(
     name: str, artifacts: tuple[Path, ...], *, options: CommonOptions, report_path: Path | None,
-    override_reason: str | None, recipe_path: Path | None,
+    override_reason: str | None, recipe_path: Path | None, settings: dict[str, Any],
 ) -> None:  # fmt: skip
     from exporter.package.verdict import check_verdict, verdict_of
     from exporter.packaging import package_artifacts
@@ -68,12 +80,17 @@ def _write_package(
     output = options.output or default_output(checkpoint, "packages", target)
     written = package_artifacts(
         name, artifacts, output, checkpoint=checkpoint, report=report,
-        override_reason=override_reason, force=options.force,
+        override_reason=override_reason, force=options.force, settings=settings,
     )  # fmt: skip
     for entry in written.artifacts:
         if entry.verdict.override_reason:
             click.echo(f"warning: {entry.artifact.name} packaged without a pass: "
                        f"{entry.verdict.override_reason}", err=True)  # fmt: skip
+    if name == "transformersjs" and not (output / "index.html").is_file():
+        from exporter.package.npm import INSTALL
+
+        click.echo("warning: packaged without the search page, transformers.js was not found; for "
+                   f"the page, run: {INSTALL}, then package again", err=True)  # fmt: skip
     if options.as_json:
         click.echo(canonical_json(written), nl=False)
         return

@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from exporter.cli.common import node_modules_option
 from exporter.errors import BadInput
 from exporter.package.verify import VerifyReport, verify_package
 from exporter.records import canonical_json
@@ -22,11 +23,18 @@ STYLE = {"pass": "green", "info": "dim", "warning": "yellow", "fail": "red"}
               show_default=True, help="/v1/embeddings, or Ollama's /api/embed.")  # fmt: skip
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.01), default=TIMEOUT_S,
               show_default=True, help="Seconds to wait for an answer.")  # fmt: skip
+@click.option(
+    "--runtime",
+    multiple=True,
+    metavar="NAME",
+    help="transformers.js: prove it only in node, chromium or webgpu. May be repeated.",
+)
+@node_modules_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def verify(
     package: Path, url: str | None, model: str | None, api: Api, timeout_s: float,
-    *, as_json: bool, debug: bool,
+    runtime: tuple[str, ...], node_modules: Path | None, *, as_json: bool, debug: bool,
 ) -> int:  # fmt: skip
     """Check a package's files, and its golden vectors in its own runtime or on a server.
 
@@ -45,7 +53,11 @@ def verify(
             raise BadInput(f"'{package}' is a package for {found.package}, which has no server; "
                            "leave --url out")  # fmt: skip
         server = ServerEncoder(url, name, api=api, timeout_s=timeout_s, dim=0)
-    report = verify_package(package, server=server)
+    given = {"runtime": runtime or None, "node_modules": node_modules}
+    settings = {name: value for name, value in given.items() if value is not None}
+    if server is not None and settings:
+        raise BadInput("--runtime and --node-modules are for packaged files; leave --url out")
+    report = verify_package(package, server=server, settings=settings)
     if as_json:
         click.echo(canonical_json(report), nl=False)
     else:

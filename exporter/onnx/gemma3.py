@@ -13,6 +13,7 @@ import numpy.typing as npt
 from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Gemma3Architecture
 from exporter.onnx.graph_writer import BOOL, GraphWriter
+from exporter.onnx.plain_attention import attend_plain
 from exporter.onnx.scheme import Scheme
 
 # Finite: a row with every position masked stays finite too. Two masks may be added in float16.
@@ -143,6 +144,8 @@ class Gemma3Layers:
                 kv_num_heads=a.num_kv_heads, is_causal=0, scale=scale,
             )  # fmt: skip
             return standard
+        if w.flavour.attention == "plain":
+            return attend_plain(w, q, k, v, bias, architecture=a, compute=self.compute)
         found: str = w.node(
             "MultiHeadAttention", [q, self._repeat(k), self._repeat(v), "", "", bias],
             domain=MICROSOFT, num_heads=a.num_heads, scale=scale,

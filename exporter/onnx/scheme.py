@@ -11,7 +11,7 @@ from exporter.calibration.head import Choice, CorrectedHead, correct_head
 from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.manifest import Fp16Record, HeadCorrectionRecord
-from exporter.onnx.graph_writer import GraphWriter
+from exporter.onnx.graph_writer import FLOAT, GraphWriter
 from exporter.progress import Stages, silent
 
 TABLE_BLOCK_BYTES = 1 << 24
@@ -42,6 +42,17 @@ class Scheme(Protocol):
         """Add x @ weight. weight: (in, out) float32. Returns (..., out). x and the
         product are in the compute dtype."""
         ...
+
+
+def row_scales(writer: GraphWriter, scales: str, ids: str) -> str:
+    """Add the lookup of `scales`, (vocabulary, parts) float16. Returns (batch, sequence, parts) in
+    float32."""
+    if not writer.flavour.float16_rows:
+        wide = writer.node("Cast", [scales], to=FLOAT)
+        found: str = writer.node("Gather", [wide, ids], axis=0)
+        return found
+    cast: str = writer.node("Cast", [writer.node("Gather", [scales, ids], axis=0)], to=FLOAT)
+    return cast
 
 
 @dataclass(frozen=True)

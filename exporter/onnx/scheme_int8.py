@@ -23,7 +23,7 @@ from exporter.calibration.pairs import TINY, quantize_pairs
 from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.onnx.graph_writer import FLOAT, GraphWriter
-from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured, corrected
+from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured, corrected, row_scales
 from exporter.progress import Stages, by_layer, silent
 
 ZERO_POINT = 128
@@ -96,11 +96,10 @@ class Int8:
         codes = writer.node("Gather", [weight, ids], axis=0)
         values = writer.node("Cast", [codes], to=FLOAT)
         split = writer.node("Reshape", [values, writer.constant([0, 0, parts, block], np.int64)])
-        gathered = writer.node("Gather", [scale_table, ids], axis=0)
-        row_scales = writer.node("Cast", [gathered], to=FLOAT)
-        row_scales = writer.node("Mul", [row_scales, writer.constant(unit * scale, np.float32)])
-        row_scales = writer.node("Unsqueeze", [row_scales, writer.constant([-1], np.int64)])
-        scaled = writer.node("Mul", [split, row_scales])
+        gathered = row_scales(writer, scale_table, ids)
+        scaling = writer.node("Mul", [gathered, writer.constant(unit * scale, np.float32)])
+        scaling = writer.node("Unsqueeze", [scaling, writer.constant([-1], np.int64)])
+        scaled = writer.node("Mul", [split, scaling])
         found: str = writer.node("Reshape", [scaled, writer.constant([0, 0, width], np.int64)])
         return found
 

@@ -30,7 +30,7 @@ from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.errors import BadInput
 from exporter.onnx.graph_writer import FLOAT, FLOAT16, GraphWriter
-from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured, corrected
+from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured, corrected, row_scales
 from exporter.progress import Stages, by_layer, silent
 
 
@@ -115,15 +115,14 @@ class Q4:
         low = writer.node("Sub", [both, shifted])
         codes = writer.node("Concat", [low, high], axis=-1)
         centred = writer.node("Sub", [codes, writer.constant(float(MIDDLE), np.float32)])
-        gathered = writer.node("Gather", [stored_scales, ids], axis=0)
-        row_scales = writer.node("Cast", [gathered], to=FLOAT)
-        row_scales = writer.node("Mul", [row_scales, writer.constant(unit * scale, np.float32)])
+        gathered = row_scales(writer, stored_scales, ids)
+        scaling = writer.node("Mul", [gathered, writer.constant(unit * scale, np.float32)])
         if width % BLOCK:
             pads = writer.constant([0, 0, 0, 0, 0, parts * BLOCK - width], np.int64)
             centred = writer.node("Pad", [centred, pads])
         split = writer.node("Reshape", [centred, writer.constant([0, 0, parts, BLOCK], np.int64)])
-        row_scales = writer.node("Unsqueeze", [row_scales, writer.constant([-1], np.int64)])
-        scaled = writer.node("Mul", [split, row_scales])
+        scaling = writer.node("Unsqueeze", [scaling, writer.constant([-1], np.int64)])
+        scaled = writer.node("Mul", [split, scaling])
         whole = writer.node(
             "Reshape", [scaled, writer.constant([0, 0, parts * BLOCK], np.int64)]
         )  # fmt: skip

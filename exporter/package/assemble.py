@@ -1,8 +1,8 @@
 """Put a package together: what is the same for every consumer."""
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from exporter.package.verdict import PackageVerdict, check_verdict
 from exporter.records import write_json
 from exporter.staging import check_free_disk, check_output, staged_folder
 
+Settings = Mapping[str, Any]
+"""What the options of one consumer's own say, by their names."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -46,7 +49,7 @@ class Filling:
     """What a packager writes into: `stage`, an empty folder, for these artifacts.
 
     `licence`: name of the licence file of the package; `licence_text`: the checkpoint's own, None
-    where it holds none.
+    where it holds none. `settings`: the consumer's own options.
     """
 
     stage: Path
@@ -54,6 +57,7 @@ class Filling:
     checkpoint: Checkpoint
     licence: str
     licence_text: str | None
+    settings: Settings = field(default_factory=dict)
 
     def write(self, template: str, name: str, **values: Any) -> None:
         """Render `template` of this package into the file `name`, lines ending in newlines."""
@@ -79,11 +83,13 @@ class Packager:
     several: bool = False
     schemes: tuple[str, ...] | None = None
     tag: Callable[[Manifest], str] | None = None
+    check: Callable[[Sequence[Path], Sequence[Manifest], Settings], None] | None = None
+    """Raises BadInput or MissingDependency for what else the consumer does not take."""
 
 
 def assemble(
     packager: Packager, artifacts: Sequence[Judged], output: Path, *, checkpoint: Checkpoint,
-    force: bool = False,
+    force: bool = False, settings: Settings | None = None,
 ) -> PackageManifest:  # fmt: skip
     """Write the package of `artifacts` to `output` and return its manifest. Same input, same bytes.
 
@@ -97,13 +103,14 @@ def assemble(
         check_verdict(judged.verdict, judged.folder)
         check_files(judged.folder, manifest)
         _check_same(judged.folder, manifest, checkpoint, judged.golden)
-    check_together(packager, [judged.folder for judged in artifacts], manifests)
+    check_together(packager, [judged.folder for judged in artifacts], manifests, settings or {})
     text = _licence_text(checkpoint)
     check_output(output, force=force)
     check_free_disk(output, int(sum(m.size_bytes for m in manifests) * 1.05) + (1 << 20))
     with staged_folder(output, force=force) as stage:
         licence = _write_licence(stage, checkpoint)
-        files = packager.fill(Filling(stage, tuple(artifacts), checkpoint, licence, text))
+        filling = Filling(stage, tuple(artifacts), checkpoint, licence, text, settings or {})
+        files = packager.fill(filling)
         write_json(stage / "prompts.json", manifests[0].prompts)
         entries = []
         for judged, manifest, file in zip(artifacts, manifests, files, strict=True):
@@ -137,9 +144,11 @@ def check_taken(packager: Packager, folder: Path, manifest: Manifest) -> None:
 
 
 def check_together(
-    packager: Packager, folders: Sequence[Path], manifests: Sequence[Manifest]
-) -> None:
-    """Raise BadInput for artifacts that do not fit into one package."""
+    packager: Packager, folders: Sequence[Path], manifests: Sequence[Manifest],
+    settings: Settings,
+) -> None:  # fmt: skip
+    """Raise BadInput for artifacts that do not fit into one package, or that the consumer refuses
+    with these settings."""
     if len(folders) > 1 and not packager.several:
         raise BadInput(f"a package for {packager.name} holds one artifact; package each by itself")
     schemes = [manifest.scheme for manifest in manifests]
@@ -155,6 +164,8 @@ def check_together(
             f"'{folders[other]}' has {manifests[other].dim} dimensions, '{folders[0]}' "
             f"{manifests[0].dim}; a package holds vectors of one width"
         )
+    if packager.check is not None:
+        packager.check(folders, manifests, settings)
 
 
 def _check_same(artifact: Path, manifest: Manifest, checkpoint: Checkpoint, golden: Golden) -> None:

@@ -1,8 +1,9 @@
 """Is this package what it was, and does it, or a server, give the vectors that were judged?"""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -21,18 +22,27 @@ SHOWN_PROBLEMS = 5
 
 
 class Proof(NamedTuple):
-    """A file in a runtime. `failures`: a line for each thing in which it is not what was judged."""
+    """A file in a runtime. `failures`: a line for each thing in which it is not what was judged.
+
+    `told`: what to say where there is none; `status`: what such a proof is worth.
+    """
 
     name: str
     failures: Sequence[str]
+    told: str = ""
+    status: Status = "pass"
 
 
 class VerifyPackaged(Protocol):
-    """Runs a packaged artifact in the consumer's runtimes. Raises MissingDependency without."""
+    """Runs a packaged artifact in the consumer's runtimes. Raises MissingDependency without.
+
+    `settings`: options of this consumer's own, as keywords; most have none.
+    """
 
     def __call__(
-        self, folder: Path, entry: PackagedArtifact, golden: Golden, *, threads: int | None = None
-    ) -> Sequence[Proof]: ...
+        self, folder: Path, entry: PackagedArtifact, golden: Golden, *,
+        threads: int | None = None, **settings: Any,
+    ) -> Sequence[Proof]: ...  # fmt: skip
 
 
 class Check(Record):
@@ -53,10 +63,12 @@ class VerifyReport(Record):
 
 
 def verify_package(
-    folder: Path, *, server: ServerEncoder | None = None, threads: int | None = None
-) -> VerifyReport:
+    folder: Path, *, server: ServerEncoder | None = None, threads: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> VerifyReport:  # fmt: skip
     """Check every file, then the golden vectors: in the package's own runtime, or on a server.
 
+    `settings`: options of one consumer's own, refused for packages that have none such.
     Raises BadInput for a folder that is no package, MissingDependency without the runtime.
     """
     problems = check_sums(folder)
@@ -83,13 +95,18 @@ def verify_package(
         checks += [Check(name=name, status=status, detail=detail) for name, status, detail in found]
         return _report(folder, server.name, checks)
     verify: VerifyPackaged = resolve(PACKAGE_VERIFIERS, manifest.package, kind="package")
+    taken = inspect.signature(verify).parameters
+    for option in settings or {}:
+        if option not in taken:
+            raise BadInput(f"packages for {manifest.package} take no --{option.replace('_', '-')}")
     for entry in manifest.artifacts:
         golden = _read(folder / entry.golden, Golden)
-        for name, failures in verify(folder, entry, golden, threads=threads):
-            count = len(golden.texts)
-            told = "; ".join(failures[:SHOWN_PROBLEMS]) or f"ids and vectors of {count} texts agree"
-            status: Status = "fail" if failures else "pass"
-            checks.append(Check(name=name, status=status, detail=told))
+        for proof in verify(folder, entry, golden, threads=threads, **(settings or {})):
+            failed = proof.failures
+            good = proof.told or f"ids and vectors of {len(golden.texts)} texts agree"
+            told = "; ".join(failed[:SHOWN_PROBLEMS]) or good
+            status: Status = "fail" if failed else proof.status
+            checks.append(Check(name=proof.name, status=status, detail=told))
     return _report(folder, "packaged file", checks)
 
 

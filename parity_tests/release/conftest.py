@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.package.assemble import Judged
+from parity_tests.conftest import MINIATURE
+from parity_tests.npm import install_transformers
+from parity_tests.packaging import judged_onnx, package_transformersjs
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +23,32 @@ def released(tiny: Checkpoint, tiny_corpus: Path, tmp_path_factory: pytest.TempP
     assert outcome.closed == ()
     assert outcome.report.verdict == "pass"
     return output
+
+
+@pytest.fixture(scope="session")
+def npm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose node_modules holds transformers.js."""
+    return install_transformers(tmp_path_factory.mktemp("npm"))
+
+
+@pytest.fixture(scope="session")
+def miniature() -> Checkpoint:
+    return read_checkpoint(MINIATURE)
+
+
+@pytest.fixture(scope="session")
+def web_artifacts(miniature: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> list[Judged]:
+    """The miniature for browsers in float32, int8 and float16."""
+    folder = tmp_path_factory.mktemp("web")
+    quants = ("none", "int8", "fp16")
+    return [judged_onnx(miniature, folder / quant, quant=quant) for quant in quants]
+
+
+@pytest.fixture(scope="session")
+def web_package(
+    web_artifacts: list[Judged], miniature: Checkpoint, npm: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:  # fmt: skip
+    """Those three in a package for transformers.js, with its page."""
+    output = tmp_path_factory.mktemp("transformersjs") / "p"
+    return package_transformersjs(web_artifacts, output, checkpoint=miniature, npm=npm)

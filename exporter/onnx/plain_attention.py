@@ -1,0 +1,70 @@
+"""Attention as plain operators, for runtimes whose fused one is not to be trusted.
+
+onnxruntime-web 1.31's MultiHeadAttention takes another kernel on WebGPU from 32 tokens on, which
+weighs keys wrongly where the GPU's subgroups are small: cosine 0.986 to the processor's vectors.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.records import Gemma3Architecture
+from exporter.onnx.graph_writer import GraphWriter
+
+
+def attend_plain(
+    w: GraphWriter, q: str, k: str, v: str, bias: str, *, architecture: Gemma3Architecture,
+    compute: npt.DTypeLike,
+) -> str:  # fmt: skip
+    """Return (batch, sequence, heads * head_dim). q: of that shape; k, v: (batch, sequence,
+    kv_heads * head_dim); bias: (batch or 1, 1, sequence, sequence), added to the scores.
+
+    The query heads that share a key head are laid one after the other along the sequence, so that
+    keys and values are neither repeated nor broadcast.
+    """
+    a = architecture
+    shared = a.num_kv_heads
+    parts: list[tuple[str, str, str]] = [(q, k, v)]
+    if shared > 1:
+        group = a.num_heads // shared
+        cut = [
+            w.node("Split", [x, w.constant([heads * a.head_dim] * shared, np.int64)],
+                   outputs=shared, axis=-1)
+            for x, heads in ((q, group), (k, 1), (v, 1))
+        ]  # fmt: skip
+        parts = list(zip(*cut, strict=True))
+    # (batch, sequence, 1, sequence): the same for each head.
+    mask = w.node("Transpose", [bias], perm=[0, 2, 1, 3])
+    attended = [
+        _one_key_head(w, one, keys, values, mask, architecture=a, compute=compute)
+        for one, keys, values in parts
+    ]
+    if len(attended) == 1:
+        return attended[0]
+    joined: str = w.node("Concat", attended, axis=-1)
+    return joined
+
+
+def _one_key_head(
+    w: GraphWriter, q: str, k: str, v: str, mask: str, *, architecture: Gemma3Architecture,
+    compute: npt.DTypeLike,
+) -> str:  # fmt: skip
+    a = architecture
+    group = a.num_heads // a.num_kv_heads
+    # Scaled before the product, which could leave float16.
+    scale = w.constant(1 / math.sqrt(a.query_pre_attn_scalar), compute)
+    rows = w.node("Reshape", [w.node("Mul", [q, scale]), w.constant([0, -1, a.head_dim], np.int64)])
+    scores = w.node("MatMul", [rows, w.node("Transpose", [k], perm=[0, 2, 1])])
+    # (batch, sequence * group, sequence) -> (batch, sequence, group, sequence)
+    length = w.node("Shape", [k], start=1, end=2)
+    groups = w.constant([group], np.int64)
+    zero = w.constant([0], np.int64)
+    apart = w.node("Concat", [zero, length, groups, length], axis=0)
+    masked = w.node("Add", [w.node("Reshape", [scores, apart]), mask])
+    shares = w.node("Softmax", [masked], axis=-1)
+    together = w.node("Concat", [zero, w.constant([-1], np.int64), length], axis=0)
+    mixed = w.node("MatMul", [w.node("Reshape", [shares, together]), v])
+    found: str = w.node("Reshape", [mixed, w.node("Concat", [zero, length, w.constant(
+        [group * a.head_dim], np.int64)], axis=0)])  # fmt: skip
+    return found

@@ -1,0 +1,28 @@
+"""transformers.js from npm, installed once for all tests, or a visible skip."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from exporter.package.npm import INSTALL, NODE_MODULES_VARIABLE
+
+
+def install_transformers(folder: Path) -> Path:
+    """Return a folder whose node_modules holds the tested version: $LAWVAULT_NODE_MODULES, or
+    `folder` after an installation. Skips where npm cannot fetch."""
+    if os.environ.get(NODE_MODULES_VARIABLE):
+        return Path(os.environ[NODE_MODULES_VARIABLE])
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program} on this machine: apt-get install nodejs npm")
+    (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
+    ran = subprocess.run(
+        [*INSTALL.split(), "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    if ran.returncode:
+        pytest.skip(f"npm cannot fetch transformers.js: {ran.stderr.strip().splitlines()[-1:]}")
+    return folder
