@@ -1,13 +1,8 @@
 """How fast artifacts are on this machine, side by side: interleaved rounds, medians."""
 
-import json
-import multiprocessing
-import multiprocessing.connection
 import os
 import platform
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +11,7 @@ from exporter.calibration.texts import read_calibration
 from exporter.errors import BadInput
 from exporter.manifest import MANIFEST_NAME, read_manifest, sha256_file
 from exporter.records import Record
+from exporter.runtimes.alone import measure_alone
 from exporter.runtimes.encoder import Encoder
 from exporter.runtimes.open import open_artifact
 
@@ -69,7 +65,7 @@ def run_bench(
     loads = []
     for folder, manifest in zip(folders, manifests, strict=True):
         on_progress(f"{manifest.name}: loading")
-        loads.append(_load_alone(folder, threads))
+        loads.append(measure_alone(_open, folder, threads, what=f"'{folder}'"))
     encoders = [open_artifact(folder, threads=threads) for folder in folders]
     material = "".join(read_calibration(None))
     times: dict[tuple[int, int], list[list[float]]] = {}
@@ -94,7 +90,7 @@ def run_bench(
             BenchResult(
                 name=manifest.name, manifest_sha256=sha256_file(folder / MANIFEST_NAME),
                 size_bytes=manifest.size_bytes, load_seconds=load[0],
-                peak_memory_bytes=int(load[1]),
+                peak_memory_bytes=load[1],
                 timings=tuple(_timing(s, times[s][at], used[s][at]) for s in SHAPES),
             )
             for at, (folder, manifest, load) in enumerate(
@@ -139,45 +135,5 @@ def _texts_of(encoder: Encoder, material: str, count: int, tokens: int) -> list[
     return made
 
 
-def _load_alone(folder: Path, threads: int | None) -> tuple[float, float]:
-    """Return seconds to load and peak bytes of a fresh process that loads and encodes once."""
-    context = multiprocessing.get_context("spawn")
-    parent, child = context.Pipe(duplex=False)
-    process = context.Process(target=_load, args=(child, str(folder), threads))
-    process.start()
-    child.close()
-    try:
-        answer: tuple[float, float] = json.loads(parent.recv())
-    except EOFError:
-        raise BadInput(f"'{folder}' cannot be loaded here; run lawvault parity on it") from None
-    finally:
-        process.join()
-    return answer
-
-
-def _load(answer: multiprocessing.connection.Connection, folder: str, threads: int | None) -> None:
-    for module in ("onnxruntime", "llama_cpp"):  # importing is not loading
-        try:
-            __import__(module)
-        except ImportError:
-            continue
-    began = time.perf_counter()
-    encoder = open_artifact(Path(folder), threads=threads)
-    seconds = time.perf_counter() - began
-    encoder.encode(["押金不退怎么办"])
-    answer.send(json.dumps((round(seconds, 3), _peak_memory())))
-
-
-def _peak_memory() -> int:
-    """Return the most bytes that this process had in memory.
-
-    Linux hands getrusage's peak on from the process that started this one; the page table's own,
-    VmHWM, starts anew (man 5 proc, man 2 getrusage).
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _open(folder: Path, threads: int | None) -> Encoder:
+    return open_artifact(folder, threads=threads)

@@ -53,11 +53,13 @@ ENCODERS: Mapping[str, str] = {
 PACKAGE_VERIFIERS: Mapping[str, str] = {
     "ollama": "exporter.package.verify_gguf:verify_gguf",
     "transformersjs": "exporter.package.verify_transformersjs:verify_transformersjs",
+    "onnxruntime": "exporter.package.verify_onnxruntime:verify_onnxruntime",
 }
 
 PACKAGERS: Mapping[str, str] = {
     "ollama": "exporter.package.ollama:PACKAGER",
     "transformersjs": "exporter.package.transformersjs:PACKAGER",
+    "onnxruntime": "exporter.package.onnxruntime:PACKAGER",
 }
 
 ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {

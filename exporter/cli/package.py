@@ -59,6 +59,8 @@ _command("transformersjs", "Write ONNX files for transformers.js in Node and bro
          "search page.\n\nARTIFACT... are of the flavour web, one of each --quant. The page needs "
          "transformers.js itself from npm; without it the package is made without the page.",
          metavar="ARTIFACT...", own=node_modules_option)  # fmt: skip
+_command("onnxruntime", "Write .onnx and .ort files with tokenizer and examples for ONNX Runtime "
+         "on servers and phones.")  # fmt: skip
 
 
 def _write_package(

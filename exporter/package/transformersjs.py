@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import BadInput, MissingDependency
+from exporter.errors import BadInput
 from exporter.manifest import Manifest
-from exporter.package.assemble import Filling, Judged, Packager, Settings
+from exporter.package.assemble import Filling, Packager, Settings
 from exporter.package.npm import INSTALL, TESTED, find_node_modules, runtime_files
+from exporter.package.onnx_file import write_graph
 from exporter.package.search_page import write_page
 from exporter.records import write_json
 
@@ -28,8 +29,9 @@ FILES: Mapping[str, tuple[str, str]] = {
 def fill_transformersjs(filling: Filling) -> Sequence[str]:
     """Write graphs, tokenizer and config as transformers.js reads them, and the page."""
     stage, artifacts = filling.stage, filling.artifacts
-    (stage / "onnx").mkdir()
-    files = [_write_graph(judged, stage) for judged in artifacts]
+    files = [f"onnx/{FILES[judged.manifest.scheme][1]}" for judged in artifacts]
+    for judged, file in zip(artifacts, files, strict=True):
+        write_graph(judged, stage / file)
     first = artifacts[0]
     shutil.copyfile(first.folder / "tokenizer.json", stage / "tokenizer.json")
     schemes = [judged.manifest.scheme for judged in artifacts]
@@ -55,24 +57,6 @@ def fill_transformersjs(filling: Filling) -> Sequence[str]:
         override=next((j.verdict for j in artifacts if j.verdict.verdict != "pass"), None),
     )  # fmt: skip
     return files
-
-
-def _write_graph(judged: Judged, stage: Path) -> str:
-    """Write a graph and its data under the names of its dtype. Returns the graph's path."""
-    try:
-        import onnx
-    except ImportError:
-        raise MissingDependency("onnx", extra="onnx") from None
-    manifest = judged.manifest
-    name = FILES[manifest.scheme][1]
-    model = onnx.load(str(judged.folder / manifest.entry), load_external_data=False)
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                entry.value = f"{name}_data"
-    (stage / "onnx" / name).write_bytes(model.SerializeToString(deterministic=True))
-    shutil.copyfile(judged.folder / f"{manifest.entry}_data", stage / "onnx" / f"{name}_data")
-    return f"onnx/{name}"
 
 
 def check_transformersjs(

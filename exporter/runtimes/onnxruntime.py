@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.errors import BadInput, MissingDependency
-from exporter.manifest import read_manifest
+from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
 from exporter.runtimes.batching import batches_by_length, load_tokenizer, padded, token_rows
 from exporter.runtimes.encoder import Vectors, unit_rows
@@ -22,7 +22,8 @@ PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 class OnnxEncoder:
-    """Encoder of an artifact folder written by `export onnx`. See `runtimes.encoder.Encoder`.
+    """Encoder of an artifact folder written by `export onnx`, or of another folder with such a file
+    (`file`: its name there) and the `manifest` of the artifact. See `runtimes.encoder.Encoder`.
 
     A batch holds texts of one length and at most `batch_tokens` tokens, so that nothing is
     padded: kernels round differently with another padded length (1e-7 in float32; in int8 a
@@ -30,13 +31,15 @@ class OnnxEncoder:
     """
 
     def __init__(
-        self, folder: Path, *, threads: int | None = None, batch_tokens: int = TOKEN_BUDGET
-    ) -> None:
+        self, folder: Path, *, threads: int | None = None, batch_tokens: int = TOKEN_BUDGET,
+        manifest: Manifest | None = None, file: str | None = None,
+    ) -> None:  # fmt: skip
         try:
             import onnxruntime
         except ImportError:
             raise MissingDependency("onnxruntime", extra="onnx") from None
-        manifest = read_manifest(folder)
+        manifest = manifest or read_manifest(folder)
+        path = folder / (file or manifest.entry)
         self.name, self.dim, self._batch_tokens = manifest.name, manifest.dim, batch_tokens
         self._tokenizer = load_tokenizer(folder / "tokenizer.json", max_tokens=manifest.max_tokens)
         options = onnxruntime.SessionOptions()
@@ -46,14 +49,17 @@ class OnnxEncoder:
         available = onnxruntime.get_available_providers()
         try:
             self._session: Any = onnxruntime.InferenceSession(
-                str(folder / manifest.entry),
+                str(path),
                 options,
                 providers=[provider for provider in PROVIDERS if provider[0] in available],
             )
         except Exception as error:  # noqa: BLE001 - onnxruntime raises bare RuntimeErrors
+            made_with = manifest.libraries.get("onnxruntime", onnxruntime.__version__)
+            other = "" if made_with == onnxruntime.__version__ else f", made with {made_with},"
             raise BadInput(
-                f"onnxruntime cannot load '{folder / manifest.entry}' "
-                f"({str(error).splitlines()[0]}); export it again"
+                f"onnxruntime {onnxruntime.__version__} cannot load '{path}'{other} "
+                f"({str(error).splitlines()[0]}); "
+                + (f"install {made_with} or newer" if other else "export it again")
             ) from None
         self._inputs = {i.name for i in self._session.get_inputs()}
 
@@ -98,3 +104,20 @@ def _of_one_length(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         lengths.setdefault(len(row), []).append(index)
     for length in sorted(lengths):
         yield lengths[length]
+
+
+def write_ort_format(model: Path, target: Path) -> None:
+    """Write `model` as onnxruntime's own format, for its mobile builds: one file, no protobuf.
+
+    Only rewritings that hold on every processor are done. Raises MissingDependency.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingDependency("onnxruntime", extra="onnx") from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(target)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

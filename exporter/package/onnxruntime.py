@@ -1,0 +1,43 @@
+"""A package for ONNX Runtime on servers and phones: .onnx, .ort, tokenizer, examples."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from exporter.package.assemble import Filling, Packager
+from exporter.package.onnx_file import write_graph
+from exporter.package.verify_onnxruntime import GRAPH, MOBILE
+from exporter.runtimes.onnxruntime import write_ort_format
+
+STATIC = Path(__file__).parent / "static" / "onnxruntime"
+EXAMPLES = ("example.py", "example.mjs")
+COPIED = ("tokenizer.json", "tokenizer_config.json", "config.json")
+# https://onnxruntime.ai/docs/reference/compatibility.html: the first that knows the opset and IR.
+LEAST_RUNTIME = {"portable": "1.18", "web": "1.18", "cpu23": "1.23"}
+
+
+def fill_onnxruntime(filling: Filling) -> Sequence[str]:
+    """Write the graph in both formats, the tokenizer and the examples."""
+    (judged,) = filling.artifacts
+    manifest, stage = judged.manifest, filling.stage
+    write_graph(judged, stage / GRAPH)
+    write_ort_format(stage / GRAPH, stage / MOBILE)
+    for name in COPIED:
+        if (judged.folder / name).is_file():
+            shutil.copyfile(judged.folder / name, stage / name)
+    for name in EXAMPLES:
+        shutil.copyfile(STATIC / name, stage / name)
+    flavour = manifest.options.get("flavour", "portable")
+    filling.write(
+        "onnxruntime_readme.md.j2", "README.md", manifest=manifest, verdict=judged.verdict,
+        least=LEAST_RUNTIME.get(flavour, LEAST_RUNTIME["portable"]),
+        sizes={name: sum(p.stat().st_size for p in stage.glob(f"{name}*")) / 1e6
+               for name in (GRAPH, MOBILE)},
+    )  # fmt: skip
+    return [GRAPH]
+
+
+PACKAGER = Packager(
+    name="onnxruntime", kind="onnx", fill=fill_onnxruntime,
+    hint="ONNX Runtime takes ONNX: lawvault export onnx",
+)  # fmt: skip
