@@ -358,3 +358,23 @@ def test_embed_mjs_applies_prompts_and_cuts_as_python_does(
     assert float(encoder.encode(rendered[1:])[0] @ answer["query"]) > 0.999
     assert answer["other"] == "dtype q2 is none of fp32, q8, fp16"
     assert answer["applied"] == ["q none {title} none", "q: x"]
+
+
+def test_the_server_gives_its_folders_and_nothing_beside_them(tmp_path: Path) -> None:
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    from exporter.package.chromium import serve
+
+    (tmp_path / "secret").write_text("no", "utf-8")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "a.mjs").write_text("yes", "utf-8")
+    with serve({"/p/": inside, "/one.wasm": inside / "a.mjs"}) as url:
+        with urlopen(f"{url}/p/a.mjs") as answer:
+            assert (answer.read(), answer.headers["Content-Type"]) == (b"yes", "text/javascript")
+        with urlopen(f"{url}/one.wasm") as answer:
+            assert answer.read() == b"yes"
+        for path in ("/p/../secret", "/p/%2e%2e/secret", "/secret", "/"):
+            with pytest.raises(HTTPError, match="404"):
+                urlopen(url + path)
