@@ -31,8 +31,10 @@ def find_chromium() -> str:
         raise MissingDependency("playwright", extra="browser")
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        raise MissingDependency("chromium", install="apt-get install chromium, or install Google "
-                                "Chrome, so that it lies on the PATH")  # fmt: skip
+        raise MissingDependency(
+            "chromium", install="apt-get install chromium, or get Google Chrome, so that it lies on "
+            "the PATH (or leave it out: --runtime node)",
+        )  # fmt: skip
     return found
 
 
