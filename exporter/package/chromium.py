@@ -32,8 +32,8 @@ def find_chromium() -> str:
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         raise MissingDependency(
-            "chromium", install="apt-get install chromium, or get Google Chrome, so that it lies on "
-            "the PATH (or leave it out: --runtime node)",
+            "chromium", install="apt-get install chromium, or get Google Chrome, so that it lies "
+            "on the PATH (or leave it out: --runtime node)",
         )  # fmt: skip
     return found
 
