@@ -1,7 +1,8 @@
 """Attention as plain operators, for runtimes whose fused one is not to be trusted.
 
-onnxruntime-web 1.31's MultiHeadAttention takes another kernel on WebGPU from 32 tokens on, which
-weighs keys wrongly where the GPU's subgroups are small: cosine 0.986 to the processor's vectors.
+onnxruntime-web 1.31's MultiHeadAttention takes another kernel on WebGPU from 32 tokens on. On
+SwiftShader, whose subgroups hold four lanes, it gives every fourth key too much weight; what it
+does on other GPUs with small subgroups has not been seen.
 """
 
 import math

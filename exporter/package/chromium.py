@@ -4,6 +4,7 @@ import importlib.util
 import mimetypes
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,8 +31,10 @@ def find_chromium() -> str:
         raise MissingDependency("playwright", extra="browser")
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
-        raise MissingDependency("chromium", install="apt-get install chromium, or install Google "
-                                "Chrome, so that it lies on the PATH")  # fmt: skip
+        raise MissingDependency(
+            "chromium", install="apt-get install chromium, or get Google Chrome, so that it lies "
+            "on the PATH (or leave it out: --runtime node)",
+        )  # fmt: skip
     return found
 
 
@@ -80,7 +83,13 @@ def serve(folders: Mapping[str, Path]) -> Iterator[str]:
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing: what fails, the browser tells."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Say nothing of answers that the browser broke off."""
+            if not isinstance(sys.exception(), ConnectionError):
+                super().handle_error(request, client_address)
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

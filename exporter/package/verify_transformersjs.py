@@ -125,7 +125,7 @@ def _told(golden: Golden, answer: Answer) -> str:
     lost = [_cosine(answer["pooled"][i], golden.texts[i].vector)
             for i in _cut(golden) if answer["pooled"][i] is not None]  # fmt: skip
     if lost:
-        told += f"; texts that the pipeline cuts: {min(lost):.4f}"
+        told += f"; texts that the pipeline cuts: cosine {min(lost):.4f}"
     return told
 
 
