@@ -54,12 +54,14 @@ PACKAGE_VERIFIERS: Mapping[str, str] = {
     "ollama": "exporter.package.verify_gguf:verify_gguf",
     "transformersjs": "exporter.package.verify_transformersjs:verify_transformersjs",
     "onnxruntime": "exporter.package.verify_onnxruntime:verify_onnxruntime",
+    "sentence-transformers": "exporter.package.verify_sentence_transformers:verify_files",
 }
 
 PACKAGERS: Mapping[str, str] = {
     "ollama": "exporter.package.ollama:PACKAGER",
     "transformersjs": "exporter.package.transformersjs:PACKAGER",
     "onnxruntime": "exporter.package.onnxruntime:PACKAGER",
+    "sentence-transformers": "exporter.package.sentence_transformers:PACKAGER",
 }
 
 ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {

@@ -8,6 +8,7 @@ from exporter.package.golden import Golden, build_golden, own_minimum
 from exporter.package.ollama import PACKAGER
 from exporter.package.records import PackageManifest
 from exporter.package.verdict import PackageVerdict
+from exporter.registry import PACKAGERS, resolve
 
 
 def package_ollama(
@@ -46,4 +47,13 @@ def package_transformersjs(
 
     settings = {"node_modules": npm} if npm else {}
     assemble(transformersjs.PACKAGER, artifacts, output, checkpoint=checkpoint, settings=settings)
+    return output
+
+
+def package_onnx(
+    name: str, artifacts: list[Judged], output: Path, *, checkpoint: Checkpoint
+) -> Path:
+    """Write the package `name` of ONNX artifacts that passed."""
+    packager = resolve(PACKAGERS, name, kind="package")
+    assemble(packager, artifacts, output, checkpoint=checkpoint)
     return output

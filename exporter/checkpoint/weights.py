@@ -12,6 +12,8 @@ from exporter.checkpoint.safetensors_file import read_header
 from exporter.errors import BadInput
 
 CHUNK_BYTES = 1 << 24
+DENSE_INSIDE = "lawvault_dense_inside"
+"""Key in the config.json of a package whose graphs hold the Dense modules, and no weights."""
 # (bits of one item, mask of the exponent): all ones there is Inf or NaN.
 EXPONENT = {
     "BF16": (np.uint16, 0x7F80), "F16": (np.uint16, 0x7C00),
@@ -36,6 +38,12 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
             if "/" in shard or "\\" in shard or not (folder / shard).is_file():
                 raise BadInput(f"'{index}' names the shard '{shard}', which is not in '{folder}'")
         return tuple(folder / shard for shard in shards)
+    config = folder / "config.json"
+    if config.is_file() and read_object(config).get(DENSE_INSIDE) is True:
+        raise BadInput(
+            f"'{folder}' is a package for sentence-transformers' ONNX backend: its graphs hold the "
+            "Dense modules and there are no weights; pass the checkpoint it was made from"
+        )
     pickled = sorted(p.name for p in folder.glob("*.bin")) + sorted(
         p.name for p in folder.glob("*.pt")
     )

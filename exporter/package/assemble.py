@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.errors import BadInput
 from exporter.manifest import (
     MANIFEST_NAME,
@@ -111,7 +111,7 @@ def assemble(
         licence = _write_licence(stage, checkpoint)
         filling = Filling(stage, tuple(artifacts), checkpoint, licence, text, settings or {})
         files = packager.fill(filling)
-        write_json(stage / "prompts.json", manifests[0].prompts)
+        write_json(stage / "prompts.json", _written_out(manifests[0].prompts))
         entries = []
         for judged, manifest, file in zip(artifacts, manifests, files, strict=True):
             golden = "golden.json" if len(artifacts) == 1 else f"golden/{manifest.name}.json"
@@ -130,6 +130,14 @@ def assemble(
         write_json(stage / MANIFEST_NAME, record)
         write_sums(stage)
     return record
+
+
+def _written_out(prompts: Prompts) -> Prompts:
+    """Return templates that say where the text goes, so that a consumer need not know the rule."""
+    return Prompts(**{
+        name: template if "{text}" in template else template + "{text}"
+        for name, template in prompts.model_dump().items()
+    })  # fmt: skip
 
 
 def check_taken(packager: Packager, folder: Path, manifest: Manifest) -> None:

@@ -7,13 +7,11 @@ from pathlib import Path
 from exporter.package.assemble import Filling, Packager
 from exporter.package.onnx_file import write_graph
 from exporter.package.verify_onnxruntime import GRAPH, MOBILE
-from exporter.runtimes.onnxruntime import write_ort_format
+from exporter.runtimes.onnxruntime import least_version, write_ort_format
 
 STATIC = Path(__file__).parent / "static" / "onnxruntime"
 EXAMPLES = ("example.py", "example.mjs")
 COPIED = ("tokenizer.json", "tokenizer_config.json", "config.json")
-# https://onnxruntime.ai/docs/reference/compatibility.html: the first that knows the opset and IR.
-LEAST_RUNTIME = {"portable": "1.18", "web": "1.18", "cpu23": "1.23"}
 
 
 def fill_onnxruntime(filling: Filling) -> Sequence[str]:
@@ -27,10 +25,9 @@ def fill_onnxruntime(filling: Filling) -> Sequence[str]:
             shutil.copyfile(judged.folder / name, stage / name)
     for name in EXAMPLES:
         shutil.copyfile(STATIC / name, stage / name)
-    flavour = manifest.options.get("flavour", "portable")
     filling.write(
         "onnxruntime_readme.md.j2", "README.md", manifest=manifest, verdict=judged.verdict,
-        least=LEAST_RUNTIME.get(flavour, LEAST_RUNTIME["portable"]),
+        least=least_version(manifest),
         sizes={name: sum(p.stat().st_size for p in stage.glob(f"{name}*")) / 1e6
                for name in (GRAPH, MOBILE)},
     )  # fmt: skip

@@ -21,6 +21,30 @@ PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
 )
 
 
+# The first release that reads the opset and the IR version of each flavour:
+# https://onnxruntime.ai/docs/reference/compatibility.html
+LEAST_VERSION = {"portable": "1.18", "web": "1.18", "cpu23": "1.23"}
+
+
+def least_version(manifest: Manifest) -> str:
+    """Return the first onnxruntime that reads this artifact."""
+    return LEAST_VERSION.get(manifest.options.get("flavour", ""), LEAST_VERSION["portable"])
+
+
+def check_version(manifest: Manifest, path: Path, *, version: str) -> None:
+    """Raise BadInput where this onnxruntime is too old for the artifact, and name both."""
+    least = least_version(manifest)
+    if _numbers(version) < _numbers(least):
+        raise BadInput(
+            f"onnxruntime {version} is too old for '{path}', which needs {least} or newer; "
+            "run: pip install -U onnxruntime"
+        )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")[:2]]
+
+
 class OnnxEncoder:
     """Encoder of an artifact folder written by `export onnx`, or of another folder with such a file
     (`file`: its name there) and the `manifest` of the artifact. See `runtimes.encoder.Encoder`.
@@ -40,6 +64,7 @@ class OnnxEncoder:
             raise MissingDependency("onnxruntime", extra="onnx") from None
         manifest = manifest or read_manifest(folder)
         path = folder / (file or manifest.entry)
+        check_version(manifest, path, version=onnxruntime.__version__)
         self.name, self.dim, self._batch_tokens = manifest.name, manifest.dim, batch_tokens
         self._tokenizer = load_tokenizer(folder / "tokenizer.json", max_tokens=manifest.max_tokens)
         options = onnxruntime.SessionOptions()
@@ -54,12 +79,9 @@ class OnnxEncoder:
                 providers=[provider for provider in PROVIDERS if provider[0] in available],
             )
         except Exception as error:  # noqa: BLE001 - onnxruntime raises bare RuntimeErrors
-            made_with = manifest.libraries.get("onnxruntime", onnxruntime.__version__)
-            other = "" if made_with == onnxruntime.__version__ else f", made with {made_with},"
             raise BadInput(
-                f"onnxruntime {onnxruntime.__version__} cannot load '{path}'{other} "
-                f"({str(error).splitlines()[0]}); "
-                + (f"install {made_with} or newer" if other else "export it again")
+                f"onnxruntime {onnxruntime.__version__} cannot load '{path}' "
+                f"({str(error).splitlines()[0]}); export it again"
             ) from None
         self._inputs = {i.name for i in self._session.get_inputs()}
 
@@ -109,7 +131,8 @@ def _of_one_length(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
 def write_ort_format(model: Path, target: Path) -> None:
     """Write `model` as onnxruntime's own format, for its mobile builds: one file, no protobuf.
 
-    Only rewritings that hold on every processor are done. Raises MissingDependency.
+    Only rewritings that hold on every processor are done. The same model may give other bytes:
+    onnxruntime writes initializers in the order of a hash table. Raises MissingDependency.
     """
     try:
         import onnxruntime

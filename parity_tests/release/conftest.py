@@ -52,3 +52,15 @@ def web_package(
     """Those three in a package for transformers.js, with its page."""
     output = tmp_path_factory.mktemp("transformersjs") / "p"
     return package_transformersjs(web_artifacts, output, checkpoint=miniature, npm=npm)
+
+
+@pytest.fixture(scope="session")
+def portable_artifacts(
+    miniature: Checkpoint, tmp_path_factory: pytest.TempPathFactory
+) -> list[Judged]:
+    """The miniature for ONNX Runtime in float32 and int8."""
+    folder = tmp_path_factory.mktemp("portable")
+    return [
+        judged_onnx(miniature, folder / quant, quant=quant, flavour="portable")
+        for quant in ("none", "int8")
+    ]

@@ -34,7 +34,12 @@ LAYERS = (
     ),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-TORCH_ALLOWED = ("runtimes/torch_reference.py", "calibration/", "onnx/traced.py")
+TORCH_ALLOWED = (
+    "runtimes/torch_reference.py",
+    "runtimes/sentence_transformers_onnx.py",
+    "calibration/",
+    "onnx/traced.py",
+)
 
 
 def imports(path: Path) -> set[str]:
