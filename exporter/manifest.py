@@ -16,7 +16,7 @@ from exporter.records import Record, write_json
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 RECORDED_LIBRARIES = (
-    "gguf", "llama-cpp-python", "numpy", "onnx", "onnxruntime", "optimum-onnx",
+    "gguf", "llama-cpp-python", "numpy", "onnx", "onnxruntime", "openvino", "optimum-onnx",
     "safetensors", "sentence-transformers", "sentencepiece", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 
@@ -129,8 +129,11 @@ class Manifest(Record):
     @property
     def size_bytes(self) -> int:
         """Bytes of the model itself: the files that a runtime loads as weights and graph."""
-        stem = self.entry
-        return sum(f.size_bytes for f in self.files if f.path.startswith(stem))
+        # model.onnx has model.onnx_data beside it, model.xml has model.bin.
+        data = self.entry.removesuffix(".xml") + ".bin"
+        return sum(
+            f.size_bytes for f in self.files if f.path.startswith(self.entry) or f.path == data
+        )
 
 
 STRIPPING = (

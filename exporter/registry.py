@@ -48,12 +48,14 @@ GGUF_PLANS: Mapping[str, str] = {
 ENCODERS: Mapping[str, str] = {
     "onnx": "exporter.runtimes.onnxruntime:OnnxEncoder",
     "gguf": "exporter.runtimes.llamacpp:LlamaCppEncoder",
+    "openvino": "exporter.runtimes.openvino:OpenVinoEncoder",
 }
 
 PACKAGE_VERIFIERS: Mapping[str, str] = {
     "ollama": "exporter.package.verify_gguf:verify_gguf",
     "transformersjs": "exporter.package.verify_transformersjs:verify_transformersjs",
     "onnxruntime": "exporter.package.verify_onnxruntime:verify_onnxruntime",
+    "openvino": "exporter.package.verify_openvino:verify_openvino",
     "sentence-transformers": "exporter.package.verify_sentence_transformers:verify_files",
 }
 
@@ -61,6 +63,7 @@ PACKAGERS: Mapping[str, str] = {
     "ollama": "exporter.package.ollama:PACKAGER",
     "transformersjs": "exporter.package.transformersjs:PACKAGER",
     "onnxruntime": "exporter.package.onnxruntime:PACKAGER",
+    "openvino": "exporter.package.openvino:PACKAGER",
     "sentence-transformers": "exporter.package.sentence_transformers:PACKAGER",
 }
 

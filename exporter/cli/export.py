@@ -1,4 +1,4 @@
-"""lawvault export onnx, lawvault export gguf."""
+"""lawvault export onnx, openvino, gguf."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +60,34 @@ def onnx(
             checkpoint, output, quant=quant, dim=dim, graph=graph, flavour=flavour,
             calibration=calibration, head_correction=head_correction, force=options.force,
             stages=progress.stage,
+        )  # fmt: skip
+    _print(manifest, output, options)
+
+
+@export.command()
+@click.option("--quant", default="none", show_default=True, metavar="none|int8",
+              help="How weights are stored.")  # fmt: skip
+@click.option("--dim", type=int, help="Cut to a Matryoshka dim inside the graph.")
+@calibration_option
+@click.option("--head-correction", type=click.Choice(["on", "off", "auto"]), default="auto",
+              show_default=True, help="Refit the head to the quantized model; auto: where "
+              "held-out texts gain.")  # fmt: skip
+@common_options
+def openvino(
+    options: CommonOptions, quant: str, dim: int | None, calibration: Path | None,
+    head_correction: "Choice",
+) -> None:  # fmt: skip
+    """Write OpenVINO IR with the whole pipeline inside: pooling, Dense, normalisation."""
+    from exporter.openvino.export import export_openvino
+
+    checkpoint = load_checkpoint(options, recipe=_recipe())
+    name = "openvino-" + ("fp32" if quant == "none" else quant) + (f"-dim{dim}" if dim else "")
+    output = options.output or default_output(checkpoint, name)
+    say(f"writing {output}", options)
+    with ProgressLines(options) as progress:
+        manifest = export_openvino(
+            checkpoint, output, quant=quant, dim=dim, calibration=calibration,
+            head_correction=head_correction, force=options.force, stages=progress.stage,
         )  # fmt: skip
     _print(manifest, output, options)
 

@@ -61,6 +61,7 @@ _command("transformersjs", "Write ONNX files for transformers.js in Node and bro
          metavar="ARTIFACT...", own=node_modules_option)  # fmt: skip
 _command("onnxruntime", "Write .onnx and .ort files with tokenizer and examples for ONNX Runtime "
          "on servers and phones.")  # fmt: skip
+_command("openvino", "Write OpenVINO IR with tokenizer and an example.")
 _command("sentence-transformers", "Write a folder that SentenceTransformer(..., backend='onnx'), "
          "fastembed and text-embeddings-inference load in place of the original.",
          metavar="ARTIFACT...")  # fmt: skip

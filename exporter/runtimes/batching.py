@@ -61,3 +61,12 @@ def batches_by_length(
         ids, mask = padded([rows[i] for i in picked], width=len(rows[picked[-1]]), pad=pad)
         yield picked, ids, mask
         start = stop
+
+
+def of_one_length(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Yield the indices of the rows of each length, shortest first."""
+    lengths: dict[int, list[int]] = {}
+    for index, row in enumerate(rows):
+        lengths.setdefault(len(row), []).append(index)
+    for length in sorted(lengths):
+        yield lengths[length]

@@ -1,6 +1,6 @@
 """An ONNX artifact in onnxruntime."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,13 @@ import numpy.typing as npt
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
-from exporter.runtimes.batching import batches_by_length, load_tokenizer, padded, token_rows
+from exporter.runtimes.batching import (
+    batches_by_length,
+    load_tokenizer,
+    of_one_length,
+    padded,
+    token_rows,
+)
 from exporter.runtimes.encoder import Vectors, unit_rows
 
 TOKEN_BUDGET = 4096
@@ -94,7 +100,7 @@ class OnnxEncoder:
     ) -> Vectors:  # fmt: skip
         vectors = np.empty((len(texts), self.dim), np.float32)
         rows = self.token_ids(texts, prompt=prompt)
-        for picked in _of_one_length(rows):
+        for picked in of_one_length(rows):
             same = [rows[i] for i in picked]
             for at, ids, mask in batches_by_length(same, budget=self._batch_tokens):
                 batch = [picked[i] for i in at]
@@ -117,15 +123,6 @@ class OnnxEncoder:
 
     def close(self) -> None:
         del self._session
-
-
-def _of_one_length(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Yield the indices of the rows of each length, shortest first."""
-    lengths: dict[int, list[int]] = {}
-    for index, row in enumerate(rows):
-        lengths.setdefault(len(row), []).append(index)
-    for length in sorted(lengths):
-        yield lengths[length]
 
 
 def write_ort_format(model: Path, target: Path) -> None:

@@ -1,0 +1,105 @@
+"""Export to OpenVINO IR: model.xml and model.bin, float32 or int8."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from exporter.calibration.activations import emulate_int8, measure_int8
+from exporter.calibration.forward import torch_module
+from exporter.calibration.head import Choice, CorrectedHead, correct_head
+from exporter.calibration.texts import calibration_inputs, calibration_sha256, read_calibration
+from exporter.calibration.weights import ModelWeights
+from exporter.checkpoint.records import Checkpoint
+from exporter.errors import BadInput, unknown_name
+from exporter.manifest import HeadCorrectionRecord, Manifest, write_manifest
+from exporter.openvino.graph import Gemma3Graph, openvino_module
+from exporter.progress import Stages, by_layer, silent
+from exporter.staging import check_free_disk, check_output, staged_folder
+
+QUANTS: Mapping[str, float] = {"none": 4.0, "int8": 1.05}
+"""Bytes of a weight, for the check of free disk."""
+ENTRY = "model.xml"
+COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+KEPT = (
+    "RMSNorm gains and rotary tables stay float32: under 1 % of the bytes, applied to float32",
+    "attention, GELU and normalisation compute in float32",
+    "the head (all Dense as one matrix) stays float32: its rounding alone would weigh as much "
+    "as that of all others together, and it is under 1 % of the bytes",
+)
+
+
+def export_openvino(
+    checkpoint: Checkpoint, output: Path, *, quant: str = "none", dim: int | None = None,
+    calibration: Path | None = None, head_correction: Choice = "auto", force: bool = False,
+    stages: Stages = silent,
+) -> Manifest:  # fmt: skip
+    """Write the artifact to `output` and return its manifest. Same input, same bytes.
+
+    `quant`: none or int8; int8 has scales fixed by calibration, outlier channels moved into weights
+    and the table in blocks, as ONNX int8 has. The rest as `exporter.onnx.export.export_onnx`.
+    Raises BadInput or MissingDependency before the first long step.
+    """
+    openvino = openvino_module()
+    if quant not in QUANTS:
+        raise unknown_name("--quant", quant, QUANTS)
+    if checkpoint.architecture is None:
+        raise BadInput(
+            f"'{checkpoint.path}' is {checkpoint.model_type}, which has no OpenVINO graph here; "
+            "export it with lawvault export onnx --graph traced, which OpenVINO reads"
+        )
+    width = checkpoint.dim if dim is None else dim
+    if width not in checkpoint.matryoshka_dims:
+        known = ", ".join(map(str, checkpoint.matryoshka_dims))
+        raise BadInput(f"--dim {width} is not one that the model was trained for (known: {known})")
+    texts = None
+    if quant == "int8":
+        torch_module()
+        texts = read_calibration(calibration)
+    elif calibration is not None:
+        raise BadInput("--quant none measures nothing; leave --calibration out")
+    elif head_correction == "on":
+        raise BadInput("--quant none loses nothing that --head-correction could make up for")
+    check_output(output, force=force)
+    check_free_disk(output, int(checkpoint.parameters * QUANTS[quant] * 1.1) + (1 << 20))
+    with staged_folder(output, force=force) as stage:
+        weights, scales, record = ModelWeights(checkpoint), None, None
+        if texts is not None:
+            inputs = calibration_inputs(texts, checkpoint.prompts)
+            weights, scales, record = _measured(
+                checkpoint, inputs, choice=head_correction, stages=stages
+            )
+        written = stages(f"{output.name}: weights", checkpoint.parameters)
+        graph = Gemma3Graph(weights, scales=scales, on_written=written)
+        # Without this, save_model stores weights as float16.
+        openvino.save_model(graph.model(dim=width), stage / ENTRY, compress_to_fp16=False)
+        for name in COPIED:
+            if (checkpoint.path / name).is_file():
+                shutil.copyfile(checkpoint.path / name, stage / name)
+        return write_manifest(
+            stage, checkpoint, kind="openvino", scheme="fp32" if quant == "none" else quant,
+            entry=ENTRY, tensors=tuple(graph.records), dim=width,
+            libraries=("openvino", "numpy", *(("torch",) if texts is not None else ())),
+            kept=KEPT if texts is not None else (), head_correction=record,
+            calibration_sha256=None if texts is None else calibration_sha256(texts),
+        )  # fmt: skip
+
+
+def _measured(
+    checkpoint: Checkpoint, texts: Sequence[str], *, choice: Choice, stages: Stages
+) -> tuple[ModelWeights, dict[str, float], HeadCorrectionRecord | None]:
+    """Return smoothed weights with the head refitted where `choice` says so, and input scales."""
+    assert checkpoint.architecture is not None
+    count = checkpoint.architecture.num_layers
+    weights, scales, reference = measure_int8(
+        checkpoint, texts, on_layer=by_layer(stages("int8: layers measured", count))
+    )
+    head = weights.head(dim=checkpoint.dim)
+    if choice == "off" or head is None:
+        return weights, scales, None
+    emulated = emulate_int8(
+        weights, scales, texts, on_layer=by_layer(stages("int8: layers emulated", count))
+    )
+    fitted, record = correct_head(head, reference, np.asarray(emulated), choice=choice)
+    return (CorrectedHead(weights, fitted) if record.applied else weights), scales, record

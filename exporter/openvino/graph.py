@@ -1,0 +1,263 @@
+"""A bidirectional Gemma3TextModel with pooling and Dense, in OpenVINO's own operators.
+
+Not read from an ONNX file: OpenVINO 2026.4's reader knows none of the fused operators that this
+tool's ONNX graphs are made of. Written so that its CPU plugin finds what it fuses: RMSNorm, rotary
+positions, attention, and FakeQuantize around int8 matrices.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.calibration.pairs import quantize_pairs
+from exporter.calibration.weights import ModelWeights
+from exporter.checkpoint.records import Gemma3Architecture
+from exporter.errors import MissingDependency
+from exporter.manifest import TensorRecord
+from exporter.openvino.table import table_codes
+from exporter.progress import Progress
+
+MASKED = -1e9  # finite: a row with every position masked stays finite
+SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
+LEVELS = 256
+
+
+def openvino_module() -> Any:
+    """Return openvino. Raises MissingDependency."""
+    try:
+        import openvino
+    except ImportError:
+        raise MissingDependency("openvino", extra="openvino") from None
+    return openvino
+
+
+class Gemma3Graph:
+    """Builds the model. `scales`: of each matrix' input, so that input ~ int8 * scale; None keeps
+    everything in float32. `records` tells what is stored."""
+
+    def __init__(
+        self, weights: ModelWeights, *, scales: Mapping[str, float] | None = None,
+        on_written: Progress = lambda done: None,
+    ) -> None:  # fmt: skip
+        openvino_module()
+        from openvino import opset15
+
+        self.ops: Any = opset15
+        self.weights, self.scales = weights, scales
+        self.a: Gemma3Architecture = weights.architecture
+        self.records: list[TensorRecord] = []
+        self._written = on_written
+        self._quantized: dict[tuple[int, float], Any] = {}
+
+    def model(self, *, dim: int) -> Any:
+        """Return the openvino.Model.
+
+        Inputs input_ids, attention_mask: (batch, sequence) int64. Outputs last_hidden_state,
+        (batch, sequence, dim), token states with Dense applied, and sentence_embedding,
+        (batch, dim), unit length; float32.
+        """
+        ops = self.ops
+        ids, mask = (
+            ops.parameter([-1, -1], np.int64, name=name) for name in ("input_ids", "attention_mask")
+        )
+        for node in (ids, mask):
+            node.output(0).set_names({node.friendly_name})
+        states = self._head(self._hidden_states(ids, mask), dim=dim)
+        vectors = self._pool(states, mask)
+        for node, name in ((states, "last_hidden_state"), (vectors, "sentence_embedding")):
+            node.output(0).set_names({name})
+        return openvino_module().Model([states, vectors], [ids, mask], "lawvault")
+
+    def _constant(
+        self, name: str, values: npt.NDArray[Any], *, bits: float = 0.0, reason: str = ""
+    ) -> Any:
+        self.records.append(
+            TensorRecord(
+                name=name, dtype=str(values.dtype), shape=values.shape,
+                bits_per_weight=round(bits or 8.0 * values.itemsize, 3), reason=reason,
+            )
+        )  # fmt: skip
+        self._written(values.size)
+        return self.ops.constant(values, name=name)
+
+    def _numbers(self, values: Any, dtype: Any = np.int64) -> Any:
+        return self.ops.constant(np.asarray(values, dtype))
+
+    def _hidden_states(self, ids: Any, mask: Any) -> Any:
+        a, ops = self.a, self.ops
+        biases, tables = self._biases(mask), self._tables(mask)
+        x = self._lookup(ids)
+        for i, kind in enumerate(a.layer_types):
+            at = f"layers.{i}."
+            h = self._norm(x, at + "input_layernorm")
+            attended = self._attention(h, at, bias=biases[kind], tables=tables[kind])
+            x = ops.add(x, self._norm(attended, at + "post_attention_layernorm"))
+            h = self._norm(x, at + "pre_feedforward_layernorm")
+            gate, up = (self._project(h, f"{at}mlp.{part}_proj") for part in ("gate", "up"))
+            product = ops.multiply(ops.gelu(gate, "tanh"), up)
+            fed = self._project(product, at + "mlp.down_proj")
+            x = ops.add(x, self._norm(fed, at + "post_feedforward_layernorm"))
+        return self._norm(x, "norm")
+
+    def _lookup(self, ids: Any) -> Any:
+        ops, weights = self.ops, self.weights
+        scale = np.float32(weights.embed_scale)
+        axis = self._numbers(0)
+        if self.scales is None:
+            table = weights.checkpoint.tensor("embed_tokens.weight")
+            rows = ops.gather(self._constant("embed_tokens", table), ids, axis)
+            return ops.multiply(rows, self._numbers(scale, np.float32))
+        codes, found, unit = table_codes(weights.checkpoint.tensors["embed_tokens.weight"])
+        width, parts = codes.shape[1], found.shape[1]
+        block = width // parts
+        stored = self._constant("embed_tokens", codes, bits=8 + 16 / block)
+        reason = f"scale of {block} table weights"
+        scales = self._constant("embed_tokens_scale", found, reason=reason)
+        values = ops.convert(ops.gather(stored, ids, axis), "f32")
+        split = ops.reshape(values, self._numbers([0, 0, parts, block]), special_zero=True)
+        scaling = ops.convert(ops.gather(scales, ids, axis), "f32")
+        scaling = ops.multiply(scaling, self._numbers(unit * scale, np.float32))
+        scaled = ops.multiply(split, ops.unsqueeze(scaling, self._numbers([-1])))
+        return ops.reshape(scaled, self._numbers([0, 0, width]), special_zero=True)
+
+    def _norm(self, x: Any, name: str) -> Any:
+        ops = self.ops
+        squares = ops.power(x, self._numbers(2.0, np.float32))
+        mean = ops.reduce_mean(squares, self._numbers([-1]), keep_dims=True)
+        root = ops.sqrt(ops.add(mean, self._numbers(self.weights.epsilon(name), np.float32)))
+        gain = self._constant(name + ".gain", self.weights.gain(name), reason="gain of an RMSNorm")
+        inverse = ops.divide(self._numbers(1.0, np.float32), root)
+        return ops.multiply(ops.multiply(x, inverse), gain)
+
+    def _biases(self, mask: Any) -> dict[str, Any]:
+        """Return the additive masks by layer kind, each (batch, 1, sequence, sequence)."""
+        ops = self.ops
+        zero, masked = self._numbers(0.0, np.float32), self._numbers(MASKED, np.float32)
+        positions = self._positions(mask)
+        rows = ops.unsqueeze(positions, self._numbers([1]))
+        distance = ops.abs(ops.subtract(rows, positions))
+        real = ops.greater(mask, self._numbers(0))
+        keys = ops.unsqueeze(ops.select(real, zero, masked), self._numbers([1, 2]))
+        made: dict[str, Any] = {}
+        for kind in sorted(set(self.a.layer_types)):
+            # The full mask needs its (sequence, sequence) shape too: none is farther than 2^40.
+            reach = self.a.sliding_window // 2 if kind == "sliding_attention" else 1 << 40
+            far = ops.greater(distance, self._numbers(reach))
+            made[kind] = ops.add(ops.select(far, masked, zero), keys)
+        return made
+
+    def _positions(self, mask: Any) -> Any:
+        ops = self.ops
+        length = ops.gather(ops.shape_of(mask, "i64"), self._numbers(1), self._numbers(0))
+        return ops.range(self._numbers(0), length, self._numbers(1), "i64")
+
+    def _tables(self, mask: Any) -> dict[str, tuple[Any, Any]]:
+        """Return cos and sin by layer kind, each (1, 1, sequence, head_dim)."""
+        a, ops = self.a, self.ops
+        positions = self._positions(mask)
+        made: dict[str, tuple[Any, Any]] = {}
+        for kind, theta in (("full_attention", a.rope_theta),
+                            ("sliding_attention", a.rope_local_theta)):  # fmt: skip
+            exponents = np.arange(0, a.head_dim, 2, dtype=np.float32) / np.float32(a.head_dim)
+            inverse = (1.0 / (np.float32(theta) ** exponents)).astype(np.float32)
+            angles = np.arange(a.max_positions, dtype=np.float32)[:, None] * inverse[None, :]
+            angles = np.concatenate([angles, angles], axis=1)
+            pair = []
+            for name, values in (("cos", np.cos(angles)), ("sin", np.sin(angles))):
+                table = self._constant(f"rotary_{name}_{kind}", values.astype(np.float32),
+                                       reason="table of rotary angles")  # fmt: skip
+                rows = ops.gather(table, positions, self._numbers(0))
+                pair.append(ops.unsqueeze(rows, self._numbers([0, 1])))
+            made[kind] = (pair[0], pair[1])
+        return made
+
+    def _attention(self, h: Any, at: str, *, bias: Any, tables: tuple[Any, Any]) -> Any:
+        a, ops = self.a, self.ops
+        q, k, v = (self._project(h, f"{at}self_attn.{part}_proj") for part in "qkv")
+        q = self._rotate(self._heads(q, a.num_heads, norm=at + "self_attn.q_norm"), tables)
+        k = self._rotate(self._heads(k, a.num_kv_heads, norm=at + "self_attn.k_norm"), tables)
+        v = self._heads(v, a.num_kv_heads)
+        k, v = self._repeat(k), self._repeat(v)
+        scale = self._numbers(1 / math.sqrt(a.query_pre_attn_scalar), np.float32)
+        attended = ops.scaled_dot_product_attention(q, k, v, bias, scale, causal=False)
+        merged = ops.transpose(attended, self._numbers([0, 2, 1, 3]))
+        merged = ops.reshape(
+            merged, self._numbers([0, 0, a.num_heads * a.head_dim]), special_zero=True
+        )
+        return self._project(merged, at + "self_attn.o_proj")
+
+    def _heads(self, x: Any, heads: int, *, norm: str | None = None) -> Any:
+        """Return (batch, heads, sequence, head_dim), each head's rows normalized by `norm`."""
+        ops = self.ops
+        shape = self._numbers([0, 0, heads, self.a.head_dim])
+        split = ops.reshape(x, shape, special_zero=True)
+        if norm is not None:
+            split = self._norm(split, norm)
+        return ops.transpose(split, self._numbers([0, 2, 1, 3]))
+
+    def _rotate(self, x: Any, tables: tuple[Any, Any]) -> Any:
+        ops, half = self.ops, self.a.head_dim // 2
+        cos, sin = tables
+        parts = ops.variadic_split(x, self._numbers(-1), self._numbers([half, half]))
+        turned = ops.multiply(parts.output(1), self._numbers(-1.0, np.float32))
+        halves = ops.concat([turned, parts.output(0)], -1)
+        return ops.add(ops.multiply(x, cos), ops.multiply(halves, sin))
+
+    def _repeat(self, x: Any) -> Any:
+        """Repeat KV heads to the number of query heads."""
+        a, ops = self.a, self.ops
+        group = a.num_heads // a.num_kv_heads
+        if group == 1:
+            return x
+        order = np.repeat(np.arange(a.num_kv_heads), group)
+        return ops.gather(x, self._numbers(order), self._numbers(1))
+
+    def _project(self, x: Any, name: str) -> Any:
+        ops = self.ops
+        weight = self.weights.matrix(name)
+        if self.scales is None:
+            return ops.matmul(x, self._constant(name, weight), False, True)
+        codes, found = quantize_pairs(weight)
+        stored = self._constant(name, codes, bits=8 + 32 / weight.shape[1])
+        rows = self._constant(name + "_scale", found[:, None], reason="scale of each output")
+        wide = ops.multiply(ops.convert(stored, "f32"), rows)
+        return ops.matmul(self._rounded(x, self.scales[name]), wide, False, True)
+
+    def _rounded(self, x: Any, scale: float) -> Any:
+        """Round to int8 with a scale fixed by calibration; once for all matrices that read `x`."""
+        key = (id(x), scale)
+        if key not in self._quantized:
+            low, high = (self._numbers(n * scale, np.float32) for n in (-128, 127))
+            self._quantized[key] = self.ops.fake_quantize(x, low, high, low, high, LEVELS)
+        return self._quantized[key]
+
+    def _head(self, hidden: Any, *, dim: int) -> Any:
+        ops = self.ops
+        dense = self.weights.head(dim=dim)
+        if dense is not None:
+            stored = self._constant("dense_folded", np.ascontiguousarray(dense.T),
+                                    reason="see kept: the head")  # fmt: skip
+            return ops.matmul(hidden, stored, False, True)
+        if dim < self.weights.checkpoint.dim:
+            bounds = [self._numbers([n]) for n in (0, dim, 1, 2)]
+            return ops.slice(hidden, *bounds)
+        return ops.multiply(hidden, self._numbers(1.0, np.float32))
+
+    def _pool(self, states: Any, mask: Any) -> Any:
+        """Return the mean over real tokens, scaled to length 1: a product for each text, whose sum
+        does not depend on the size of the batch."""
+        ops = self.ops
+        weight = ops.convert(mask, "f32")
+        total = ops.matmul(ops.unsqueeze(weight, self._numbers([1])), states, False, False)
+        total = ops.squeeze(total, self._numbers([1]))
+        count = ops.reduce_sum(weight, self._numbers([-1]), keep_dims=True)
+        pooled = ops.divide(total, ops.maximum(count, self._numbers(1.0, np.float32)))
+        if not self.weights.checkpoint.normalize:
+            return pooled
+        squares = ops.reduce_sum(ops.multiply(pooled, pooled), self._numbers([-1]), keep_dims=True)
+        return ops.divide(
+            pooled, ops.maximum(ops.sqrt(squares), self._numbers(SHORTEST, np.float32))
+        )
