@@ -41,6 +41,22 @@ def ours(quant: str, **options: Any) -> Callable[[Path, Path], None]:
     return export
 
 
+def ours_openvino(quant: str) -> Callable[[Path, Path], None]:
+    def export(checkpoint: Path, folder: Path) -> None:
+        from exporter.calibration.texts import read_calibration
+        from exporter.checkpoint.read import read_checkpoint
+        from exporter.openvino.export import export_openvino
+
+        texts = None
+        if quant == "int8":
+            texts = folder.parent / "calibration.txt"
+            texts.write_text("\n".join(read_calibration(None)[:CALIBRATION_TEXTS]), "utf-8")
+        export_openvino(read_checkpoint(checkpoint), folder, quant=quant, calibration=texts,
+                        head_correction="auto")  # fmt: skip
+
+    return export
+
+
 def session(folder: Path, file: str = "model.onnx") -> Run:
     import onnxruntime
 
@@ -258,6 +274,8 @@ PEERS: Mapping[str, Peer] = {
     "sentence-transformers int8": Peer(st_int8, load_st, needs=("optimum-onnx",)),
     "llama.cpp f32": Peer(upstream_gguf("f32"), load_gguf, needs=("llama-cpp-python",)),
     "llama.cpp q8_0": Peer(upstream_gguf("q8_0"), load_gguf, needs=("llama-cpp-python",)),
+    "ours OpenVINO fp32": Peer(ours_openvino("none"), load_openvino, needs=("openvino",)),
+    "ours OpenVINO int8": Peer(ours_openvino("int8"), load_openvino, needs=("openvino",)),
     "OpenVINO fp32": Peer(copy, load_openvino, after="optimum fp32", needs=("openvino",)),
     "OpenVINO NNCF int8": Peer(
         nncf_int8, load_openvino, after="optimum fp32", needs=("openvino", "nncf")

@@ -30,8 +30,8 @@ from parity_tests.miniature.harden import harden
 BATCH = 8
 NAMES = (
     "ours fp32", "ours fp16", "optimum, plain fp16", "ours int8", "ours int8 corrected",
-    "optimum int8", "sentence-transformers int8", "OpenVINO NNCF int8", "ours gguf q8_0",
-    "llama.cpp q8_0", "ours q4 corrected", "optimum, 4 bits to nearest", "ours gguf q4_k_m",
+    "optimum int8", "sentence-transformers int8", "ours OpenVINO int8", "OpenVINO NNCF int8",
+    "ours gguf q8_0", "llama.cpp q8_0", "ours q4 corrected", "optimum, 4 bits to nearest", "ours gguf q4_k_m",
     "llama.cpp q4_k_m",
 )  # fmt: skip
 

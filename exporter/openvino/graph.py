@@ -201,9 +201,13 @@ class Gemma3Graph:
     def _rotate(self, x: Any, tables: tuple[Any, Any]) -> Any:
         ops, half = self.ops, self.a.head_dim // 2
         cos, sin = tables
-        parts = ops.variadic_split(x, self._numbers(-1), self._numbers([half, half]))
-        turned = ops.multiply(parts.output(1), self._numbers(-1.0, np.float32))
-        halves = ops.concat([turned, parts.output(0)], -1)
+        # Spelled as the CPU plugin's pattern wants it: a split along axis -1 is not fused.
+        first, second = (
+            ops.slice(x, *(self._numbers([n]) for n in (start, start + half, 1, 3)))
+            for start in (0, half)
+        )
+        turned = ops.multiply(second, self._numbers(-1.0, np.float32))
+        halves = ops.concat([turned, first], -1)
         return ops.add(ops.multiply(x, cos), ops.multiply(halves, sin))
 
     def _repeat(self, x: Any) -> Any:
