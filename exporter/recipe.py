@@ -46,7 +46,7 @@ OPTIONS_OF_KIND = {"flavour": "onnx", "plan": "gguf", "embedding_type": "gguf", 
 class ArtifactSpec(Record):
     """One artifact of a release: what to export, whether it must pass, what to make of it."""
 
-    kind: Literal["onnx", "gguf"]
+    kind: Literal["onnx", "gguf", "openvino"]
     scheme: StrictStr
     required: StrictBool = True
     packages: tuple[StrictStr, ...] = ()

@@ -23,12 +23,13 @@ from exporter.parity.run import VECTORS_NAME, run_parity
 from exporter.progress import Stages
 from exporter.recipe import ArtifactSpec, Recipe
 from exporter.records import Record, write_json, write_text
-from exporter.registry import GGUF_TYPES, ONNX_SCHEMES, PACKAGERS, resolve
+from exporter.registry import PACKAGERS, resolve
 from exporter.release_exports import (
     export_artifact,
     export_side_by_side,
     gguf_options,
     jobs_that_fit,
+    schemes_of,
 )
 from exporter.release_steps import Steps, fingerprint, release_folder
 from exporter.runtimes.open import artifact_source, open_original
@@ -51,11 +52,10 @@ class ReleaseOutcome(Record):
 def check_recipe(recipe: Recipe) -> None:
     """Refuse a recipe that cannot be carried out, before any long step. Raises BadInput."""
     for spec in recipe.artifacts:
-        registry = ONNX_SCHEMES if spec.kind == "onnx" else GGUF_TYPES
-        scheme = "none" if (spec.kind, spec.scheme) == ("onnx", "fp32") else spec.scheme
-        if scheme not in registry:
-            known = ", ".join(registry).replace("none", "fp32")
-            raise BadInput(f"the recipe asks for {spec.kind} {spec.scheme} (known: {known})")
+        known = schemes_of(spec.kind)
+        if spec.scheme not in known:
+            raise BadInput(f"the recipe asks for {spec.kind} {spec.scheme} (known: "
+                           f"{', '.join(known)})")  # fmt: skip
         recipe.limits_for(spec.scheme)
         if spec.kind == "gguf":
             check_type_and_options(spec.scheme, gguf_options(spec))
@@ -186,8 +186,10 @@ def _package_all(
     _withdraw(output, steps, keep=packages, tell=tell)
     goldens: dict[str, Golden] = {}
     for name, (kind, held) in packages.items():
+        packager: Packager = resolve(PACKAGERS, kind, kind="package")
+        around = packager.environment() if packager.environment else None
         depends = fingerprint(
-            kind, [(sha256_file(f / MANIFEST_NAME), verdicts[f].model_dump()) for f in held]
+            kind, around, [(sha256_file(f / MANIFEST_NAME), verdicts[f].model_dump()) for f in held]
         )
         if steps.is_done(name, depends) and _sound(output / name):
             tell(f"{name}: unchanged, kept")
@@ -219,7 +221,7 @@ def packages_of(folders: Mapping[Path, ArtifactSpec]) -> dict[str, tuple[str, li
     found: dict[str, tuple[str, list[Path]]] = {}
     for folder, spec in folders.items():
         for kind in spec.packages:
-            packager: Packager = resolve(PACKAGERS, kind, kind="package")
+            packager = resolve(PACKAGERS, kind, kind="package")
             own = kind if packager.several else spec.name.replace(spec.kind, kind, 1)
             found.setdefault(f"packages/{own}", (kind, []))[1].append(folder)
     return found

@@ -14,8 +14,10 @@ from exporter.checkpoint.records import Checkpoint, Prompts, WindowChoice
 from exporter.gguf.export import export_gguf
 from exporter.gguf.options import GgufOptions
 from exporter.onnx.export import export_onnx
+from exporter.openvino.export import QUANTS, export_openvino
 from exporter.progress import Stages, silent
 from exporter.recipe import ArtifactSpec
+from exporter.registry import GGUF_TYPES, ONNX_SCHEMES
 
 CORES_EACH = 2
 THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -23,6 +25,12 @@ THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 # (int8 1.0 GB); torch itself is part of it.
 MEMORY_PER_WEIGHT_BYTES = 6
 MEMORY_FIXED_BYTES = 600_000_000
+
+
+def schemes_of(kind: str) -> list[str]:
+    """Return what a recipe may ask of a kind of artifact."""
+    known = {"onnx": ONNX_SCHEMES, "gguf": GGUF_TYPES, "openvino": QUANTS}[kind]
+    return ["fp32" if name == "none" else name for name in known]
 
 
 def gguf_options(spec: ArtifactSpec) -> GgufOptions:
@@ -34,10 +42,12 @@ def export_artifact(
     spec: ArtifactSpec, checkpoint: Checkpoint, folder: Path, *, force: bool, stages: Stages
 ) -> None:
     """Write the artifact that `spec` describes to `folder`."""
+    quant = "none" if spec.scheme == "fp32" else spec.scheme
     if spec.kind == "onnx":
-        quant = "none" if spec.scheme == "fp32" else spec.scheme
         export_onnx(checkpoint, folder, quant=quant, flavour=spec.flavour, force=force,
                     stages=stages)  # fmt: skip
+    elif spec.kind == "openvino":
+        export_openvino(checkpoint, folder, quant=quant, force=force, stages=stages)
     else:
         export_gguf(
             checkpoint, folder, type_name=spec.scheme, options=gguf_options(spec), force=force,

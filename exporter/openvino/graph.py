@@ -17,10 +17,10 @@ from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Gemma3Architecture
 from exporter.errors import MissingDependency
 from exporter.manifest import TensorRecord
+from exporter.openvino.positions import attention_biases, rotary_tables
 from exporter.openvino.table import table_codes
 from exporter.progress import Progress
 
-MASKED = -1e9  # finite: a row with every position masked stays finite
 SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
 LEVELS = 256
 
@@ -69,7 +69,14 @@ class Gemma3Graph:
         vectors = self._pool(states, mask)
         for node, name in ((states, "last_hidden_state"), (vectors, "sentence_embedding")):
             node.output(0).set_names({name})
-        return openvino_module().Model([states, vectors], [ids, mask], "lawvault")
+        made = openvino_module().Model([states, vectors], [ids, mask], "lawvault")
+        named = {record.name for record in self.records} | {"input_ids", "attention_mask"}
+        # Names that OpenVINO gives count every node of the process: the same model would get
+        # other bytes.
+        for number, node in enumerate(made.get_ordered_ops()):
+            if node.friendly_name not in named:
+                node.friendly_name = f"{node.get_type_name()}_{number}"
+        return made
 
     def _constant(
         self, name: str, values: npt.NDArray[Any], *, bits: float = 0.0, reason: str = ""
@@ -88,7 +95,8 @@ class Gemma3Graph:
 
     def _hidden_states(self, ids: Any, mask: Any) -> Any:
         a, ops = self.a, self.ops
-        biases, tables = self._biases(mask), self._tables(mask)
+        biases = attention_biases(mask, a)
+        tables = rotary_tables(mask, a, store=self._constant)
         x = self._lookup(ids)
         for i, kind in enumerate(a.layer_types):
             at = f"layers.{i}."
@@ -131,48 +139,6 @@ class Gemma3Graph:
         gain = self._constant(name + ".gain", self.weights.gain(name), reason="gain of an RMSNorm")
         inverse = ops.divide(self._numbers(1.0, np.float32), root)
         return ops.multiply(ops.multiply(x, inverse), gain)
-
-    def _biases(self, mask: Any) -> dict[str, Any]:
-        """Return the additive masks by layer kind, each (batch, 1, sequence, sequence)."""
-        ops = self.ops
-        zero, masked = self._numbers(0.0, np.float32), self._numbers(MASKED, np.float32)
-        positions = self._positions(mask)
-        rows = ops.unsqueeze(positions, self._numbers([1]))
-        distance = ops.abs(ops.subtract(rows, positions))
-        real = ops.greater(mask, self._numbers(0))
-        keys = ops.unsqueeze(ops.select(real, zero, masked), self._numbers([1, 2]))
-        made: dict[str, Any] = {}
-        for kind in sorted(set(self.a.layer_types)):
-            # The full mask needs its (sequence, sequence) shape too: none is farther than 2^40.
-            reach = self.a.sliding_window // 2 if kind == "sliding_attention" else 1 << 40
-            far = ops.greater(distance, self._numbers(reach))
-            made[kind] = ops.add(ops.select(far, masked, zero), keys)
-        return made
-
-    def _positions(self, mask: Any) -> Any:
-        ops = self.ops
-        length = ops.gather(ops.shape_of(mask, "i64"), self._numbers(1), self._numbers(0))
-        return ops.range(self._numbers(0), length, self._numbers(1), "i64")
-
-    def _tables(self, mask: Any) -> dict[str, tuple[Any, Any]]:
-        """Return cos and sin by layer kind, each (1, 1, sequence, head_dim)."""
-        a, ops = self.a, self.ops
-        positions = self._positions(mask)
-        made: dict[str, tuple[Any, Any]] = {}
-        for kind, theta in (("full_attention", a.rope_theta),
-                            ("sliding_attention", a.rope_local_theta)):  # fmt: skip
-            exponents = np.arange(0, a.head_dim, 2, dtype=np.float32) / np.float32(a.head_dim)
-            inverse = (1.0 / (np.float32(theta) ** exponents)).astype(np.float32)
-            angles = np.arange(a.max_positions, dtype=np.float32)[:, None] * inverse[None, :]
-            angles = np.concatenate([angles, angles], axis=1)
-            pair = []
-            for name, values in (("cos", np.cos(angles)), ("sin", np.sin(angles))):
-                table = self._constant(f"rotary_{name}_{kind}", values.astype(np.float32),
-                                       reason="table of rotary angles")  # fmt: skip
-                rows = ops.gather(table, positions, self._numbers(0))
-                pair.append(ops.unsqueeze(rows, self._numbers([0, 1])))
-            made[kind] = (pair[0], pair[1])
-        return made
 
     def _attention(self, h: Any, at: str, *, bias: Any, tables: tuple[Any, Any]) -> Any:
         a, ops = self.a, self.ops

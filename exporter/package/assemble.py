@@ -85,6 +85,8 @@ class Packager:
     tag: Callable[[Manifest], str] | None = None
     check: Callable[[Sequence[Path], Sequence[Manifest], Settings], None] | None = None
     """Raises BadInput or MissingDependency for what else the consumer does not take."""
+    environment: Callable[[], str] | None = None
+    """What on this machine decides the package's content, besides the artifacts."""
 
 
 def assemble(

@@ -90,8 +90,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def found_runtime() -> str:
+    """Return the version of transformers.js that the page would carry, empty where there is none."""
+    modules = find_node_modules()
+    return modules.transformers if modules else ""
+
+
 PACKAGER = Packager(
     name="transformersjs", kind="onnx", fill=fill_transformersjs, several=True,
-    schemes=tuple(FILES), check=check_transformersjs,
+    schemes=tuple(FILES), check=check_transformersjs, environment=found_runtime,
     hint="transformers.js takes ONNX: lawvault export onnx --flavour web",
 )  # fmt: skip

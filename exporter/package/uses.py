@@ -13,6 +13,7 @@ GOOD_FOR: Mapping[PrecisionClass, str] = {
     "fp32": "the original's figures to the last digits; the largest",
     "16bit": "half of float32's size, hardly any error; GPUs",
     "8bit": "about a quarter of float32's size; servers and laptops without a GPU",
+    "6bit": "between a quarter and a fifth of float32's size",
     "4bit": "the smallest download",
 }
 
