@@ -91,7 +91,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def found_runtime() -> str:
-    """Return the version of transformers.js that the page would carry, empty where there is none."""
+    """Return the version of transformers.js that the page would carry, or nothing."""
     modules = find_node_modules()
     return modules.transformers if modules else ""
 
