@@ -48,7 +48,8 @@ def build_card(
         tags=["sentence-transformers", "feature-extraction", *sorted({a.kind for a in passed})],
     )  # fmt: skip
     body = _template().render(
-        report=report, terms=terms, manifests=manifests, rows=[_row(a) for a in passed],
+        report=report, terms=terms, manifests=manifests,
+        rows=[_row(a, manifests[a.name]) for a in passed],
         title=_title(report, passed), sentences=three_sentences(report),
         refused=[(a.name, why_refused(a)) for a in by_size if a.verdict != "pass"],
         first=max(manifests.values(), key=lambda m: m.dim), gemma_terms=GEMMA_TERMS,
@@ -102,15 +103,16 @@ def _title(report: ParityReport, passed: Sequence[ArtifactResult]) -> str:
     return report.model_name + (f" in {' and '.join(kinds)}" if kinds else "")
 
 
-def _row(a: ArtifactResult) -> dict[str, Any]:
+def _row(a: ArtifactResult, manifest: Manifest) -> dict[str, Any]:
     d = a.dims[0]
     both = d.deployed("both")
 
     def dims(way: tuple[int, ...]) -> str:
         return ", ".join(map(str, way)) or "no"
 
+    flavour = manifest.options.get("flavour", "")
     return {
-        "name": a.name, "size": megabytes(a), "runs_in": runs_in(a.kind),
+        "name": a.name, "size": megabytes(a), "runs_in": runs_in(a.kind, flavour=flavour),
         "good_for": good_for(a.scheme), "mrr": f"{both.metrics.mrr_at_10:.4f}",
         "difference": show_difference(both.differences.mrr_at_10),
         "cosine": f"{d.cosine.p1:.6f}", "overlap": f"{both.overlap_at_10.mean:.3f}",

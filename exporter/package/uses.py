@@ -18,8 +18,10 @@ GOOD_FOR: Mapping[PrecisionClass, str] = {
 }
 
 
-def runs_in(kind: str) -> str:
-    """Return what loads an artifact of this kind."""
+def runs_in(kind: str, *, flavour: str = "") -> str:
+    """Return what loads an artifact of this kind; `flavour`: an ONNX graph's."""
+    if (kind, flavour) == ("onnx", "web"):
+        return "browsers and Node.js (transformers.js), ONNX Runtime"
     return RUNS_IN.get(kind, kind)
 
 
