@@ -288,10 +288,10 @@ ROUGH: Mapping[str, Peer] = {
     "ours q4 corrected": Peer(ours("q4", head_correction="auto"), session),
     "ours gguf q8_0": Peer(ours_gguf("q8_0"), load_gguf, needs=("llama-cpp-python",)),
     "ours gguf q4_k_m": Peer(ours_gguf("q4_k_m"), load_gguf, needs=("llama-cpp-python",)),
-    "optimum, plain fp16": Peer(
+    "optimum plain fp16": Peer(
         plain_float16, session, after="optimum fp32", needs=("optimum-onnx",)
     ),
-    "optimum, 4 bits to nearest": Peer(
+    "optimum 4 bits to nearest": Peer(
         round_to_nearest, session, after="optimum fp32", needs=("optimum-onnx", "onnx-ir")
     ),
     "llama.cpp q4_k_m": Peer(upstream_gguf("q4_k_m"), load_gguf, needs=("llama-cpp-python",)),

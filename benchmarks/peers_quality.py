@@ -31,9 +31,9 @@ from parity_tests.miniature.harden import harden
 
 BATCH = 8
 NAMES = (
-    "ours fp32", "ours fp16", "optimum, plain fp16", "ours int8", "ours int8 corrected",
+    "ours fp32", "ours fp16", "optimum plain fp16", "ours int8", "ours int8 corrected",
     "optimum int8", "sentence-transformers int8", "ours OpenVINO int8", "OpenVINO NNCF int8",
-    "ours gguf q8_0", "llama.cpp q8_0", "ours q4 corrected", "optimum, 4 bits to nearest",
+    "ours gguf q8_0", "llama.cpp q8_0", "ours q4 corrected", "optimum 4 bits to nearest",
     "ours gguf q4_k_m", "llama.cpp q4_k_m",
 )  # fmt: skip
 
@@ -68,7 +68,7 @@ class Twin:
         return self.yardstick.judge(vectors), not bool(np.isfinite(vectors).all())
 
     def _made(self, name: str, peer: Peer) -> Path:
-        folder = self.work / name.replace(" ", "-").replace(",", "")
+        folder = self.work / name.replace(" ", "-")
         if not folder.exists():
             source = self._made(peer.after, every()[peer.after]) if peer.after else self.path
             peer.export(source.resolve(), folder)
