@@ -95,7 +95,7 @@ def test_a_question_gets_the_ten_articles_that_onnxruntime_finds(
     encoder = OnnxEncoder(web_artifacts[1].folder, threads=1)
     assert answers == best(encoder, articles_of(web_package), miniature)
     timing = page.text_content("#timing")
-    assert "onnx-int8" in timing
+    assert "onnx-int8-web" in timing
     assert ("ms" in timing) == (locale == "en-US")
     assert ("毫秒" in timing) == (locale == "zh-CN")
     assert page.text_content("html h1") == ("查找法条" if locale == "zh-CN" else "Find the article")
@@ -158,11 +158,11 @@ def test_another_file_of_the_model_can_be_chosen(
     page.wait_for_selector("body[data-state]")
     page.click("summary")
     names = page.eval_on_selector_all("#artifact option", "all => all.map(o => o.textContent)")
-    assert names == ["onnx-int8 · 5.3 MB", "onnx-fp32 · 19.1 MB", "onnx-fp16 · 9.6 MB"]
+    assert names == ["onnx-int8-web · 5.3 MB", "onnx-fp32-web · 19.1 MB", "onnx-fp16-web · 9.6 MB"]
     page.select_option("#artifact", "fp32")
     wait(page)
     ask(page, QUESTION)
-    assert "onnx-fp32 on processor" in page.text_content("#timing")
+    assert "onnx-fp32-web on processor" in page.text_content("#timing")
     context.close()
 
 
@@ -236,5 +236,5 @@ def test_a_file_without_a_pass_says_so_on_the_page(
         page.goto(f"{url}/index.html")
         page.wait_for_selector("body[data-state]")
         names = page.eval_on_selector_all("#artifact option", "all => all.map(o => o.textContent)")
-        assert "onnx-fp32 · 19.1 MB · failed its test" in names
+        assert "onnx-fp32-web · 19.1 MB · failed its test" in names
         page.close()

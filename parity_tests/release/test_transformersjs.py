@@ -66,7 +66,7 @@ def test_files_have_the_names_and_the_config_that_transformers_js_reads(web_pack
         path.name for path in web_package.iterdir()
     }
     readme = (web_package / "README.md").read_text("utf-8")
-    assert "| `q8` | onnx-int8 | 5.3 | pass | 0.900000 |" in readme
+    assert "| `q8` | onnx-int8-web | 5.3 | pass | 0.900000 |" in readme
     assert len(readme.splitlines()) < 60
 
 
@@ -153,7 +153,7 @@ def another_table(package: Path) -> None:
 
 
 def another_prompt_of_the_vectors(package: Path) -> None:
-    path = package / "golden" / "onnx-int8.json"
+    path = package / "golden" / "onnx-int8-web.json"
     golden = json.loads(path.read_text("utf-8"))
     golden["texts"][1]["vector"] = golden["texts"][2]["vector"]
     path.write_text(json.dumps(golden), "utf-8")
