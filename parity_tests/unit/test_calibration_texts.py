@@ -86,7 +86,7 @@ def test_without_the_bundled_file_the_way_out_is_named(
 @pytest.mark.slow
 def test_an_installed_package_has_the_bundled_texts(tmp_path: Path) -> None:
     source = tmp_path / "source"  # building leaves files behind
-    for name in ("exporter", "recipes/calibration"):
+    for name in ("exporter", "recipes"):
         shutil.copytree(REPOSITORY / name, source / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copyfile(REPOSITORY / name, source / name)
