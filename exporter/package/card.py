@@ -100,7 +100,10 @@ def _results(report: ParityReport, passed: Sequence[ArtifactResult]) -> Iterator
 
 def _title(report: ParityReport, passed: Sequence[ArtifactResult]) -> str:
     kinds = sorted({KIND_NAMES.get(a.kind, a.kind) for a in passed}, reverse=True)
-    return report.model_name + (f" in {' and '.join(kinds)}" if kinds else "")
+    if not kinds:
+        return report.model_name
+    named = ", ".join(kinds[:-1]) + " and " + kinds[-1] if kinds[1:] else kinds[0]
+    return f"{report.model_name} in {named}"
 
 
 def _row(a: ArtifactResult, manifest: Manifest) -> dict[str, Any]:
