@@ -199,6 +199,8 @@ def _package_all(
         steps.begin(name)
         package_artifacts(kind, held, output / name, checkpoint=checkpoint, report=report,
                           force=may_replace, goldens=goldens)  # fmt: skip
+        if packager.remark and (said := packager.remark(output / name)):
+            tell(f"{name}: {said}")
         steps.finish(name, depends)
     return {name: held for name, (_, held) in packages.items()}
 

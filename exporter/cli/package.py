@@ -18,6 +18,7 @@ from exporter.cli.common import (
 )
 from exporter.manifest import read_manifest
 from exporter.records import canonical_json
+from exporter.registry import PACKAGERS, resolve
 
 
 @click.group()
@@ -92,11 +93,9 @@ def _write_package(
         if entry.verdict.override_reason:
             click.echo(f"warning: {entry.artifact.name} packaged without a pass: "
                        f"{entry.verdict.override_reason}", err=True)  # fmt: skip
-    if name == "transformersjs" and not (output / "index.html").is_file():
-        from exporter.package.npm import INSTALL
-
-        click.echo("warning: packaged without the search page, transformers.js was not found; for "
-                   f"the page, run: {INSTALL}, then package again", err=True)  # fmt: skip
+    packager = resolve(PACKAGERS, name, kind="package")
+    if packager.remark and (said := packager.remark(output)):
+        click.echo(f"warning: {said}", err=True)
     if options.as_json:
         click.echo(canonical_json(written), nl=False)
         return

@@ -96,8 +96,17 @@ def found_runtime() -> str:
     return modules.transformers if modules else ""
 
 
+def missing_page(package: Path) -> str:
+    """Return how to get the page where the package has none."""
+    if (package / "index.html").is_file():
+        return ""
+    return ("packaged without the search page, transformers.js was not found; for the page, run: "
+            f"{INSTALL}, then package again")  # fmt: skip
+
+
 PACKAGER = Packager(
     name="transformersjs", kind="onnx", fill=fill_transformersjs, several=True,
     schemes=tuple(FILES), check=check_transformersjs, environment=found_runtime,
+    remark=missing_page,
     hint="transformers.js takes ONNX: lawvault export onnx --flavour web",
 )  # fmt: skip
