@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 from exporter.checkpoint.read import read_checkpoint
-from exporter.parity.corpus import read_corpus
+from exporter.corpus.beir import read_corpus
 from exporter.parity.retrieval import means, measure, search
 from exporter.parity.statistics import paired_difference
 from exporter.runtimes.torch_reference import TorchReference

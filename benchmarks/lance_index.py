@@ -17,17 +17,17 @@ from pathlib import Path
 import lancedb
 
 from exporter.checkpoint.read import read_checkpoint
+from exporter.corpus.beir import Corpus, read_corpus
+from exporter.corpus.questions import Questions
 from exporter.index.lance_table import LanceTable, Vectors
 from exporter.index.open_table import open_table
 from exporter.index.records import Columns
 from exporter.indexing import build_index
 from exporter.onnx.export import export_onnx
-from exporter.parity.corpus import Corpus, read_corpus
 from exporter.parity.embed import embed_each
 from exporter.parity.index_markdown import render_index_markdown
 from exporter.parity.index_run import run_index_parity
 from exporter.parity.index_search import METRICS, scan_table, search_table
-from exporter.parity.questions import Questions
 from exporter.recipe import read_recipe
 from exporter.runtimes.encoder import Original, Progress
 from exporter.runtimes.identity import processor

@@ -27,8 +27,8 @@ class Peer:
 
 def ours(quant: str, **options: Any) -> Callable[[Path, Path], None]:
     def export(checkpoint: Path, folder: Path) -> None:
-        from exporter.calibration.texts import read_calibration
         from exporter.checkpoint.read import read_checkpoint
+        from exporter.corpus.calibration import read_calibration
         from exporter.onnx.export import export_onnx
 
         chosen = dict(options)
@@ -43,8 +43,8 @@ def ours(quant: str, **options: Any) -> Callable[[Path, Path], None]:
 
 def ours_openvino(quant: str) -> Callable[[Path, Path], None]:
     def export(checkpoint: Path, folder: Path) -> None:
-        from exporter.calibration.texts import read_calibration
         from exporter.checkpoint.read import read_checkpoint
+        from exporter.corpus.calibration import read_calibration
         from exporter.openvino.export import export_openvino
 
         texts = None
@@ -157,7 +157,7 @@ def nncf_int8(source: Path, folder: Path) -> None:
     import openvino
     from tokenizers import Tokenizer
 
-    from exporter.calibration.texts import read_calibration
+    from exporter.corpus.calibration import read_calibration
 
     model = openvino.Core().read_model(source / "model.onnx")
     names = {port.get_any_name() for port in model.inputs}

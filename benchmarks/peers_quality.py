@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.peer_files import PEERS, ROUGH, Peer, Run, installed_names
 from benchmarks.quality import COLUMNS, Figures, Yardstick, part_of
 from exporter.checkpoint.read import read_checkpoint
-from exporter.parity.corpus import read_corpus
+from exporter.corpus.beir import read_corpus
 from exporter.runtimes.batching import load_tokenizer, padded, token_rows
 from exporter.runtimes.encoder import Vectors
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from exporter.checkpoint.records import Checkpoint
-from exporter.parity.corpus import Corpus
+from exporter.corpus.beir import Corpus
 from exporter.parity.retrieval import measure, overlap, search
 from exporter.parity.statistics import paired_difference
 from exporter.runtimes.encoder import Vectors

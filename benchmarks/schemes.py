@@ -13,13 +13,13 @@ from unittest import mock
 
 import numpy as np
 
-from exporter.calibration import activations, gptq
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.beir import read_corpus
 from exporter.onnx import scheme_int8
 from exporter.onnx.export import export_onnx
-from exporter.parity.corpus import read_corpus
+from exporter.quantization import activations, gptq
+from exporter.quantization.weights import ModelWeights
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.onnxruntime import OnnxEncoder
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE

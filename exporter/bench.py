@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from exporter.calibration.texts import read_calibration
+from exporter.corpus.calibration import read_calibration
 from exporter.errors import BadInput
 from exporter.manifest import MANIFEST_NAME, read_manifest, sha256_file
 from exporter.records import Record
@@ -67,7 +67,7 @@ def run_bench(
         on_progress(f"{manifest.name}: loading")
         loads.append(measure_alone(_open, folder, threads, what=f"'{folder}'"))
     encoders = [open_artifact(folder, threads=threads) for folder in folders]
-    material = "".join(read_calibration(None))
+    material = "".join(text.text for text in read_calibration(None))
     times: dict[tuple[int, int], list[list[float]]] = {}
     used: dict[tuple[int, int], list[int]] = {}
     for shape in SHAPES:

@@ -7,6 +7,7 @@ from typing import Any
 
 from exporter.bench import SHAPES, BenchReport, read_bench, run_bench
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.beir import Corpus
 from exporter.errors import BadInput
 from exporter.gguf.options import check_type_and_options
 from exporter.manifest import MANIFEST_NAME, check_files, read_manifest, sha256_file
@@ -16,7 +17,6 @@ from exporter.package.overview import INDEX_NAME, Offer, Speed, render_overview
 from exporter.package.sums import check_sums
 from exporter.package.verdict import PackageVerdict, verdict_of
 from exporter.packaging import package_artifacts
-from exporter.parity.corpus import Corpus
 from exporter.parity.records import ParityReport
 from exporter.parity.report import HTML_NAME, JSON_NAME, MARKDOWN_NAME, read_report, write_report
 from exporter.parity.run import VECTORS_NAME, run_parity

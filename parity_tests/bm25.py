@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from exporter.parity.corpus import Corpus
+from exporter.corpus.beir import Corpus
 
 K1, B = 1.2, 0.75
 

@@ -55,7 +55,7 @@ def evaluate(
     questions whose answer moved most. Writes evaluation.json and evaluation.md. With --index the
     documents' vectors are those of a LanceDB table of the same corpus.
     """
-    from exporter.parity.corpus import read_corpus
+    from exporter.corpus.beir import read_corpus
     from exporter.parity.evaluate import evaluate as run_evaluation
     from exporter.parity.evaluate_report import (
         JSON_NAME,

@@ -21,7 +21,7 @@ from exporter.records import canonical_json
 from exporter.registry import GGUF_PLANS, GGUF_TYPES, ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES
 
 if TYPE_CHECKING:
-    from exporter.calibration.head import Choice
+    from exporter.quantization.head import Choice
 
 
 @click.group()

@@ -40,9 +40,9 @@ def index(
     parity --index' knows it. Vectors are kept: a run that was stopped goes on where it was, and a
     corpus with new documents costs only these.
     """
+    from exporter.corpus.beir import read_documents
     from exporter.index.records import Columns
     from exporter.indexing import build_index
-    from exporter.parity.corpus import read_documents
 
     names = [id_column, vector_column, "title", "text"]
     if len(set(names)) < len(names) or "" in names:

@@ -7,7 +7,6 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from exporter.calibration.texts import calibration_inputs, read_calibration
 from exporter.checkpoint.records import Checkpoint
 from exporter.cli.common import (
     CommonOptions,
@@ -17,6 +16,7 @@ from exporter.cli.common import (
     say,
 )
 from exporter.cli.findings import print_findings
+from exporter.corpus.calibration import CalibrationText, calibration_inputs, read_calibration
 from exporter.errors import BadInput
 from exporter.manifest import RangeRecord
 from exporter.records import canonical_json
@@ -52,9 +52,9 @@ def inspect(options: CommonOptions, *, ranges: bool, calibration: Path | None) -
 
 
 def _measure(
-    checkpoint: Checkpoint, texts: list[str], options: CommonOptions
+    checkpoint: Checkpoint, texts: list[CalibrationText], options: CommonOptions
 ) -> dict[str, tuple[RangeRecord, ...]]:
-    from exporter.calibration.ranges import compare_fp16
+    from exporter.quantization.ranges import compare_fp16
 
     if checkpoint.architecture is None:
         raise BadInput(f"--ranges knows no model of type '{checkpoint.model_type}'; leave it out")

@@ -56,7 +56,7 @@ def parity(
     parity-index.json and parity-index.md.
     """
     from exporter.cli.table import print_verdicts
-    from exporter.parity.corpus import read_corpus
+    from exporter.corpus.beir import read_corpus
     from exporter.parity.report import write_report
     from exporter.parity.run import VECTORS_NAME, run_parity
     from exporter.runtimes.open import artifact_source, open_original

@@ -64,6 +64,7 @@ def run_parity_on_index(
     recipe: Recipe, checkpoint: Checkpoint, output: Path, cache: Path,
 ) -> int:  # fmt: skip
     """Compare, print the verdict, write the reports. Returns the exit code."""
+    from exporter.corpus.questions import read_questions
     from exporter.parity.index_report import (
         JSON_NAME,
         MARKDOWN_NAME,
@@ -71,7 +72,6 @@ def run_parity_on_index(
     )
     from exporter.parity.index_run import run_index_parity
     from exporter.parity.index_search import METRICS
-    from exporter.parity.questions import read_questions
     from exporter.runtimes.identity import processor
     from exporter.runtimes.open import artifact_source, open_original
 

@@ -41,7 +41,7 @@ def release(
     limit is named.
     """
     from exporter.cli.table import print_verdicts
-    from exporter.parity.corpus import read_corpus
+    from exporter.corpus.beir import read_corpus
     from exporter.release import check_recipe, run_release
 
     recipe = load_recipe(recipe_path)

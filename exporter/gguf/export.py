@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from exporter.calibration.texts import calibration_inputs, calibration_sha256
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.calibration import CalibrationText, calibration_inputs, calibration_sha256
 from exporter.gguf.fp16_inputs import check_fp16_inputs
 from exporter.gguf.options import (
     DEFAULTS,
@@ -76,12 +76,12 @@ def export_gguf(
 
 def _prepare(
     checkpoint: Checkpoint, stage: Path, kind: Any, plan: Any, options: GgufOptions,
-    *, texts: list[str] | None, stages: Stages,
+    *, texts: list[CalibrationText] | None, stages: Stages,
 ) -> Any:  # fmt: skip
     """Measure what the type wants to know, and leave an importance matrix in its own file."""
-    from exporter.calibration.weights import ModelWeights
     from exporter.gguf.imatrix import IMATRIX_NAME, read_imatrix, write_imatrix
     from exporter.gguf.prepare import Prepared, importances, prepare
+    from exporter.quantization.weights import ModelWeights
 
     if options.imatrix not in IMATRIX_CHOICES:
         found = read_imatrix(Path(options.imatrix), checkpoint)

@@ -3,8 +3,8 @@
 import importlib.util
 from pathlib import Path
 
-from exporter.calibration.texts import calibration_inputs, read_calibration
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.calibration import calibration_inputs, read_calibration
 from exporter.errors import BadInput
 from exporter.gguf.prepare import layers_of
 from exporter.progress import Stages, silent
@@ -23,8 +23,8 @@ def check_fp16_inputs(
     """
     if importlib.util.find_spec("torch") is None:
         return "activations were not measured against fp16: torch is not installed"
-    from exporter.calibration.importance import measure_importance
-    from exporter.calibration.weights import ModelWeights
+    from exporter.quantization.importance import measure_importance
+    from exporter.quantization.weights import ModelWeights
 
     texts = read_calibration(calibration)
     if calibration is None:

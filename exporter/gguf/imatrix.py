@@ -13,10 +13,10 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.importance import Importance
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.gguf.names import gguf_tensors
+from exporter.quantization.importance import Importance
 
 IMATRIX_NAME = "imatrix.gguf"
 SUMS, COUNTS = ".in_sum2", ".counts"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.calibration.head import Choice
-from exporter.calibration.texts import read_calibration
+from exporter.corpus.calibration import CalibrationText, read_calibration
 from exporter.errors import BadInput, MissingDependency
+from exporter.quantization.head import Choice
 from exporter.registry import GGUF_PLANS, GGUF_TYPES, resolve
 
 IMATRIX_CHOICES = ("auto", "on", "off")
@@ -35,7 +35,7 @@ DEFAULTS = GgufOptions()
 
 def check_type_and_options(
     type_name: str, options: GgufOptions
-) -> tuple[Any, Any, list[str] | None]:
+) -> tuple[Any, Any, list[CalibrationText] | None]:
     """Refuse what is unknown or does not go together, or needs what is not installed.
 
     Returns the type, the plan, and the calibration texts, None where nothing is to be measured.

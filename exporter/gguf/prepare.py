@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.activations import measure_int8
-from exporter.calibration.head import Choice, correct_head
-from exporter.calibration.importance import (
-    Importance,
-    ImportanceWatch,
-    measure_importance,
-    pooled_with_rounded_weights,
-)
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint
 from exporter.gguf.names import gguf_name
 from exporter.gguf.plan import TABLE, Plan
 from exporter.gguf.types import GgufType, pack, unpack
 from exporter.manifest import HeadCorrectionRecord
 from exporter.progress import Stages, by_layer, silent
+from exporter.quantization.activations import measure_int8
+from exporter.quantization.head import Choice, correct_head
+from exporter.quantization.importance import (
+    Importance,
+    ImportanceWatch,
+    measure_importance,
+    pooled_with_rounded_weights,
+)
+from exporter.quantization.weights import ModelWeights
 
 Floats = npt.NDArray[np.float32]
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
 from exporter.manifest import TensorRecord
@@ -12,6 +11,7 @@ from exporter.onnx.flavour import PORTABLE, Flavour
 from exporter.onnx.gemma3 import Gemma3Layers
 from exporter.onnx.graph_writer import FLOAT, INT64, GraphWriter, OnWritten, tensor_value
 from exporter.onnx.scheme import Scheme
+from exporter.quantization.weights import ModelWeights
 
 SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
 

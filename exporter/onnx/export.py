@@ -4,13 +4,18 @@ import importlib.util
 import shutil
 from pathlib import Path
 
-from exporter.calibration.head import Choice
-from exporter.calibration.texts import calibration_inputs, calibration_sha256, read_calibration
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.calibration import (
+    CalibrationText,
+    calibration_inputs,
+    calibration_sha256,
+    read_calibration,
+)
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, write_manifest
 from exporter.onnx.scheme import Scheme
 from exporter.progress import Stages, silent
+from exporter.quantization.head import Choice
 from exporter.registry import ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES, resolve
 from exporter.staging import check_free_disk, check_output, staged_folder
 
@@ -45,7 +50,7 @@ def export_onnx(
     `calibration`: texts to measure the model on, one a line, for the schemes that measure it; the
     bundled ones by default.
     `head_correction`: whether the head is refitted to the quantized model, see
-    `exporter.calibration.head`; auto where held-out texts gain from it.
+    `exporter.quantization.head`; auto where held-out texts gain from it.
     `stages` is told of layers measured and weights written. Everything is checked before the first
     long step. Raises BadInput or MissingDependency.
     """
@@ -105,7 +110,7 @@ def export_onnx(
         )  # fmt: skip
 
 
-def _calibration_texts(scheme: Scheme, path: Path | None) -> list[str] | None:
+def _calibration_texts(scheme: Scheme, path: Path | None) -> list[CalibrationText] | None:
     """Return the texts that the scheme is measured on, None where it measures nothing."""
     if not hasattr(scheme, "measure"):
         if path is not None:

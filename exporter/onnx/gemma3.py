@@ -10,11 +10,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Gemma3Architecture
 from exporter.onnx.graph_writer import BOOL, GraphWriter
 from exporter.onnx.plain_attention import attend_plain
 from exporter.onnx.scheme import Scheme
+from exporter.quantization.weights import ModelWeights
 
 # Finite: a row with every position masked stays finite too. Two masks may be added in float16.
 MASKED = {"float32": -1e9, "float16": -30000.0}

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.head import Choice, CorrectedHead, correct_head
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.manifest import Fp16Record, HeadCorrectionRecord
 from exporter.onnx.graph_writer import FLOAT, GraphWriter
 from exporter.progress import Stages, silent
+from exporter.quantization.head import Choice, CorrectedHead, correct_head
+from exporter.quantization.weights import ModelWeights
 
 TABLE_BLOCK_BYTES = 1 << 24
 """How much of the embedding table is in memory at a time, as float32."""

@@ -5,15 +5,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.head import Choice
-from exporter.calibration.ranges import measure_fp16
-from exporter.calibration.rescale import RescaledWeights
 from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.errors import BadInput
 from exporter.onnx.graph_writer import GraphWriter
 from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured
 from exporter.progress import Stages, by_layer, silent
+from exporter.quantization.head import Choice
+from exporter.quantization.ranges import measure_fp16
+from exporter.quantization.rescale import RescaledWeights
 
 LARGEST = 65504.0
 

@@ -17,14 +17,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.activations import emulate_int8, measure_int8
-from exporter.calibration.head import Choice
-from exporter.calibration.pairs import TINY, quantize_pairs
 from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.onnx.graph_writer import FLOAT, GraphWriter
 from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured, corrected, row_scales
 from exporter.progress import Stages, by_layer, silent
+from exporter.quantization.activations import emulate_int8, measure_int8
+from exporter.quantization.head import Choice
+from exporter.quantization.pairs import TINY, quantize_pairs
 
 ZERO_POINT = 128
 TABLE_BLOCK = 128  # as many weights of a table row share a scale

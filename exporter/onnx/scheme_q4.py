@@ -13,25 +13,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.activations import measure_int8
-from exporter.calibration.forward import run_backbone
-from exporter.calibration.gptq import (
-    BLOCK,
-    MIDDLE,
-    Quantized,
-    quantize_model,
-    quantize_table_rows,
-)
-from exporter.calibration.head import Choice
-from exporter.calibration.ranges import measure_fp16
-from exporter.calibration.rescale import RescaledWeights
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.errors import BadInput
 from exporter.onnx.graph_writer import FLOAT, FLOAT16, GraphWriter
 from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured, corrected, row_scales
 from exporter.progress import Stages, by_layer, silent
+from exporter.quantization.activations import measure_int8
+from exporter.quantization.forward import run_backbone
+from exporter.quantization.gptq import (
+    BLOCK,
+    MIDDLE,
+    Quantized,
+    quantize_model,
+    quantize_table_rows,
+)
+from exporter.quantization.head import Choice
+from exporter.quantization.ranges import measure_fp16
+from exporter.quantization.rescale import RescaledWeights
+from exporter.quantization.weights import ModelWeights
 
 
 class Q4:

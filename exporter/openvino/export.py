@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.calibration.activations import emulate_int8, measure_int8
-from exporter.calibration.forward import torch_module
-from exporter.calibration.head import Choice, CorrectedHead, correct_head
-from exporter.calibration.texts import calibration_inputs, calibration_sha256, read_calibration
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.calibration import calibration_inputs, calibration_sha256, read_calibration
 from exporter.errors import BadInput, unknown_name
 from exporter.manifest import HeadCorrectionRecord, Manifest, write_manifest
 from exporter.openvino.graph import Gemma3Graph, openvino_module
 from exporter.progress import Stages, by_layer, silent
+from exporter.quantization.activations import emulate_int8, measure_int8
+from exporter.quantization.forward import torch_module
+from exporter.quantization.head import Choice, CorrectedHead, correct_head
+from exporter.quantization.weights import ModelWeights
 from exporter.staging import check_free_disk, check_output, staged_folder
 
 QUANTS: Mapping[str, float] = {"none": 4.0, "int8": 1.05}

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.pairs import TINY
 from exporter.checkpoint.records import TensorInfo
 from exporter.checkpoint.safetensors_file import largest_magnitude, read_row_blocks
+from exporter.quantization.pairs import TINY
 
 BLOCK = 128  # at most as many weights share a scale
 BLOCK_BYTES = 1 << 24

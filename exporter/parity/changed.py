@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.parity.corpus import Corpus
+from exporter.corpus.beir import Corpus
 from exporter.parity.records import ChangedAnswer
 from exporter.parity.retrieval import Ranking, Values
 from exporter.parity.rows import Rows

@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from exporter.checkpoint.records import Prompts
+from exporter.corpus.beir import Corpus
 from exporter.parity.compare import row_cosines, summarize_cosines
-from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Embedded, Texts
 from exporter.parity.lengths import Lengths
 from exporter.parity.records import Stripping, WhiteSpace, WindowEffect

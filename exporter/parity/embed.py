@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from exporter.checkpoint.records import Prompts
+from exporter.corpus.beir import Corpus
 from exporter.errors import BadInput
 from exporter.parity.compare import Kind
-from exporter.parity.corpus import Corpus
 from exporter.parity.rows import Places, Rows
 from exporter.parity.vector_cache import opened, text_keys
 from exporter.progress import Progress

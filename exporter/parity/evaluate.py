@@ -12,10 +12,10 @@ import numpy as np
 
 from exporter import __version__
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.beir import Corpus
 from exporter.errors import BadInput, GateClosed
 from exporter.index.lance_table import LanceTable, Metric
 from exporter.manifest import library_versions
-from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Embedded, Texts, embed_each, embed_texts
 from exporter.parity.evaluate_records import EvaluatedModel, Evaluation, QuestionRanks
 from exporter.parity.index_origin import check_origin, check_width

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from exporter.corpus.questions import Questions
 from exporter.index.lance_table import Metric
 from exporter.manifest import Manifest
 from exporter.parity.compare import row_cosines, summarize_cosines
@@ -16,7 +17,6 @@ from exporter.parity.index_records import (
     OriginCheck,
 )
 from exporter.parity.judge import judge_dim, worst_verdict
-from exporter.parity.questions import Questions
 from exporter.parity.records import Difference, RankFlips, Verdict
 from exporter.parity.retrieval import Ranking, Values, answer_moved, first_place_changed, overlap
 from exporter.parity.rows import Rows

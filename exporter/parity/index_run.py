@@ -9,6 +9,7 @@ from pathlib import Path
 
 from exporter import __version__
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.questions import Questions
 from exporter.errors import BadInput
 from exporter.index.lance_table import LanceTable, Metric
 from exporter.manifest import MANIFEST_NAME, Manifest, library_versions, sha256_file
@@ -18,7 +19,6 @@ from exporter.parity.index_judge import TableBaseline, total_verdict
 from exporter.parity.index_origin import check_origin, check_width
 from exporter.parity.index_records import IndexArtifact, IndexReport, IndexRun
 from exporter.parity.index_search import METRICS, scan_table, search_table
-from exporter.parity.questions import Questions
 from exporter.parity.rows import Rows
 from exporter.parity.run import (
     REFERENCE_LIBRARIES,

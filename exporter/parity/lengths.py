@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from exporter.corpus.beir import Corpus
 from exporter.parity.compare import Cosines, summarize_cosines
-from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Texts
 from exporter.parity.records import LengthBucket
 from exporter.parity.retrieval import Values

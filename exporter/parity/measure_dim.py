@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exporter.corpus.beir import Corpus
 from exporter.parity.changed import Answers, changed_answers
 from exporter.parity.compare import Cosines, count_errors, row_cosines, summarize_cosines
-from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Embedded, Texts
 from exporter.parity.judge import Retrieval, judge_dim
 from exporter.parity.lengths import Lengths

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from exporter.corpus.beir import Corpus
 from exporter.parity.compare import shorten
-from exporter.parity.corpus import Corpus
 from exporter.parity.records import (
     Article,
     ArtifactResult,

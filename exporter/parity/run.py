@@ -11,6 +11,8 @@ import numpy as np
 from exporter import __version__
 from exporter.checkpoint.records import Checkpoint
 from exporter.checkpoint.window import both_windows
+from exporter.corpus.beir import Corpus
+from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput
 from exporter.manifest import (
     MANIFEST_NAME,
@@ -22,9 +24,7 @@ from exporter.manifest import (
 )
 from exporter.parity.compare import first_token_difference
 from exporter.parity.conventions import measure_stripping, measure_window
-from exporter.parity.corpus import Corpus
 from exporter.parity.embed import Texts, embed_texts
-from exporter.parity.hard_texts import HARD_TEXTS
 from exporter.parity.invariance import measure_invariance, sample_texts
 from exporter.parity.judge import judge_invariance, worst_verdict
 from exporter.parity.lengths import Lengths

@@ -98,7 +98,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, tiny_path: Path) -> None:
     code = (
         # A shell that starts the tests in the background has SIGINT ignored, and children inherit.
         "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from exporter.calibration.weights import ModelWeights as b\n"
+        "from exporter.quantization.weights import ModelWeights as b\n"
         "from exporter.cli.main import main\nreal = b.head\n"
         "def slow(*a, **k):\n    print('working', flush=True)\n    time.sleep(30)\n"
         "    return real(*a, **k)\n"

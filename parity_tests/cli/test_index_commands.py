@@ -18,11 +18,11 @@ import lancedb  # noqa: E402
 
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
 from exporter.cli.main import main  # noqa: E402
+from exporter.corpus.beir import read_documents  # noqa: E402
 from exporter.index.open_table import open_table  # noqa: E402
 from exporter.index.records import Columns  # noqa: E402
 from exporter.onnx.export import export_onnx  # noqa: E402
 from exporter.parity import index_run  # noqa: E402
-from exporter.parity.corpus import read_documents  # noqa: E402
 from exporter.runtimes.onnxruntime import OnnxEncoder  # noqa: E402
 from exporter.runtimes.open import reference_source  # noqa: E402
 from parity_tests.conftest import REPOSITORY  # noqa: E402

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.checkpoint.records import Checkpoint
-from exporter.parity.corpus import read_corpus
+from exporter.corpus.beir import read_corpus
 from exporter.recipe import Recipe
 from exporter.release import ReleaseOutcome, run_release
 

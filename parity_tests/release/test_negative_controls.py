@@ -16,9 +16,9 @@ import pytest
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.beir import read_corpus
+from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.manifest import MANIFEST_NAME, describe_files, read_manifest
-from exporter.parity.corpus import read_corpus
-from exporter.parity.hard_texts import HARD_TEXTS
 from exporter.parity.markdown import first_line
 from exporter.parity.records import ParityReport
 from exporter.parity.run import run_parity

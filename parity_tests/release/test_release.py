@@ -15,12 +15,12 @@ pytest.importorskip("onnxruntime")
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.corpus.beir import read_corpus
 from exporter.errors import BadInput, GateClosed
 from exporter.manifest import read_manifest
 from exporter.package.golden import build_golden, check_golden
 from exporter.package.modelfile import check_modelfile
 from exporter.package.verdict import check_verdict, verdict_of
-from exporter.parity.corpus import read_corpus
 from exporter.parity.report import read_report
 from exporter.recipe import ArtifactSpec
 from exporter.release import check_recipe

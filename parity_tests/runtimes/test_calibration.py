@@ -6,16 +6,16 @@ import pytest
 
 pytest.importorskip("sentence_transformers")
 
-from exporter.calibration.forward import run_backbone
-from exporter.calibration.inputs import token_rows
-from exporter.calibration.ranges import compare_fp16, measure_fp16, measure_ranges
-from exporter.calibration.records import LayerScale, Rescaling, no_rescaling, range_records
-from exporter.calibration.rescale import RescaledWeights, choose_rescaling
-from exporter.calibration.texts import prompted, read_calibration
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.calibration import calibration_inputs, read_calibration
 from exporter.errors import BadInput
+from exporter.quantization.forward import run_backbone
+from exporter.quantization.inputs import token_rows
+from exporter.quantization.ranges import compare_fp16, measure_fp16, measure_ranges
+from exporter.quantization.records import LayerScale, Rescaling, no_rescaling, range_records
+from exporter.quantization.rescale import RescaledWeights, choose_rescaling
+from exporter.quantization.weights import ModelWeights
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import MINIATURE, TEXTS
 from parity_tests.layout import save_tensors
@@ -30,7 +30,7 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def inputs(hard: Checkpoint) -> list[str]:
-    return prompted(read_calibration(None)[:24], hard.prompts)
+    return calibration_inputs(read_calibration(None)[:24], hard.prompts)
 
 
 def vectors(checkpoint: Checkpoint, pooled: np.ndarray) -> np.ndarray:

@@ -13,16 +13,16 @@ pytest.importorskip("torch")
 import gguf
 import torch
 
-from exporter.calibration.activations import measure_int8
-from exporter.calibration.importance import ImportanceWatch, measure_importance
-from exporter.calibration.texts import calibration_inputs, read_calibration
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.calibration import calibration_inputs, read_calibration
 from exporter.errors import BadInput
 from exporter.gguf.export import export_gguf
 from exporter.gguf.imatrix import read_imatrix, write_imatrix
 from exporter.gguf.options import GgufOptions
+from exporter.quantization.activations import measure_int8
+from exporter.quantization.importance import ImportanceWatch, measure_importance
+from exporter.quantization.weights import ModelWeights
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import TEXTS
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint

@@ -13,10 +13,10 @@ pytest.importorskip("llama_cpp")
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput, MissingDependency
 from exporter.gguf.export import export_gguf
 from exporter.manifest import read_manifest
-from exporter.parity.hard_texts import HARD_TEXTS
 from exporter.runtimes.batching import load_tokenizer, token_rows
 from exporter.runtimes.encoder import Encoder
 from exporter.runtimes.llamacpp import LlamaCppEncoder

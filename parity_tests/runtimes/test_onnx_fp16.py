@@ -9,11 +9,9 @@ import pytest
 pytest.importorskip("onnxruntime")
 pytest.importorskip("sentence_transformers")
 
-from exporter.calibration.ranges import measure_fp16
-from exporter.calibration.rescale import RescaledWeights
-from exporter.calibration.texts import prompted, read_calibration
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.calibration import read_calibration
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import read_manifest
 from exporter.onnx.built import export_built
@@ -21,6 +19,8 @@ from exporter.onnx.export import export_onnx
 from exporter.onnx.scheme_fp16 import SCHEME as FP16
 from exporter.onnx.scheme_fp16 import to_fp16
 from exporter.onnx.scheme_fp32 import SCHEME as FP32
+from exporter.quantization.ranges import measure_fp16
+from exporter.quantization.rescale import RescaledWeights
 from exporter.runtimes.onnxruntime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.cli.test_commands import lawvault
@@ -44,7 +44,11 @@ def artifact(hard: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def texts(hard: Checkpoint) -> list[str]:
     # The other prompt of each: calibration saw these words, not these inputs.
-    return prompted(["", *read_calibration(None)], hard.prompts)[1:60] + list(TEXTS)
+    return [
+        hard.prompts.render_query(t.text)
+        for t in read_calibration(None)[:60]
+        if t.role == "document"
+    ] + list(TEXTS)
 
 
 def test_the_fp32_graph_is_the_same_before_and_after_rescaling(

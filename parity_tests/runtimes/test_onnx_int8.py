@@ -9,9 +9,9 @@ pytest.importorskip("onnxruntime")
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.beir import read_corpus
 from exporter.manifest import read_manifest
 from exporter.onnx.export import export_onnx
-from exporter.parity.corpus import read_corpus
 from exporter.parity.retrieval import search
 from exporter.runtimes.onnxruntime import OnnxEncoder
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE

@@ -10,7 +10,13 @@ pytest.importorskip("onnxruntime")
 import onnxruntime
 import torch
 
-from exporter.calibration.gptq import (
+from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.records import Checkpoint
+from exporter.errors import BadInput
+from exporter.manifest import read_manifest
+from exporter.onnx.export import export_onnx
+from exporter.onnx.scheme_q4 import pack_blocks
+from exporter.quantization.gptq import (
     BLOCK,
     MIDDLE,
     Quantized,
@@ -18,12 +24,6 @@ from exporter.calibration.gptq import (
     quantize_matrix,
     quantize_table_rows,
 )
-from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
-from exporter.errors import BadInput
-from exporter.manifest import read_manifest
-from exporter.onnx.export import export_onnx
-from exporter.onnx.scheme_q4 import pack_blocks
 from exporter.runtimes.onnxruntime import OnnxEncoder
 from parity_tests.conftest import MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden

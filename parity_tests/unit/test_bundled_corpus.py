@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from exporter.parity.corpus import read_corpus
+from exporter.corpus.beir import read_corpus
 from exporter.parity.retrieval import means, measure
 from parity_tests.bm25 import rank_by_bm25
 from parity_tests.conftest import BUNDLED_CORPUS, REPOSITORY

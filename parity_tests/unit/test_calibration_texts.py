@@ -6,21 +6,31 @@ from pathlib import Path
 
 import pytest
 
-from exporter.calibration import texts as calibration
-from exporter.calibration.texts import calibration_sha256, prompted, read_calibration
 from exporter.checkpoint.records import Prompts
+from exporter.corpus import calibration
+from exporter.corpus.calibration import (
+    ROLES,
+    CalibrationText,
+    calibration_inputs,
+    calibration_sha256,
+    read_calibration,
+)
 from exporter.errors import BadInput
 from parity_tests.conftest import BUNDLED_CORPUS, REPOSITORY
 
 
 def test_the_bundled_texts_are_many_different_and_of_spread_lengths() -> None:
     texts = read_calibration(None)
-    assert len(texts) == len(set(texts)) == 96
-    lengths = sorted(map(len, texts))
-    assert lengths[9] < 16
-    assert 30 < lengths[48] < 60
-    assert lengths[-6] > 120
-    assert sum(text.startswith("第") for text in texts) >= 40
+    assert len(texts) == len({text.text for text in texts}) >= 512
+    for role in ROLES:
+        assert sum(text.role == role for text in texts) >= 240, role
+    lengths = sorted(len(text.text) for text in texts)
+    assert lengths[len(lengths) // 20] < 12
+    assert 60 < lengths[len(lengths) // 2] < 160
+    assert lengths[-1] >= 2200
+    titled = [text for text in texts if text.title]
+    assert len(titled) > 250
+    assert all(text.role == "document" for text in titled)
 
 
 def test_the_bundled_texts_share_no_sentence_with_the_bundled_corpus() -> None:
@@ -29,23 +39,79 @@ def test_the_bundled_texts_share_no_sentence_with_the_bundled_corpus() -> None:
     found = [json.loads(line)["text"] for line in lines]
     grams = {text[i : i + 10] for text in found for i in range(len(text) - 9)}
     for text in read_calibration(None):
-        assert not {text[i : i + 10] for i in range(len(text) - 9)} & grams, text
+        assert not {text.text[i : i + 10] for i in range(len(text.text) - 9)} & grams, text
 
 
-def test_no_prompt_is_applied_by_reading_and_both_by_prompting() -> None:
+def test_each_text_gets_the_prompt_of_its_role_and_its_title() -> None:
     prompts = Prompts(query="q: {text}", document="title: {title} | text: {text}")
-    texts = read_calibration(None)
-    assert not any(text.startswith("title:") for text in texts)
-    rendered = prompted(texts[:2], prompts)
-    assert rendered == ["title: none | text: " + texts[0], "q: " + texts[1]]
+    texts = [
+        CalibrationText("第一条", "document", "桥梁条例"),
+        CalibrationText("第二条", "document"),
+        CalibrationText("漏水", "query"),
+    ]
+    assert calibration_inputs(texts, prompts) == [
+        "title: 桥梁条例 | text: 第一条", "title: none | text: 第二条", "q: 漏水", "q: 第",
+    ]  # fmt: skip
 
 
-def test_a_users_own_file_is_read_line_by_line(tmp_path: Path) -> None:
+def test_a_plain_file_is_read_line_by_line_in_both_roles(tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"
     lines = [f"第{n}条\u2028 条文" for n in range(20)]
     file.write_bytes(b"\xef\xbb\xbf" + "\r\n\n".join(lines).encode())
-    assert read_calibration(file) == lines
-    assert calibration_sha256(lines) != calibration_sha256(lines[::-1])
+    texts = read_calibration(file)
+    for role in ROLES:
+        assert [text.text for text in texts if text.role == role] == lines
+    assert calibration_sha256(texts) != calibration_sha256(texts[::-1])
+
+
+def test_roles_and_titles_come_from_json_lines(tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    records = [{"text": f"押金{n}", "role": "query"} for n in range(10)]
+    records += [{"text": f"第{n}条", "title": "法", "role": "document"} for n in range(10)]
+    records.append({"text": "两可"})
+    file.write_text("\n".join(map(json.dumps, records)), "utf-8")
+    texts = read_calibration(file)
+    assert texts[0] == CalibrationText("押金0", "query")
+    assert texts[10] == CalibrationText("第0条", "document", "法")
+    assert {text.role for text in texts if text.text == "两可"} == {"document", "query"}
+
+
+def test_a_folder_in_beirs_layout_gives_documents_and_questions() -> None:
+    texts = read_calibration(BUNDLED_CORPUS)
+    roles = [text.role for text in texts]
+    assert roles.count("document") == 256
+    assert roles.count("query") == 120
+    assert all(text.title for text in texts if text.role == "document")
+    assert texts == read_calibration(BUNDLED_CORPUS)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"text": "a", "role": "title"}, "line 17: role 'title' is neither document nor query"),
+        ({"text": "a", "title": "b", "role": "query"}, "line 17: a query has no title"),
+        ({"text": " ", "role": "query"}, "line 17: empty text"),
+        ({"role": "query"}, "line 17: text is missing"),
+        ({"text": "a", "role": 1}, "line 17: role is 1, not a string"),
+        (["a"], "line 17: a JSON list, not an object"),
+    ],
+)
+def test_a_record_that_is_none_is_named_by_its_line(
+    tmp_path: Path, record: object, expected: str
+) -> None:
+    file = tmp_path / "mine.jsonl"
+    good = [{"text": f"押金{n}", "role": "query"} for n in range(16)]
+    file.write_text("\n".join(map(json.dumps, [*good, record])), "utf-8")
+    with pytest.raises(BadInput, match=expected):
+        read_calibration(file)
+
+
+def test_a_folder_without_documents_or_questions_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"corpus\.jsonl' is missing"):
+        read_calibration(tmp_path)
+    shutil.copyfile(BUNDLED_CORPUS / "corpus.jsonl", tmp_path / "corpus.jsonl")
+    with pytest.raises(BadInput, match=r"has no queries\.jsonl"):
+        read_calibration(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +161,9 @@ def test_an_installed_package_has_the_bundled_texts(tmp_path: Path) -> None:
                "--ignore-installed", "--prefix", str(home), str(source)]  # fmt: skip
     subprocess.run(install, check=True, capture_output=True)
     site = next(home.rglob("exporter/__init__.py")).parents[1]
-    code = "from exporter.calibration.texts import read_calibration as r; print(len(r(None)))"
+    code = "from exporter.corpus.calibration import read_calibration as r; print(len(r(None)))"
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
         env={"PYTHONPATH": str(site), "PATH": ""},
     )  # fmt: skip
-    assert ran.stdout == "96\n", ran.stderr
+    assert int(ran.stdout) >= 512, ran.stderr

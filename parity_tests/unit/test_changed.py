@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from exporter.corpus.beir import Corpus, read_corpus
 from exporter.manifest import Manifest, TensorRecord
 from exporter.parity.changed import SHOWN, Answers, changed_answers
-from exporter.parity.corpus import Corpus, read_corpus
 from exporter.parity.parts import part_sizes
 from exporter.parity.retrieval import measure, search
 from exporter.parity.rows import Vectors, as_rows

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from exporter.corpus.beir import read_corpus
 from exporter.errors import BadInput
-from exporter.parity.corpus import read_corpus
 
 DOCUMENTS: list[Any] = [
     {"_id": "b", "title": "住房租赁条例 第三条", "text": "押金应当在七日内退还。"},

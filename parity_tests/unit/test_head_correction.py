@@ -3,7 +3,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from exporter.calibration.head import correct_head
+from exporter.quantization.head import correct_head
 
 
 def made(bias: float, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ import pytest
 
 from exporter.checkpoint.records import Prompts
 from exporter.cli.common import DEFAULT_RECIPE
+from exporter.corpus.questions import Questions
 from exporter.manifest import Manifest
 from exporter.parity.index_judge import TableBaseline, reciprocal_ranks, total_verdict
 from exporter.parity.index_records import IndexArtifact, OriginCheck, merged
-from exporter.parity.questions import Questions
 from exporter.parity.rows import as_rows
 from exporter.recipe import read_recipe
 

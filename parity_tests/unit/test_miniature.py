@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.checkpoint.read import read_checkpoint
-from exporter.parity.corpus import read_corpus
+from exporter.corpus.beir import read_corpus
 from exporter.parity.retrieval import measure, search
 from exporter.parity.statistics import paired_difference
 from parity_tests.bm25 import rank_by_bm25

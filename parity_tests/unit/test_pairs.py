@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from exporter.calibration.pairs import PAIR_LIMIT, quantize_pairs
+from exporter.quantization.pairs import PAIR_LIMIT, quantize_pairs
 
 Rows = npt.NDArray[np.float32]
 

@@ -12,10 +12,10 @@ import pytest
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.corpus.beir import Corpus, read_corpus
+from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput
 from exporter.manifest import MANIFEST_NAME, TensorRecord, sha256_file, write_manifest
-from exporter.parity.corpus import Corpus, read_corpus
-from exporter.parity.hard_texts import HARD_TEXTS
 from exporter.parity.markdown import first_line, render_markdown
 from exporter.parity.records import ParityReport
 from exporter.parity.report import read_report, write_report

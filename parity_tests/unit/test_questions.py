@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.corpus.questions import read_questions
 from exporter.errors import BadInput
-from exporter.parity.questions import read_questions
 
 ASKED = ("房东不退押金怎么办？", "老板拖欠工资三个月")
 

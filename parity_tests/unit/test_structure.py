@@ -19,10 +19,11 @@ LAYERS = (
     ("package", "parity"),
     ("runtimes",),
     ("onnx", "gguf", "openvino"),
-    ("calibration",),
+    ("quantization",),
     ("index",),
     (
         "checkpoint",
+        "corpus",
         "recipe",
         "manifest",
         "errors",
@@ -37,7 +38,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH_ALLOWED = (
     "runtimes/torch_reference.py",
     "runtimes/sentence_transformers_onnx.py",
-    "calibration/",
+    "quantization/",
     "onnx/traced.py",
 )
 

@@ -3,18 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from exporter.calibration.forward import run_backbone, torch_module
-from exporter.calibration.inputs import check_finite
-from exporter.calibration.records import (
+from exporter.checkpoint.records import Checkpoint
+from exporter.manifest import Fp16Record, RangeRecord
+from exporter.quantization.forward import run_backbone, torch_module
+from exporter.quantization.inputs import check_finite
+from exporter.quantization.records import (
     LayerRanges,
     Lengths,
     Rescaling,
     no_rescaling,
     range_records,
 )
-from exporter.calibration.rescale import RescaledWeights, choose_rescaling
-from exporter.checkpoint.records import Checkpoint
-from exporter.manifest import Fp16Record, RangeRecord
+from exporter.quantization.rescale import RescaledWeights, choose_rescaling
 
 # The inputs of norms: a runtime may add up their squares in fp16.
 NORM_INPUTS = ("residual", "query", "key", "attention_out", "mlp_out")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exporter.corpus.lines import identifier_of, read_lines, read_records, string_of, text_of
 from exporter.errors import BadInput
-from exporter.parity.lines import identifier_of, read_lines, read_records, string_of, text_of
 
 EVALUATION_SPLITS = ("test", "dev")
 HEADER_FIELDS = 3
@@ -80,6 +80,22 @@ def read_documents(folder: Path) -> dict[str, tuple[str, str]]:
         title = string_of(record, "title", path, line) if "title" in record else ""
         documents[identifier] = (title, text_of(record, path, line))
     return documents
+
+
+def read_questions(folder: Path) -> dict[str, str]:
+    """Read every queries*.jsonl of `folder`, of whatever split. Returns id -> text.
+
+    Raises BadInput naming file and line, or where there is none.
+    """
+    paths = sorted(folder.glob("queries*.jsonl"))
+    if not paths:
+        raise BadInput(f"'{folder}' has no queries.jsonl; a folder in BEIR's layout needs one")
+    asked: dict[str, str] = {}
+    for path in paths:
+        for line, record in read_records(path):
+            identifier = identifier_of(record, path, line, known={})
+            asked[identifier] = text_of(record, path, line)
+    return asked
 
 
 def _choose_split(folder: Path, queries: Path | None) -> tuple[str, Path]:

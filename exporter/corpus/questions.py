@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.corpus.lines import identifier_of, read_lines, read_records, text_of
 from exporter.errors import BadInput
-from exporter.parity.lines import identifier_of, read_lines, read_records, text_of
 
 LINES, RECORDS = (".txt",), (".jsonl", ".ndjson")
 

@@ -12,10 +12,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.records import LayerRanges, LayerScale, Rescaling
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
+from exporter.quantization.records import LayerRanges, LayerScale, Rescaling
+from exporter.quantization.weights import ModelWeights
 
 # A runtime that squares in fp16 overflows from a row length of 256 on; half of that is kept free
 # for texts that calibration has not seen.

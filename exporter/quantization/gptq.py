@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.forward import (
+from exporter.quantization.forward import (
     INPUTS,
     Batch,
     embed,
@@ -21,8 +21,8 @@ from exporter.calibration.forward import (
     run_layer,
     torch_module,
 )
-from exporter.calibration.inputs import check_finite
-from exporter.calibration.weights import ModelWeights
+from exporter.quantization.inputs import check_finite
+from exporter.quantization.weights import ModelWeights
 
 BLOCK = 32  # weights that share a scale
 MIDDLE = 8  # codes 0 to 15 stand for -8 to 7

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.inputs import batch_by_length, table_rows, token_rows
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import MissingDependency
+from exporter.quantization.inputs import batch_by_length, table_rows, token_rows
+from exporter.quantization.weights import ModelWeights
 
 Watch = Callable[[int, str, Any], None]
 """Called with the layer, the name of the site and its values, rows of padding left out."""

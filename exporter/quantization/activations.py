@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.forward import (
+from exporter.checkpoint.records import Checkpoint
+from exporter.quantization.forward import (
     INPUTS,
     PROJECTIONS,
     Watch,
@@ -16,16 +17,15 @@ from exporter.calibration.forward import (
     run_layer,
     torch_module,
 )
-from exporter.calibration.inputs import check_finite
-from exporter.calibration.pairs import quantize_pairs
-from exporter.calibration.smooth import (
+from exporter.quantization.inputs import check_finite
+from exporter.quantization.pairs import quantize_pairs
+from exporter.quantization.smooth import (
     Exponents,
     LayerSmoothing,
     SmoothedWeights,
     smoothing_exponents,
 )
-from exporter.calibration.weights import ModelWeights
-from exporter.checkpoint.records import Checkpoint
+from exporter.quantization.weights import ModelWeights
 
 LEVELS = 127
 SAMPLED_ROWS = 1024

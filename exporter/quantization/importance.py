@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.forward import (
+from exporter.checkpoint.records import Checkpoint
+from exporter.quantization.forward import (
     INPUTS,
     PROJECTIONS,
     Round,
@@ -23,10 +24,9 @@ from exporter.calibration.forward import (
     run_layer,
     torch_module,
 )
-from exporter.calibration.inputs import check_finite
-from exporter.calibration.smooth import SmoothedWeights
-from exporter.calibration.weights import ModelWeights
-from exporter.checkpoint.records import Checkpoint
+from exporter.quantization.inputs import check_finite
+from exporter.quantization.smooth import SmoothedWeights
+from exporter.quantization.weights import ModelWeights
 
 Floats = npt.NDArray[np.float32]
 
@@ -50,7 +50,7 @@ class Importance:
 
 
 class ImportanceWatch:
-    """A watch (see `exporter.calibration.forward`) that sums the squares of matrices' inputs."""
+    """A watch (see `exporter.quantization.forward`) that sums the squares of matrices' inputs."""
 
     def __init__(self) -> None:
         self.sums: dict[str, npt.NDArray[np.float64]] = {}

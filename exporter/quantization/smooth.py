@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.weights import ModelWeights
 from exporter.checkpoint.records import Checkpoint
+from exporter.quantization.weights import ModelWeights
 
 Exponents = npt.NDArray[np.int64]
 

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from exporter.calibration.weights import ModelWeights
 from exporter.manifest import HeadCorrectionRecord
+from exporter.quantization.weights import ModelWeights
 
 Floats = npt.NDArray[np.float32]
 Choice = Literal["on", "off", "auto"]
