@@ -39,13 +39,10 @@ def export() -> None:
               metavar="|".join(ONNX_FLAVOURS),
               help="Operators of onnxruntime 1.18, of browsers, or of opset 23.")  # fmt: skip
 @calibration_option
-@click.option("--head-correction", type=click.Choice(["on", "off", "auto"]), default="auto",
-              show_default=True, help="Refit the head to the quantized model; auto: where "
-              "held-out texts gain.")  # fmt: skip
 @common_options
 def onnx(
     options: CommonOptions, quant: str, dim: int | None, graph: str, flavour: str,
-    calibration: Path | None, head_correction: "Choice",
+    calibration: Path | None,
 ) -> None:  # fmt: skip
     """Write model.onnx with the whole pipeline inside: pooling, Dense, normalisation."""
     from exporter.onnx.export import export_onnx
@@ -58,8 +55,7 @@ def onnx(
     with ProgressLines(options) as progress:
         manifest = export_onnx(
             checkpoint, output, quant=quant, dim=dim, graph=graph, flavour=flavour,
-            calibration=calibration, head_correction=head_correction, force=options.force,
-            stages=progress.stage,
+            calibration=calibration, force=options.force, stages=progress.stage,
         )  # fmt: skip
     _print(manifest, output, options)
 

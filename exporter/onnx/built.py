@@ -10,7 +10,7 @@ from exporter.manifest import TensorRecord
 from exporter.onnx.flavour import PORTABLE, Flavour
 from exporter.onnx.gemma3 import Gemma3Layers
 from exporter.onnx.graph_writer import FLOAT, INT64, GraphWriter, OnWritten, tensor_value
-from exporter.onnx.scheme import Scheme
+from exporter.onnx.scheme import Input, Scheme
 from exporter.quantization.weights import ModelWeights
 
 SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
@@ -64,7 +64,7 @@ def _pool(
     w, checkpoint = writer, weights.checkpoint
     dense = weights.head(dim=dim)
     if dense is not None:
-        states = scheme.matmul(w, hidden, dense, name="dense_folded")
+        states = scheme.matmul(w, Input(hidden), lambda: dense, name="dense_folded")
     elif dim < checkpoint.dim:
         bounds = [w.constant([n], np.int64) for n in (0, dim, 2)]
         states = w.node("Slice", [hidden, *bounds])

@@ -15,7 +15,6 @@ from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, write_manifest
 from exporter.onnx.scheme import Scheme
 from exporter.progress import Stages, silent
-from exporter.quantization.head import Choice
 from exporter.registry import ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES, resolve
 from exporter.staging import check_free_disk, check_output, staged_folder
 
@@ -39,7 +38,6 @@ def export_onnx(
     graph: str = "built",
     flavour: str = "portable",
     calibration: Path | None = None,
-    head_correction: Choice = "auto",
     force: bool = False,
     stages: Stages = silent,
 ) -> Manifest:
@@ -49,8 +47,6 @@ def export_onnx(
     `flavour`: what the graph is written for, see `exporter.onnx.flavour`.
     `calibration`: texts to measure the model on, one a line, for the schemes that measure it; the
     bundled ones by default.
-    `head_correction`: whether the head is refitted to the quantized model, see
-    `exporter.quantization.head`; auto where held-out texts gain from it.
     `stages` is told of layers measured and weights written. Everything is checked before the first
     long step. Raises BadInput or MissingDependency.
     """
@@ -73,8 +69,6 @@ def export_onnx(
         check_traced(checkpoint, scheme=scheme, dim=width, flavour=written_for)
         if not _installed("optimum.exporters.onnx"):
             raise MissingDependency("optimum-onnx", extra="traced")
-    if head_correction == "on" and not getattr(scheme, "corrects_head", False):
-        raise BadInput(f"--quant {quant} loses nothing that --head-correction could make up for")
     texts = _calibration_texts(scheme, calibration)
     check_output(output, force=force)
     check_free_disk(
@@ -88,7 +82,6 @@ def export_onnx(
             measured = scheme.measure(
                 checkpoint,
                 calibration_inputs(texts, checkpoint.prompts),
-                head_correction=head_correction,
                 stages=stages,
             )
         records = write(
@@ -105,7 +98,6 @@ def export_onnx(
             variant="" if flavour == "portable" else flavour,
             libraries=LIBRARIES[graph] + (("torch",) if texts is not None else ()),
             kept=scheme.kept, fp16=measured.fp16 if measured else None,
-            head_correction=measured.head_correction if measured else None,
             calibration_sha256=None if texts is None else calibration_sha256(texts),
         )  # fmt: skip
 

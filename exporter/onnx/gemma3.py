@@ -13,7 +13,7 @@ import numpy.typing as npt
 from exporter.checkpoint.records import Gemma3Architecture
 from exporter.onnx.graph_writer import BOOL, GraphWriter
 from exporter.onnx.plain_attention import attend_plain
-from exporter.onnx.scheme import Scheme
+from exporter.onnx.scheme import Input, Scheme, whole
 from exporter.quantization.weights import ModelWeights
 
 # Finite: a row with every position masked stays finite too. Two masks may be added in float16.
@@ -41,6 +41,7 @@ class Gemma3Layers:
         self.w, self.weights, self.scheme = writer, weights, scheme
         self.a: Gemma3Architecture = weights.architecture
         self.compute = np.dtype(scheme.compute)
+        self._token_shape = ""
 
     def hidden_states(self, ids: str, mask: str) -> str:
         """Return the final-norm output, (batch, sequence, hidden) in the scheme's compute dtype.
@@ -49,6 +50,8 @@ class Gemma3Layers:
         """
         a, w = self.a, self.w
         biases = self._attention_biases(mask)
+        sizes = w.node("Shape", [ids])
+        self._token_shape = w.node("Concat", [sizes, w.constant([-1], np.int64)], axis=0)
         tables = self._tables()
         table = self.weights.checkpoint.tensors["embed_tokens.weight"]
         x = self.scheme.lookup(w, table, ids, scale=self.weights.embed_scale)
@@ -124,15 +127,29 @@ class Gemma3Layers:
     def _attention(self, h: str, at: str, *, bias: str, tables: tuple[str, str]) -> str:
         a = self.a
         # Not merged: cutting the product apart again is a pass over it.
-        q, k, v = (self._project(h, f"{at}self_attn.{part}_proj") for part in "qkv")
+        x = self.scheme.enter(self.w, h, site="attention_in")
+        q, k, v = (self._project(x, f"{at}self_attn.{part}_proj") for part in "qkv")
+        # A factor of a row changes nothing behind a norm, but for its eps, which weighs nothing
+        # in a row of a query or key.
         q = self._rotate(q, at + "self_attn.q_norm", heads=a.num_heads, tables=tables)
         k = self._rotate(k, at + "self_attn.k_norm", heads=a.num_kv_heads, tables=tables)
-        attended = self._attend(q, k, v, bias)
-        return self._project(attended, at + "self_attn.o_proj")
+        v = self._by_token(whole(self.w, v, x))
+        x = self.scheme.enter(self.w, self._attend(q, k, v, bias), site="attended")
+        # Not left out although a norm follows: some rows are so short that its eps decides.
+        return self._by_token(whole(self.w, self._project(x, at + "self_attn.o_proj"), x))
 
-    def _project(self, x: str, name: str) -> str:
-        weight = np.ascontiguousarray(self.weights.matrix(name).T)
+    def _project(self, x: Input, name: str) -> str:
+        def weight() -> npt.NDArray[np.float32]:
+            return np.ascontiguousarray(self.weights.matrix(name).T)
+
         return self.scheme.matmul(self.w, x, weight, name=name)
+
+    def _by_token(self, x: str) -> str:
+        """Return (batch, sequence, width) of rows that may lie one behind the other."""
+        if not self.scheme.flat:
+            return x
+        shaped: str = self.w.node("Reshape", [x, self._token_shape])
+        return shaped
 
     def _attend(self, q: str, k: str, v: str, bias: str) -> str:
         """Return (batch, sequence, heads * head_dim)."""
@@ -154,9 +171,8 @@ class Gemma3Layers:
 
     def _rotate(self, x: str, norm: str, *, heads: int, tables: tuple[str, str]) -> str:
         w, a = self.w, self.a
-        split = w.node("Reshape", [x, w.constant([0, 0, heads, a.head_dim], np.int64)])
-        normed = self._norm(split, norm)
-        flat = w.node("Reshape", [normed, w.constant([0, 0, heads * a.head_dim], np.int64)])
+        normed = self._norm(w.node("Reshape", [x, w.constant([-1, a.head_dim], np.int64)]), norm)
+        flat = w.node("Reshape", [normed, self._token_shape])
         rotated: str = w.node(
             "RotaryEmbedding", [flat, w.constant([0], np.int64), *tables],
             domain=MICROSOFT, num_heads=heads, interleaved=0,
@@ -178,6 +194,10 @@ class Gemma3Layers:
 
     def _feed_forward(self, h: str, at: str) -> str:
         w = self.w
-        gate, up = (self._project(h, f"{at}mlp.{part}_proj") for part in ("gate", "up"))
-        product = w.node("Mul", [w.node("FastGelu", [gate], domain=MICROSOFT), up])
-        return self._project(product, at + "mlp.down_proj")
+        x = self.scheme.enter(w, h, site="mlp_in")
+        gate, up = (self._project(x, f"{at}mlp.{part}_proj") for part in ("gate", "up"))
+        gate = w.node("FastGelu", [whole(w, gate, x)], domain=MICROSOFT)
+        # The factor of a row of `up` is made up for behind down_proj: it passes a rounding whose
+        # scale is the row's own.
+        y = self.scheme.enter(w, w.node("Mul", [gate, up]), site="product")
+        return self._by_token(whole(w, self._project(y, at + "mlp.down_proj"), y, x))

@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.records import Checkpoint, TensorInfo
-from exporter.manifest import Fp16Record, HeadCorrectionRecord
+from exporter.manifest import Fp16Record
 from exporter.onnx.graph_writer import FLOAT, GraphWriter
 from exporter.progress import Stages, silent
-from exporter.quantization.head import Choice, CorrectedHead, correct_head
 from exporter.quantization.weights import ModelWeights
+
+Load = Callable[[], npt.NDArray[np.float32]]
+"""Reads a weight when it is needed, (in, out) float32."""
 
 TABLE_BLOCK_BYTES = 1 << 24
 """How much of the embedding table is in memory at a time, as float32."""
@@ -26,6 +28,8 @@ class Scheme(Protocol):
     """dtype of activations. float16 gets weights rescaled so that nothing overflows."""
     kept: tuple[str, ...]
     """What stays in higher precision, one line each, with the reason."""
+    flat: bool
+    """Whether products come as (rows, out) instead of (batch, sequence, out)."""
 
     def bytes_per_weight(self) -> float:
         """Return the approximate size of one weight, for the check of free disk."""
@@ -36,12 +40,47 @@ class Scheme(Protocol):
         in the compute dtype."""
         ...
 
-    def matmul(
-        self, writer: GraphWriter, x: str, weight: npt.NDArray[np.float32], *, name: str
-    ) -> str:
-        """Add x @ weight. weight: (in, out) float32. Returns (..., out). x and the
-        product are in the compute dtype."""
+    def enter(self, writer: GraphWriter, x: str, *, site: str) -> "Input":
+        """Add what makes of x, (batch, sequence, width) in the compute dtype, the input of the
+        matrices of `site` (`exporter.quantization.forward.INPUTS`), once for all of them."""
         ...
+
+    def matmul(self, writer: GraphWriter, x: "Input", weight: Load, *, name: str) -> str:
+        """Add x @ weight. `weight` returns (in, out) float32. Returns (..., out) or (rows, out), in
+        the compute dtype, short of the factors of `x`: see `whole`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Input:
+    """What matrices are multiplied with. Their products have still to be multiplied by `factors`,
+    each (rows, 1)."""
+
+    values: str
+    factors: tuple[str, ...] = ()
+
+
+def whole(writer: GraphWriter, product: str, *inputs: Input) -> str:
+    """Multiply a product by all that it is short of, (rows, n)."""
+    factors = [factor for entered in inputs for factor in entered.factors]
+    if not factors:
+        return product
+    factor = factors[0]
+    for other in factors[1:]:  # of a row each: few numbers
+        factor = writer.node("Mul", [factor, other])
+    scaled: str = writer.node("Mul", [product, factor])
+    return scaled
+
+
+class PlainInput:
+    """What schemes that multiply inputs as they are inherit."""
+
+    flat = False
+
+    def enter(self, writer: GraphWriter, x: str, *, site: str) -> Input:
+        """See `Scheme.enter`: nothing is added."""
+        del writer, site
+        return Input(x)
 
 
 def row_scales(writer: GraphWriter, scales: str, ids: str) -> str:
@@ -62,32 +101,14 @@ class Measured:
     scheme: Scheme
     weights: ModelWeights
     fp16: Fp16Record | None = None
-    head_correction: HeadCorrectionRecord | None = None
 
 
 class MeasuringScheme(Scheme, Protocol):
     """A scheme that runs the model on calibration texts before anything is written."""
 
     def measure(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice,
-        stages: Stages = silent,
-    ) -> Measured:  # fmt: skip
+        self, checkpoint: Checkpoint, texts: Sequence[str], *, stages: Stages = silent
+    ) -> Measured:
         """Return the scheme to write with. texts: prompts applied. Raises BadInput for
         activations that are not finite, MissingDependency without torch."""
         ...
-
-
-def corrected(
-    scheme: Scheme, weights: ModelWeights, reference: npt.NDArray[np.float32],
-    emulate: Callable[[], npt.NDArray[np.float32]], *, choice: Choice,
-) -> Measured:  # fmt: skip
-    """Return `Measured`, the head refitted where `choice` says so.
-
-    reference, and what `emulate` returns: (n, hidden), pooled states before and after quantization.
-    """
-    head = weights.head(dim=weights.checkpoint.dim)
-    if choice == "off" or head is None:
-        return Measured(scheme, weights)
-    fitted, record = correct_head(head, reference, emulate(), choice=choice)
-    kept = CorrectedHead(weights, fitted) if record.applied else weights
-    return Measured(scheme, kept, head_correction=record)

@@ -9,9 +9,8 @@ from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.errors import BadInput
 from exporter.onnx.graph_writer import GraphWriter
-from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Measured
+from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, Measured, PlainInput
 from exporter.progress import Stages, by_layer, silent
-from exporter.quantization.head import Choice
 from exporter.quantization.ranges import measure_fp16
 from exporter.quantization.rescale import RescaledWeights
 
@@ -29,7 +28,7 @@ def to_fp16(values: npt.NDArray[np.float32], *, name: str) -> npt.NDArray[np.flo
     return values.astype(np.float16)
 
 
-class Fp16:
+class Fp16(PlainInput):
     """See `exporter.onnx.scheme.Scheme`."""
 
     name = "fp16"
@@ -42,10 +41,8 @@ class Fp16:
         return 2.0
 
     def measure(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, head_correction: Choice,
-        stages: Stages = silent,
-    ) -> Measured:  # fmt: skip
-        """The head is left alone: nothing is lost that it could make up for."""
+        self, checkpoint: Checkpoint, texts: Sequence[str], *, stages: Stages = silent
+    ) -> Measured:
         assert checkpoint.architecture is not None
         measured = by_layer(stages("fp16: layers measured", checkpoint.architecture.num_layers))
         rescaling, record = measure_fp16(checkpoint, texts, on_layer=measured)
@@ -60,11 +57,9 @@ class Fp16:
         rows: str = writer.node("Gather", [weight, ids], axis=0)
         return rows
 
-    def matmul(
-        self, writer: GraphWriter, x: str, weight: npt.NDArray[np.float32], *, name: str
-    ) -> str:
-        stored = writer.weight(name, to_fp16(weight, name=name))
-        product: str = writer.node("MatMul", [x, stored])
+    def matmul(self, writer: GraphWriter, x: Input, weight: Load, *, name: str) -> str:
+        stored = writer.weight(name, to_fp16(weight(), name=name))
+        product: str = writer.node("MatMul", [x.values, stored])
         return product
 
 

@@ -1,15 +1,14 @@
 """Weights as float32: the exact translation, and the yardstick of every other scheme."""
 
 import numpy as np
-import numpy.typing as npt
 
 from exporter.checkpoint.records import TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.onnx.graph_writer import GraphWriter
-from exporter.onnx.scheme import TABLE_BLOCK_BYTES
+from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, PlainInput
 
 
-class Fp32:
+class Fp32(PlainInput):
     """See `exporter.onnx.scheme.Scheme`."""
 
     name = "none"
@@ -30,10 +29,8 @@ class Fp32:
         scaled: str = writer.node("Mul", [rows, writer.constant(scale, np.float32)])
         return scaled
 
-    def matmul(
-        self, writer: GraphWriter, x: str, weight: npt.NDArray[np.float32], *, name: str
-    ) -> str:
-        product: str = writer.node("MatMul", [x, writer.weight(name, weight)])
+    def matmul(self, writer: GraphWriter, x: Input, weight: Load, *, name: str) -> str:
+        product: str = writer.node("MatMul", [x.values, writer.weight(name, weight())])
         return product
 
 

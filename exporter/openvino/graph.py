@@ -16,9 +16,9 @@ from exporter.checkpoint.records import Gemma3Architecture
 from exporter.errors import MissingDependency
 from exporter.manifest import TensorRecord
 from exporter.openvino.positions import attention_biases, rotary_tables
-from exporter.openvino.table import table_codes
 from exporter.progress import Progress
 from exporter.quantization.pairs import quantize_pairs
+from exporter.quantization.table import table_codes
 from exporter.quantization.weights import ModelWeights
 
 SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by

@@ -5,7 +5,7 @@ out so that ranges, matrix inputs and rescaled or rounded weights can be had at 
 """
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,41 +134,66 @@ def run_layer(
     it does not look at took an eighth of the time. `alter` may round the inputs of the matrices:
     attention_in, attended, mlp_in and product.
     """
-    torch = torch_module()
-    a, at = source.architecture, f"layers.{layer}."
-
-    def see(site: str, values: Any) -> Any:
+    running = layer_steps(source, layer, w, batch)
+    answer = None
+    while True:
+        try:
+            site, values = running.send(answer)
+        except StopIteration:
+            return
         if watch is not None and (watched is None or site in watched):
             watch(layer, site, values[batch.mask])
-        return values if alter is None else alter(layer, site, values)
+        answer = alter(layer, site, values) if alter is not None and site in INPUTS else None
+
+
+def layer_steps(
+    source: ModelWeights, layer: int, w: Weights, batch: Batch
+) -> Generator[tuple[str, Any], Any, None]:
+    """Run one layer step by step: yields each site's name and values, (batch, sequence, ...).
+
+    What is sent back, unless None, goes on in place of the values. A matrix of `w` is looked up
+    when it is multiplied, after its site was yielded: whoever drives may put another in its place.
+    Replaces `batch.states` at the end.
+    """
+    torch = torch_module()
+    a, at = source.architecture, f"layers.{layer}."
 
     def norm(x: Any, name: str) -> Any:
         return rms_norm(x, w[name], epsilon=source.epsilon(at + name))
 
-    x = see("residual", batch.states)
-    h = see("attention_in", norm(x, "input_layernorm"))
+    def see(site: str, values: Any) -> Generator[tuple[str, Any], Any, Any]:
+        answer = yield site, values
+        return values if answer is None else answer
+
+    x = yield from see("residual", batch.states)
+    h = yield from see("attention_in", norm(x, "input_layernorm"))
     shape = (*x.shape[:2], -1, a.head_dim)
-    q = see("query", (h @ w["self_attn.q_proj"].T).view(shape))
-    k = see("key", (h @ w["self_attn.k_proj"].T).view(shape))
-    v = see("value", (h @ w["self_attn.v_proj"].T).view(shape))
+    q = yield from see("query", (h @ w["self_attn.q_proj"].T).view(shape))
+    k = yield from see("key", (h @ w["self_attn.k_proj"].T).view(shape))
+    v = yield from see("value", (h @ w["self_attn.v_proj"].T).view(shape))
     cos, sin = rotary(source, layer, x.shape[1], dtype=x.dtype)
     q = rotate(norm(q, "self_attn.q_norm"), cos, sin).transpose(1, 2)
     k = rotate(norm(k, "self_attn.k_norm"), cos, sin).transpose(1, 2)
     repeats = a.num_heads // a.num_kv_heads
     k, v = (t.repeat_interleave(repeats, dim=1) for t in (k, v.transpose(1, 2)))
     scores = (q * (1 / math.sqrt(a.query_pre_attn_scalar))) @ k.transpose(2, 3)
-    see("scores", scores.transpose(1, 2))
+    yield from see("scores", scores.transpose(1, 2))
     weights = torch.softmax((scores + batch.biases[a.layer_types[layer]]).float(), dim=-1)
     attended = (weights.to(x.dtype) @ v).transpose(1, 2).flatten(2)
-    attended = see("attended", attended)
-    out = see("attention_out", attended @ w["self_attn.o_proj"].T)
-    x = see("residual", x + see("post_norm", norm(out, "post_attention_layernorm")))
-    h = see("mlp_in", norm(x, "pre_feedforward_layernorm"))
-    gate = see("gate", h @ w["mlp.gate_proj"].T)
-    up = see("up", h @ w["mlp.up_proj"].T)
-    product = see("product", torch.nn.functional.gelu(gate, approximate="tanh") * up)
-    out = see("mlp_out", product @ w["mlp.down_proj"].T)
-    batch.states = see("residual", x + see("post_norm", norm(out, "post_feedforward_layernorm")))
+    del h, q, k, v, scores, weights  # a driver may hold many batches at the next step
+    attended = yield from see("attended", attended)
+    out = yield from see("attention_out", attended @ w["self_attn.o_proj"].T)
+    normed = yield from see("post_norm", norm(out, "post_attention_layernorm"))
+    x = yield from see("residual", x + normed)
+    h = yield from see("mlp_in", norm(x, "pre_feedforward_layernorm"))
+    gate = yield from see("gate", h @ w["mlp.gate_proj"].T)
+    up = yield from see("up", h @ w["mlp.up_proj"].T)
+    product = torch.nn.functional.gelu(gate, approximate="tanh") * up
+    del h, gate, up, attended, out, normed
+    product = yield from see("product", product)
+    out = yield from see("mlp_out", product @ w["mlp.down_proj"].T)
+    normed = yield from see("post_norm", norm(out, "post_feedforward_layernorm"))
+    batch.states = yield from see("residual", x + normed)
 
 
 def rms_norm(x: Any, gain: Any, *, epsilon: float) -> Any:
