@@ -27,14 +27,24 @@ def row_grid(weight: Any, importance: Any) -> Grid:
     best, least = widest, None
     for part in ROW_SHRINK:
         scale = widest * part
-        rounded = (weight / scale).round().clamp(-127, 127) * scale
-        error = ((rounded - weight).square() * importance).sum(1, keepdim=True)
+        codes = within_pairs((weight / scale).round().clamp(-127, 127))
+        error = ((codes * scale - weight).square() * importance).sum(1, keepdim=True)
         if least is None:
             least = error
             continue
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
     return Grid(scale=best, group=group, low=-127, high=127, pairs=True)
+
+
+def within_pairs(codes: Any) -> Any:
+    """Return `codes`, (rows, columns) of whole numbers, the second of each pair of neighbours
+    moved until the two add up to no more than `PAIR_LIMIT` in magnitude."""
+    width = codes.shape[1] // 2 * 2
+    bounded = codes.clone()
+    first, second = codes[:, 0:width:2], codes[:, 1:width:2]
+    bounded[:, 1:width:2] = second.clamp(-PAIR_LIMIT - first, PAIR_LIMIT - first)
+    return bounded
 
 
 def block_grid(weight: Any, importance: Any, *, block: int, bits: int) -> Grid:

@@ -54,9 +54,7 @@ def quantize_int8(
     """Round the backbone's projections. texts: prompts applied. Raises BadInput for activations
     that are not finite, MissingDependency without torch."""
     weights = RotatedWeights(ModelWeights(checkpoint), blocks)
-    found, _ = quantize_layers(
-        weights, texts, fit=fit_rows, round_input=round_rows, on_layer=on_layer
-    )
+    found = quantize_layers(weights, texts, fit=fit_rows, round_input=round_rows, on_layer=on_layer)
     return Int8Model(weights, {name: _stored(matrix) for name, matrix in found.items()})
 
 

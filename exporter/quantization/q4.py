@@ -62,7 +62,7 @@ def quantize_q4(
     """Round the backbone's projections. texts: prompts applied. Raises BadInput for activations
     that are not finite, MissingDependency without torch."""
     weights = RotatedWeights(inner, BLOCKS)
-    found, _ = quantize_layers(
+    found = quantize_layers(
         weights, texts, fit=fit_blocks, round_input=exact, round_table=rounded_rows,
         on_layer=on_layer,
     )  # fmt: skip

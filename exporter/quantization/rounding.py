@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from exporter.quantization.inputs import check_finite
 from exporter.quantization.rotate import RotatedWeights, hadamard
 
 Floats = npt.NDArray[np.float32]
+AimChoice = Literal["yes", "no"]
 
 
 class Fit(Protocol):
@@ -73,43 +74,55 @@ def rotated(values: Any, block: int) -> Any:
 
 
 def quantize_layers(
-    weights: RotatedWeights, texts: Sequence[str], *, fit: Fit, round_input: RoundInput,
-    round_table: Round | None = None, on_layer: Callable[[int], None] | None = None,
-) -> tuple[dict[str, Rounded], Floats]:  # fmt: skip
+    weights: RotatedWeights,
+    texts: Sequence[str],
+    *,
+    fit: Fit,
+    round_input: RoundInput,
+    round_table: Round | None = None,
+    aim_at_original: AimChoice = "no",
+    on_layer: Callable[[int], None] | None = None,
+) -> dict[str, Rounded]:
     """Round every projection of the backbone by GPTQ, each site given the rounded inputs that the
-    rounded model makes, aiming at the products of the unrounded model.
+    rounded model makes.
 
-    texts: prompts applied. Returns the matrices by name (`layers.0.self_attn.q_proj`) and the
-    mean-pooled states that they make, (n, hidden). Deterministic on one machine, whatever the
+    texts: prompts applied. `aim_at_original`: whether products aim at those of the unrounded model,
+    instead of those of the unrounded matrix with the rounded inputs: see `gptq.aim`. Returns the
+    matrices by name (`layers.0.self_attn.q_proj`). Deterministic on one machine, whatever the
     number of threads. Raises BadInput naming the first text whose activations are not finite.
     """
     torch = torch_module()
     made: dict[str, Rounded] = {}
     with torch.inference_mode():
-        plain = embed(weights, texts, dtype=torch.float32)
         rough = embed(weights, texts, dtype=torch.float32, round_rows=round_table)
+        plain: list[Batch] | None = None
+        if aim_at_original == "yes":
+            plain = embed(weights, texts, dtype=torch.float32)
         for i in range(weights.architecture.num_layers):
             layer = layer_weights(weights, i, dtype=torch.float32)
-            pairs = [
-                (_Run(weights, i, dict(layer), one), _Run(weights, i, layer, other))
-                for one, other in zip(plain, rough, strict=True)
-            ]
+            originals = dict(layer)
+            runs = [_Run(weights, i, layer, batch) for batch in rough]
+            others = [_Run(weights, i, originals, batch) for batch in plain or ()]
             for site, names in INPUTS.items():
-                block = weights.runtime_block(site)
-                moments = _moments(pairs, site, block=block, round_input=round_input)
-                for name in names:
-                    full = f"layers.{i}.{name}"
-                    wanted = aim(layer[name], moments)
-                    grid = fit(full, wanted, moments.diagonal)
-                    found = Rounded(compensate(wanted, moments.gram, grid), grid)
-                    made[full], layer[name] = found, found.values()
-            for one, other in pairs:
-                one.finish()
-                other.finish()
+                moments = _moments(
+                    runs, others, site, block=weights.runtime_block(site), round_input=round_input
+                )
+                wanted = {name: aim(layer[name], moments) for name in names}
+                grids = {
+                    name: fit(f"layers.{i}.{name}", weight, moments.diagonal)
+                    for name, weight in wanted.items()
+                }
+                # The columns of all matrices of a site are rounded in one go.
+                found = compensate(list(wanted.values()), moments.gram, list(grids.values()))
+                for name, codes in zip(names, found, strict=True):
+                    rounded = Rounded(codes, grids[name])
+                    made[f"layers.{i}.{name}"], layer[name] = rounded, rounded.values()
+            for run in (*runs, *others):
+                run.finish()
             check_finite(_sums(rough, len(texts)), texts)
             if on_layer is not None:
                 on_layer(i)
-        return made, pooled_states(weights, rough, count=len(texts))
+    return made
 
 
 def run_rounded(
@@ -172,20 +185,29 @@ class _Run:
 
 
 def _moments(
-    pairs: Sequence[tuple[_Run, _Run]], site: str, *, block: int, round_input: RoundInput
+    runs: Sequence[_Run],
+    originals: Sequence[_Run],
+    site: str,
+    *,
+    block: int,
+    round_input: RoundInput,
 ) -> Moments:
-    """Run both models to `site` and sum up what their inputs are to each other."""
+    """Run to `site` and sum up what the inputs are, and, where the unrounded model runs beside,
+    what they lack."""
     gram: Any = 0
-    missing: Any = 0
-    for plain, rough in pairs:
-        wanted = rotated(plain.advance(site), block)
-        given = round_input(site, rotated(rough.advance(site), block))
-        plain.replace(wanted)
-        rough.replace(given)
-        rows, truth = given[rough.batch.mask], wanted[plain.batch.mask]
+    missing: Any = None
+    for at, run in enumerate(runs):
+        given = round_input(site, rotated(run.advance(site), block))
+        run.replace(given)
+        rows = given[run.batch.mask]
         with one_thread():
             gram = gram + rows.T @ rows
-            missing = missing + (truth - rows).T @ rows
+        if originals:
+            wanted = rotated(originals[at].advance(site), block)
+            originals[at].replace(wanted)
+            with one_thread():
+                lacking = (wanted[run.batch.mask] - rows).T @ rows
+                missing = lacking if missing is None else missing + lacking
     return Moments(gram, missing)
 
 
