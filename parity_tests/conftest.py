@@ -8,6 +8,7 @@ import pytest
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.calibration import BUNDLED_NAME
 from parity_tests.tiny_checkpoint import SENTENCES, make_tiny_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -34,6 +35,16 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(tiny_path: Path) -> Checkpoint:
     return read_checkpoint(tiny_path)
+
+
+@pytest.fixture(scope="session")
+def few_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibration file of 64 short bundled texts: enough for what is not measured."""
+    lines = (REPOSITORY / BUNDLED_NAME).read_text("utf-8").splitlines()
+    short = [line for line in lines if len(line) < 300][:64]
+    file = tmp_path_factory.mktemp("calibration") / "few.jsonl"
+    file.write_text("".join(line + "\n" for line in short), "utf-8")
+    return file
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from exporter.errors import BadInput
 
 BROWSER = frozenset({
     "Abs", "Add", "Cast", "Concat", "Div", "Floor", "Gather", "Greater", "Identity", "MatMul",
-    "Max", "Mul", "QuantizeLinear", "Range", "ReduceL2", "ReduceSum", "Reshape", "Shape",
-    "SimplifiedLayerNormalization", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Transpose",
-    "Unsqueeze", "Where",
+    "Max", "Mul", "QuantizeLinear", "Range", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceSum",
+    "Reshape", "Shape", "SimplifiedLayerNormalization", "Slice", "Softmax", "Split", "Squeeze",
+    "Sub", "Transpose", "Unsqueeze", "Where",
     "com.microsoft.FastGelu", "com.microsoft.MatMulIntegerToFloat", "com.microsoft.MatMulNBits",
     "com.microsoft.MultiHeadAttention", "com.microsoft.RotaryEmbedding",
     "com.microsoft.SkipSimplifiedLayerNormalization",
@@ -26,9 +26,9 @@ BROWSER = frozenset({
 class Flavour:
     """One way of writing the same graph. Registered in `exporter.registry.ONNX_FLAVOURS`.
 
-    `attention`: `MultiHeadAttention` (com.microsoft, onnxruntime from 1.16), `Attention` (opset 23,
-    onnxruntime from 1.23) or `plain` operators. `operators`: all that may occur, None for whatever
-    onnxruntime has.
+    `attention`: `MultiHeadAttention` (com.microsoft, onnxruntime from 1.16; in float32 plain
+    operators even so), `Attention` (opset 23, onnxruntime from 1.23) or `plain` operators.
+    `operators`: all that may occur, None for whatever onnxruntime has.
     `float16_rows`: whether rows of float16 may be gathered where the scheme computes in float32. A
     GPU without 16-bit shaders cannot in a browser; the table of scales is then cast whole, which
     every runtime does once, when it loads the graph.

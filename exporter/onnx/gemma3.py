@@ -66,13 +66,22 @@ class Gemma3Layers:
             h, x = self._add_norm(fed, x, following)
         return h
 
-    def _gain(self, name: str) -> str:
-        gain = self.weights.gain(name).astype(self.compute)
+    @property
+    def plain_attention(self) -> bool:
+        """Whether attention is spelled in plain operators: in float32 on a processor they are the
+        faster ones (benchmarks/peers.py); GPUs fuse MultiHeadAttention in float16."""
+        if self.w.flavour.attention == "Attention":
+            return False
+        return self.w.flavour.attention == "plain" or self.compute == np.float32
+
+    def _gain(self, name: str, *, scale: float = 1.0) -> str:
+        gain = (self.weights.gain(name) * np.float32(scale)).astype(self.compute)
         return self.w.weight(name + ".gain", gain, reason="gain of an RMSNorm")
 
-    def _norm(self, x: str, name: str) -> str:
+    def _norm(self, x: str, name: str, *, scale: float = 1.0) -> str:
+        """Return RMSNorm(x) times `scale`, which is folded into the gain."""
         normed: str = self.w.node(
-            "SimplifiedLayerNormalization", [x, self._gain(name)],
+            "SimplifiedLayerNormalization", [x, self._gain(name, scale=scale)],
             axis=-1, epsilon=self.weights.epsilon(name), stash_type=1,
         )  # fmt: skip
         return normed
@@ -131,7 +140,8 @@ class Gemma3Layers:
         q, k, v = (self._project(x, f"{at}self_attn.{part}_proj") for part in "qkv")
         # A factor of a row changes nothing behind a norm, but for its eps, which weighs nothing
         # in a row of a query or key.
-        q = self._rotate(q, at + "self_attn.q_norm", heads=a.num_heads, tables=tables)
+        scale = 1 / math.sqrt(a.query_pre_attn_scalar) if self.plain_attention else 1.0
+        q = self._rotate(q, at + "self_attn.q_norm", heads=a.num_heads, tables=tables, scale=scale)
         k = self._rotate(k, at + "self_attn.k_norm", heads=a.num_kv_heads, tables=tables)
         v = self._by_token(whole(self.w, v, x))
         x = self.scheme.enter(self.w, self._attend(q, k, v, bias), site="attended")
@@ -161,17 +171,20 @@ class Gemma3Layers:
                 kv_num_heads=a.num_kv_heads, is_causal=0, scale=scale,
             )  # fmt: skip
             return standard
-        if w.flavour.attention == "plain":
-            return attend_plain(w, q, k, v, bias, architecture=a, compute=self.compute)
+        if self.plain_attention:
+            return attend_plain(w, q, k, v, bias, architecture=a)
         found: str = w.node(
             "MultiHeadAttention", [q, self._repeat(k), self._repeat(v), "", "", bias],
             domain=MICROSOFT, num_heads=a.num_heads, scale=scale,
         )  # fmt: skip
         return found
 
-    def _rotate(self, x: str, norm: str, *, heads: int, tables: tuple[str, str]) -> str:
+    def _rotate(
+        self, x: str, norm: str, *, heads: int, tables: tuple[str, str], scale: float = 1.0
+    ) -> str:
         w, a = self.w, self.a
-        normed = self._norm(w.node("Reshape", [x, w.constant([-1, a.head_dim], np.int64)]), norm)
+        split = w.node("Reshape", [x, w.constant([-1, a.head_dim], np.int64)])
+        normed = self._norm(split, norm, scale=scale)
         flat = w.node("Reshape", [normed, self._token_shape])
         rotated: str = w.node(
             "RotaryEmbedding", [flat, w.constant([0], np.int64), *tables],

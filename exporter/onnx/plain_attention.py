@@ -1,25 +1,21 @@
-"""Attention as plain operators, for runtimes whose fused one is not to be trusted.
+"""Attention as plain operators: the faster ones on a processor, and the right ones in a browser.
 
 onnxruntime-web 1.31's MultiHeadAttention takes another kernel on WebGPU from 32 tokens on. On
 SwiftShader, whose subgroups hold four lanes, it gives every fourth key too much weight; what it
 does on other GPUs with small subgroups has not been seen.
 """
 
-import math
-
 import numpy as np
-import numpy.typing as npt
 
 from exporter.checkpoint.records import Gemma3Architecture
 from exporter.onnx.graph_writer import GraphWriter
 
 
 def attend_plain(
-    w: GraphWriter, q: str, k: str, v: str, bias: str, *, architecture: Gemma3Architecture,
-    compute: npt.DTypeLike,
-) -> str:  # fmt: skip
-    """Return (batch, sequence, heads * head_dim). q: of that shape; k, v: (batch, sequence,
-    kv_heads * head_dim); bias: (batch or 1, 1, sequence, sequence), added to the scores.
+    w: GraphWriter, q: str, k: str, v: str, bias: str, *, architecture: Gemma3Architecture
+) -> str:
+    """Return (batch, sequence, heads * head_dim). q: of that shape, scaled already; k, v: (batch,
+    sequence, kv_heads * head_dim); bias: (batch or 1, 1, sequence, sequence), added to the scores.
 
     The query heads that share a key head are laid one after the other along the sequence, so that
     keys and values are neither repeated nor broadcast.
@@ -38,8 +34,7 @@ def attend_plain(
     # (batch, sequence, 1, sequence): the same for each head.
     mask = w.node("Transpose", [bias], perm=[0, 2, 1, 3])
     attended = [
-        _one_key_head(w, one, keys, values, mask, architecture=a, compute=compute)
-        for one, keys, values in parts
+        _one_key_head(w, one, keys, values, mask, architecture=a) for one, keys, values in parts
     ]
     if len(attended) == 1:
         return attended[0]
@@ -48,14 +43,11 @@ def attend_plain(
 
 
 def _one_key_head(
-    w: GraphWriter, q: str, k: str, v: str, mask: str, *, architecture: Gemma3Architecture,
-    compute: npt.DTypeLike,
-) -> str:  # fmt: skip
+    w: GraphWriter, q: str, k: str, v: str, mask: str, *, architecture: Gemma3Architecture
+) -> str:
     a = architecture
     group = a.num_heads // a.num_kv_heads
-    # Scaled before the product, which could leave float16.
-    scale = w.constant(1 / math.sqrt(a.query_pre_attn_scalar), compute)
-    rows = w.node("Reshape", [w.node("Mul", [q, scale]), w.constant([0, -1, a.head_dim], np.int64)])
+    rows = w.node("Reshape", [q, w.constant([0, -1, a.head_dim], np.int64)])
     scores = w.node("MatMul", [rows, w.node("Transpose", [k], perm=[0, 2, 1])])
     # (batch, sequence * group, sequence) -> (batch, sequence, group, sequence)
     length = w.node("Shape", [k], start=1, end=2)

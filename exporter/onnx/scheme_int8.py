@@ -22,7 +22,7 @@ from exporter.onnx.scheme import Input, Load, Measured, row_scales
 from exporter.progress import Stages, by_layer, silent
 from exporter.quantization.int8 import Int8Model, quantize_int8
 from exporter.quantization.rotate import hadamard
-from exporter.quantization.rounding import SMALLEST_ROW
+from exporter.quantization.rounding import SMALLEST_ROW, STEP
 from exporter.quantization.table import coded_rows, table_block, table_unit
 
 ZERO_POINT = 128
@@ -92,13 +92,10 @@ class Int8:
         )
         # A row of zeros is divided by this.
         largest = writer.node("Max", [largest, writer.constant(SMALLEST_ROW, np.float32)])
-        factor = writer.node("Mul", [largest, writer.constant(1 / 127, np.float32)])
-        scaled = writer.node("Div", [flat, factor])
-        codes = writer.node(
-            "QuantizeLinear",
-            [scaled, writer.constant(1.0, np.float32), writer.constant(ZERO_POINT, np.uint8)],
-        )
-        return Input(codes, (factor,))
+        scaled = writer.node("Mul", [flat, writer.node("Reciprocal", [largest])])
+        step = writer.constant(STEP, np.float32)
+        codes = writer.node("QuantizeLinear", [scaled, step, writer.constant(ZERO_POINT, np.uint8)])
+        return Input(codes, (largest,))
 
     def matmul(self, writer: GraphWriter, x: Input, weight: Load, *, name: str) -> str:
         if self._model is None or name not in self._model.matrices:
@@ -111,7 +108,7 @@ class Int8:
         stored_scales = writer.weight(name + "_scale", found.scales, reason="scale of each output")
         product: str = writer.node(
             "MatMulIntegerToFloat",
-            [x.values, stored, writer.constant(1.0, np.float32), stored_scales,
+            [x.values, stored, writer.constant(STEP, np.float32), stored_scales,
              writer.constant(ZERO_POINT, np.uint8)],
             domain="com.microsoft",
         )  # fmt: skip

@@ -59,9 +59,12 @@ def round_rows(site: str, values: Any) -> Any:
     """A `RoundInput`: 8 bits with a scale a row, as the int8 graphs compute it."""
     del site
     largest = values.abs().amax(-1, keepdim=True).clamp_min(SMALLEST_ROW)
-    return (values / largest * 127).round() * (largest / 127)
+    codes = (values * largest.reciprocal() / STEP).round()
+    return codes.mul_(STEP).mul_(largest)
 
 
+STEP = float(np.float32(1 / 127))
+"""Of a row whose largest magnitude is 1."""
 SMALLEST_ROW = 1e-20  # a row of zeros is divided by this
 
 

@@ -41,9 +41,9 @@ def fp32(source: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def int8(source: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8(source: Checkpoint, few_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("int8") / "onnx"
-    export_onnx(source, folder, quant="int8")
+    export_onnx(source, folder, quant="int8", calibration=few_texts)
     return folder
 
 
@@ -71,9 +71,9 @@ def test_int8_is_near_fp32(fp32: Path, int8: Path) -> None:
 
 
 def test_a_cut_int8_vector_is_near_the_cut_fp32_one(
-    source: Checkpoint, fp32: Path, tmp_path: Path
+    source: Checkpoint, fp32: Path, tmp_path: Path, few_texts: Path
 ) -> None:
-    export_onnx(source, tmp_path / "cut", quant="int8", dim=32)
+    export_onnx(source, tmp_path / "cut", quant="int8", dim=32, calibration=few_texts)
     found = OnnxEncoder(tmp_path / "cut", threads=1).encode(TEXTS)
     expected = OnnxEncoder(fp32, threads=1).encode(TEXTS, dim=32)
     assert (found * expected).sum(axis=1).min() > 0.9955
@@ -139,20 +139,20 @@ def test_padding_by_a_consumer_moves_an_int8_vector_by_roundings_only(int8: Path
 
 
 def test_int8_bytes_are_a_quarter_of_fp32_and_the_same_each_time(
-    source: Checkpoint, fp32: Path, int8: Path, tmp_path: Path
+    source: Checkpoint, fp32: Path, int8: Path, tmp_path: Path, few_texts: Path
 ) -> None:
     small, large = ((f / "model.onnx_data").stat().st_size for f in (int8, fp32))
     # Rotary tables stay float32 and weigh more in a model this small.
     assert small / large < 0.4
-    export_onnx(source, tmp_path / "again", quant="int8")
+    export_onnx(source, tmp_path / "again", quant="int8", calibration=few_texts)
     assert file_hashes(tmp_path / "again") == file_hashes(int8)
 
 
 @pytest.mark.slow
-def test_padding_leaves_the_first_ten_as_they_are(tmp_path: Path) -> None:
+def test_padding_leaves_the_first_ten_as_they_are(tmp_path: Path, few_texts: Path) -> None:
     miniature, corpus = read_checkpoint(MINIATURE), read_corpus(BUNDLED_CORPUS)
     export_onnx(miniature, tmp_path / "fp32")
-    export_onnx(miniature, tmp_path / "int8", quant="int8")
+    export_onnx(miniature, tmp_path / "int8", quant="int8", calibration=few_texts)
     encoder = OnnxEncoder(tmp_path / "int8")
     texts = [
         miniature.prompts.render_document(text, title=title)
