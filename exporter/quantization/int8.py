@@ -54,7 +54,14 @@ def quantize_int8(
     """Round the backbone's projections. texts: prompts applied. Raises BadInput for activations
     that are not finite, MissingDependency without torch."""
     weights = RotatedWeights(ModelWeights(checkpoint), blocks)
-    found = quantize_layers(weights, texts, fit=fit_rows, round_input=round_rows, on_layer=on_layer)
+    found = quantize_layers(
+        weights,
+        texts,
+        fit=fit_rows,
+        round_input=round_rows,
+        round_table=table_rounding(checkpoint.tensors["embed_tokens.weight"]),
+        on_layer=on_layer,
+    )
     return Int8Model(weights, {name: _stored(matrix) for name, matrix in found.items()})
 
 

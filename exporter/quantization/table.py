@@ -1,6 +1,6 @@
 """The embedding table in 8 bits: blocks of a row share a float16 scale."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from exporter.quantization.pairs import TINY
 BLOCK = 128  # at most as many weights share a scale
 BLOCK_BYTES = 1 << 24
 
+Floats = npt.NDArray[np.float32]
 Coded = tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]
 
 
@@ -34,10 +35,20 @@ def coded_rows(table: TensorInfo, *, unit: np.float32) -> Iterator[Coded]:
     block). A weight is code * scale * unit."""
     block = table_block(table)
     for values in read_row_blocks(table, block_bytes=BLOCK_BYTES):
-        scaled = values.reshape(-1, block) / unit
-        found = _rounded_up(np.abs(scaled).max(axis=1) / np.float32(127))
-        codes = np.rint(scaled / found.astype(np.float32)[:, None]).clip(-127, 127)
-        yield codes.astype(np.int8).reshape(len(values), -1), found.reshape(len(values), -1)
+        yield _coded(values, block=block, unit=unit)
+
+
+def table_rounding(table: TensorInfo) -> Callable[[Floats], Floats]:
+    """Return what turns rows of the table, (n, width), into what 8 bits leave of them."""
+    block, unit = table_block(table), table_unit(table)
+
+    def rounded(rows: Floats) -> Floats:
+        codes, scales = _coded(rows, block=block, unit=unit)
+        wide = scales.astype(np.float32).repeat(block, axis=1)
+        made: Floats = codes * (wide * unit)
+        return made
+
+    return rounded
 
 
 def table_codes(
@@ -53,6 +64,13 @@ def table_codes(
         codes[start:stop], scales[start:stop] = some, found
         start = stop
     return codes, scales, unit
+
+
+def _coded(values: Floats, *, block: int, unit: np.float32) -> Coded:
+    scaled = values.reshape(-1, block) / unit
+    found = _rounded_up(np.abs(scaled).max(axis=1) / np.float32(127))
+    codes = np.rint(scaled / found.astype(np.float32)[:, None]).clip(-127, 127)
+    return codes.astype(np.int8).reshape(len(values), -1), found.reshape(len(values), -1)
 
 
 def _rounded_up(scales: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
