@@ -138,9 +138,10 @@ def run_layer(
     answer = None
     while True:
         try:
-            site, values = running.send(answer)
+            site, held = running.send(answer)
         except StopIteration:
             return
+        values = held[0]
         if watch is not None and (watched is None or site in watched):
             watch(layer, site, values[batch.mask])
         answer = alter(layer, site, values) if alter is not None and site in INPUTS else None
@@ -148,12 +149,14 @@ def run_layer(
 
 def layer_steps(
     source: ModelWeights, layer: int, w: Weights, batch: Batch
-) -> Generator[tuple[str, Any], Any, None]:
-    """Run one layer step by step: yields each site's name and values, (batch, sequence, ...).
+) -> Generator[tuple[str, list[Any]], Any, None]:
+    """Run one layer step by step: yields each site's name and, alone in a list, its values, (batch,
+    sequence, ...).
 
-    What is sent back, unless None, goes on in place of the values. A matrix of `w` is looked up
-    when it is multiplied, after its site was yielded: whoever drives may put another in its place.
-    Replaces `batch.states` at the end.
+    What is sent back, unless None, goes on in place of the values, and a driver that will send may
+    take them out of the list: many batches stand at one step, and each would hold both. A matrix of
+    `w` is looked up when it is multiplied, after its site was yielded: whoever drives may put
+    another in its place. Replaces `batch.states` at the end.
     """
     torch = torch_module()
     a, at = source.architecture, f"layers.{layer}."
@@ -161,9 +164,11 @@ def layer_steps(
     def norm(x: Any, name: str) -> Any:
         return rms_norm(x, w[name], epsilon=source.epsilon(at + name))
 
-    def see(site: str, values: Any) -> Generator[tuple[str, Any], Any, Any]:
-        answer = yield site, values
-        return values if answer is None else answer
+    def see(site: str, values: Any) -> Generator[tuple[str, list[Any]], Any, Any]:
+        held = [values]
+        del values
+        answer = yield site, held
+        return held[0] if answer is None else answer
 
     x = yield from see("residual", batch.states)
     h = yield from see("attention_in", norm(x, "input_layernorm"))
@@ -179,18 +184,18 @@ def layer_steps(
     scores = (q * (1 / math.sqrt(a.query_pre_attn_scalar))) @ k.transpose(2, 3)
     yield from see("scores", scores.transpose(1, 2))
     weights = torch.softmax((scores + batch.biases[a.layer_types[layer]]).float(), dim=-1)
-    attended = (weights.to(x.dtype) @ v).transpose(1, 2).flatten(2)
-    del h, q, k, v, scores, weights  # a driver may hold many batches at the next step
-    attended = yield from see("attended", attended)
+    mixed = [(weights.to(x.dtype) @ v).transpose(1, 2).flatten(2)]
+    del h, q, k, v, scores, weights
+    attended = yield from see("attended", mixed.pop())
     out = yield from see("attention_out", attended @ w["self_attn.o_proj"].T)
     normed = yield from see("post_norm", norm(out, "post_attention_layernorm"))
     x = yield from see("residual", x + normed)
     h = yield from see("mlp_in", norm(x, "pre_feedforward_layernorm"))
     gate = yield from see("gate", h @ w["mlp.gate_proj"].T)
     up = yield from see("up", h @ w["mlp.up_proj"].T)
-    product = torch.nn.functional.gelu(gate, approximate="tanh") * up
+    fed = [torch.nn.functional.gelu(gate, approximate="tanh") * up]
     del h, gate, up, attended, out, normed
-    product = yield from see("product", product)
+    product = yield from see("product", fed.pop())
     out = yield from see("mlp_out", product @ w["mlp.down_proj"].T)
     normed = yield from see("post_norm", norm(out, "post_feedforward_layernorm"))
     batch.states = yield from see("residual", x + normed)

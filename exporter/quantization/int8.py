@@ -17,6 +17,7 @@ from exporter.quantization.gptq import Grid
 from exporter.quantization.grids import row_grid
 from exporter.quantization.rotate import RotatedWeights
 from exporter.quantization.rounding import Rounded, quantize_layers, round_rows
+from exporter.quantization.table import table_rounding
 from exporter.quantization.weights import ModelWeights
 
 Floats = npt.NDArray[np.float32]

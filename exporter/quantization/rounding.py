@@ -164,12 +164,12 @@ class _Run:
         self._answer: Any = None
 
     def advance(self, site: str) -> Any:
-        """Run to `site` and return its values, (batch, sequence, width)."""
+        """Run to `site` and take its values, (batch, sequence, width). `replace` must follow."""
         answer, self._answer = self._answer, None
         while True:
-            found, values = self._steps.send(answer)
+            found, held = self._steps.send(answer)
             if found == site:
-                return values
+                return held.pop()
             answer = None
 
     def replace(self, values: Any) -> None:
