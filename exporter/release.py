@@ -168,7 +168,7 @@ def _judge(
     tell(f"parity: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions")
     report = run_parity(
         folders, original=open_original(checkpoint), corpus=corpus, recipe=recipe,
-        artifact_source=artifact_source, stages=stages, cache=output / VECTORS_NAME,
+        artifact_source=artifact_source, stages=stages, cache=output / VECTORS_NAME, tell=tell,
     )  # fmt: skip
     write_report(output, report)
     steps.finish("parity", depends)

@@ -1,6 +1,7 @@
 """parity.md: the report for people who read it on a release page."""
 
 from collections.abc import Iterable, Sequence
+from textwrap import wrap as wrapped
 
 from exporter.parity.advice import three_sentences
 from exporter.parity.records import (
@@ -40,7 +41,7 @@ def render_markdown(report: ParityReport) -> str:
         "",
         f"# Parity of {report.model_name} on {report.corpus}",
         "",
-        f"{report.documents:,} documents, {report.questions:,} questions. "
+        f"{show_size(report)}, {report.questions:,} questions. "
         f"Reference: {report.reference}. Query prompt `{report.query_prompt}`, document prompt "
         f"`{report.document_prompt}`.",
         "",
@@ -49,6 +50,7 @@ def render_markdown(report: ParityReport) -> str:
         *_overview(report),
         "",
         *LEGEND.splitlines(),
+        *(["", *wrapped(show_pool(report), 100)] if report.pool else []),
     ]
     for artifact in report.artifacts:
         lines += _artifact(artifact, report)
@@ -57,12 +59,41 @@ def render_markdown(report: ParityReport) -> str:
     return "\n".join(lines) + "\n"
 
 
+def show_size(report: ParityReport) -> str:
+    """Return `300 documents`, or how many of them the pool holds."""
+    whole = f"{report.documents:,} documents"
+    return f"pooled: {report.pool.documents:,} of {whole}" if report.pool else whole
+
+
+def show_pool(report: ParityReport) -> str:
+    """Return how the pool was chosen and what intervals hold for it; nothing without a pool."""
+    pool = report.pool
+    if pool is None:
+        return ""
+    sampled = (
+        f"{pool.drawn:,} of the rest drawn at random (seed {pool.seed})"
+        if pool.drawn
+        else "no random sample, so that nothing bounds what the pool may miss"
+    )
+    return (
+        f"Pooled: all figures are of {pool.documents:,} of the {report.documents:,} documents: the "
+        f"first {pool.first} of each question by {pool.chooser}, which has read them all, and by "
+        f"BM25, the {pool.judged:,} that the answers name, and {sampled}. A document outside the "
+        "pool could only push right answers down. How far it may is bounded by the random sample: how "
+        "much an encoder moves its documents' scores away from the chooser's, and how much those "
+        "outside would have to be moved to pass a right answer (95 %, one side; a document that "
+        "the sample does not stand for is taken to be moved up to twice as far as any in it). Each "
+        "interval is wider by that on the side where it matters."
+    )
+
+
 def first_line(report: ParityReport) -> str:
     """Return the verdict and, where a gate closed, the first reason."""
     closed = [a for a in report.artifacts if a.verdict != "pass"]
     if not closed:
         names = ", ".join(a.name for a in report.artifacts)
-        return f"**pass**: {names} may replace {report.model_name} on this corpus."
+        on = "this corpus, judged by a pool of it" if report.pool else "this corpus"
+        return f"**pass**: {names} may replace {report.model_name} on {on}."
     listed = "; ".join(f"{a.name} {a.verdict} ({a.reasons[0]})" for a in closed)
     return f"**{report.verdict}**: {listed}."
 
@@ -142,6 +173,7 @@ def _artifact(artifact: ArtifactResult, report: ParityReport) -> list[str]:
     judged = ", ".join(f"`{WAY_NAMES[way]}`" for way in report.judged_ways)
     lines += ["", f"Ways of deployment, against torch bf16 on both sides; judged: {judged}.", ""]
     lines += _deployments(artifact)
+    lines += _missed(artifact)
     lines += ["", *(f"- dim {d.dim}: {show_power(d.power)}" for d in artifact.dims)]
     full = artifact.dims[0]
     lines += ["", f"Rank flips at dim {full.dim}: questions whose first document differs / whose "
@@ -180,6 +212,22 @@ def _deployments(artifact: ArtifactResult) -> list[str]:
         for w in d.deployments
     ]  # fmt: skip
     return _table(header, rows)
+
+
+def _missed(artifact: ArtifactResult) -> list[str]:
+    rows = [
+        [f"{d.dim}", WAY_NAMES[w.way], f"{w.missed.mrr_at_10:.4f}",
+         f"{w.missed.reference_mrr_at_10:.4f}", f"{w.missed.entering:.3f}",
+         f"{w.missed.overlap_at_10:.4f}"]
+        for d in artifact.dims
+        for w in d.deployments
+        if w.missed is not None
+    ]  # fmt: skip
+    if not rows:
+        return []
+    header = ("dim", "deployment", "MRR@10 lower by", "reference's lower by",
+              "among a question's ten", "overlap@10 off by")  # fmt: skip
+    return ["", "What lies outside the pool can change at most:", "", *_table(header, rows)]
 
 
 def _flips(flips: RankFlips) -> list[str]:

@@ -387,12 +387,12 @@ def test_a_missing_damaged_or_foreign_report_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "parity.json"
     with pytest.raises(BadInput, match="no parity report"):
         read_report(path)
-    for text in ("{", json.dumps({"schema_version": 3}), "[]"):
+    for text in ("{", json.dumps({"schema_version": 4}), "[]"):
         path.write_text(text)
         with pytest.raises(BadInput, match="not a sound parity report"):
             read_report(path)
-    path.write_text(json.dumps({"schema_version": 2}))
-    with pytest.raises(BadInput, match=r"has schema version 2, this tool reads 3; run 'lawvault"):
+    path.write_text(json.dumps({"schema_version": 3}))
+    with pytest.raises(BadInput, match=r"has schema version 3, this tool reads 4; run 'lawvault"):
         read_report(path)
 
 
