@@ -79,10 +79,10 @@ def show_pool(report: ParityReport) -> str:
         f"Pooled: all figures are of {pool.documents:,} of the {report.documents:,} documents: the "
         f"first {pool.first} of each question by {pool.chooser}, which has read them all, and by "
         f"BM25, the {pool.judged:,} that the answers name, and {sampled}. A document outside the "
-        "pool could only push right answers down. How far it may is bounded by the random sample: how "
-        "much an encoder moves its documents' scores away from the chooser's, and how much those "
-        "outside would have to be moved to pass a right answer (95 %, one side; a document that "
-        "the sample does not stand for is taken to be moved up to twice as far as any in it). Each "
+        "pool could only push right answers down. How far it may is bounded by the random sample: "
+        "how much an encoder moves its documents' scores away from the chooser's, and how far "
+        "those outside would have to be moved to pass a right answer (95 %, one side; a document "
+        "that the sample does not stand for is taken to be moved twice as far as any in it). Each "
         "interval is wider by that on the side where it matters."
     )
 

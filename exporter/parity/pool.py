@@ -19,8 +19,8 @@ from exporter.parity.retrieval import search
 from exporter.parity.rows import Places, Rows
 
 DEFAULT_FIRST = 10
-"""Documents a question and chooser where pooling turns on by itself: ten are compared, and the next
-ten keep documents that another encoder moves up a little from being missed."""
+"""Documents a question and chooser where pooling turns on by itself: as many as are compared, so
+that the chooser's own figures are those of the whole corpus."""
 SAMPLE_DOCUMENTS = 500
 
 

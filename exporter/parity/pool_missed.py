@@ -22,13 +22,19 @@ outside is not one.
    all documents are moved farther than all S of it, and these are taken to be moved twice as far as
    the farthest: u H(g / 2 r_max).
 4. Where the sample itself says more (its documents that passed the bar, counted and scaled up by
-   the number outside), that figure is taken instead. No fall is larger than the measure.
+   the number outside), that figure is taken instead.
+5. The corpus has one outcome, not the expected one. Passings are rare and taken to be independent,
+   so at 95 % their number over all questions is at most the Poisson quantile N of its mean, and the
+   fall at most N times the largest w; and by Bernstein's inequality at most mu + t, where mu is the
+   expected fall, V = sum of w^2 m, L = log 20 and t = b L / 3 + sqrt((b L / 3)^2 + 2 V L). The
+   smaller of the two is the bound. No fall is larger than the measure.
 
-What is assumed: how far a document is moved does not depend on which question is near it, and the
-twice and the fourth power of 3. An encoder that is the chooser has no shift at all: its figures are
-those of the whole corpus wherever `first` is ten or more.
+What is assumed: how far a document is moved does not depend on which question is near it, the twice
+and the fourth power of 3, and the independence of 5. An encoder that is the chooser has no shift at
+all: its figures are those of the whole corpus wherever `first` is ten or more.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -144,11 +150,26 @@ def bound_missed(
     above = {"ndcg_at_10": passing(lowest)}
     above_best = passing(best)
     measures = {
-        name: min(means[name], float((w * above.get(name, above_best)).mean()))
+        name: min(means[name], _outcome(w, above.get(name, above_best)))
         for name, w in weights.items()
     }
-    entering = min(float(DEPTH), float(passing(scores[:, -1]).mean()))
+    entering = min(float(DEPTH), _outcome(np.ones(len(scores)), passing(scores[:, -1])))
     return Bound(measures, entering)
+
+
+def _outcome(weights: Values, expected: Scores) -> float:
+    """Return the mean over the questions that their falls do not exceed at 95 %: step 5.
+
+    weights, expected: (questions,), the fall for each passing, and how many are expected.
+    """
+    mean = float((weights * expected).sum())
+    counted = expected[weights > 0].sum()
+    largest, level = float(weights.max(initial=0)), math.log(1 / (1 - CONFIDENCE))
+    first = largest * level / 3
+    spread = 2 * level * float((weights**2 * expected).sum())
+    bernstein = mean + first + math.sqrt(first**2 + spread)
+    poisson = largest * float(stats.poisson.ppf(CONFIDENCE, counted))
+    return max(mean, min(bernstein, poisson)) / len(weights)
 
 
 def falls(grades: npt.NDArray[np.int64], values: Mapping[str, Values]) -> dict[str, Values]:
