@@ -32,6 +32,7 @@ from exporter.release_exports import (
     schemes_of,
 )
 from exporter.release_steps import Steps, fingerprint, release_folder
+from exporter.runtimes.memory import release_memory
 from exporter.runtimes.open import artifact_source, open_original
 from exporter.staging import check_output
 
@@ -150,6 +151,7 @@ def _export_all(
         tell(f"{folder.name}: exporting")
         steps.begin(folder.name)
         export_artifact(spec, checkpoint, folder, stages=stages, force=may_replace[folder])
+        release_memory()
         finished(folder)
 
 
