@@ -3,7 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from exporter.parity.markdown import show_difference, show_multiple, show_power, show_size
+from exporter.parity.markdown import show_difference, show_multiple, show_power
+from exporter.parity.pool_words import show_size
 from exporter.parity.records import ParityReport
 
 WIDEST = 400

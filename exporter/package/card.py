@@ -12,7 +12,8 @@ from exporter.manifest import Manifest
 from exporter.package.terms import GEMMA_NOTICE, GEMMA_TERMS, Terms, read_terms
 from exporter.package.uses import good_for, runs_in
 from exporter.parity.advice import dims_of, megabytes, three_sentences, why_refused
-from exporter.parity.markdown import show_difference, show_pool, show_power, show_size
+from exporter.parity.markdown import show_difference, show_power
+from exporter.parity.pool_words import show_pool, show_size
 from exporter.parity.records import ArtifactResult, Metrics, ParityReport
 
 METRICS = (

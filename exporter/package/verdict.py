@@ -5,7 +5,7 @@ from typing import Literal
 
 from exporter.errors import BadInput, GateClosed
 from exporter.manifest import MANIFEST_NAME, read_manifest, sha256_file
-from exporter.parity.markdown import show_size
+from exporter.parity.pool_words import show_size
 from exporter.parity.records import ParityReport
 from exporter.records import Record
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap as wrapped
 
 from exporter.parity.advice import three_sentences
+from exporter.parity.pool_words import MISSED, WAY_NAMES, missed_rows, show_pool, show_size
 from exporter.parity.records import (
     ArtifactResult,
     CosineSummary,
@@ -27,11 +28,6 @@ questions. Search is exact; equal scores rank by id. A dim below the full one ta
 components of the full vector, scaled to length 1. `pass`: in every way of deployment that the
 recipe judges the whole interval lies above minus the margin, and no other limit is broken;
 `undecided`: one reaches past the margin; `fail`: a limit is broken."""
-WAY_NAMES = {
-    "both": "its queries, its index",
-    "queries": "its queries, reference's index",
-    "documents": "reference's queries, its index",
-}
 
 
 def render_markdown(report: ParityReport) -> str:
@@ -57,34 +53,6 @@ def render_markdown(report: ParityReport) -> str:
     lines += _window(report.window_effect)
     lines += _stripping(report.stripping)
     return "\n".join(lines) + "\n"
-
-
-def show_size(report: ParityReport) -> str:
-    """Return `300 documents`, or how many of them the pool holds."""
-    whole = f"{report.documents:,} documents"
-    return f"pooled: {report.pool.documents:,} of {whole}" if report.pool else whole
-
-
-def show_pool(report: ParityReport) -> str:
-    """Return how the pool was chosen and what intervals hold for it; nothing without a pool."""
-    pool = report.pool
-    if pool is None:
-        return ""
-    sampled = (
-        f"{pool.drawn:,} of the rest drawn at random (seed {pool.seed})"
-        if pool.drawn
-        else "no random sample, so that nothing bounds what the pool may miss"
-    )
-    return (
-        f"Pooled: all figures are of {pool.documents:,} of the {report.documents:,} documents: the "
-        f"first {pool.first} of each question by {pool.chooser}, which has read them all, and by "
-        f"BM25, the {pool.judged:,} that the answers name, and {sampled}. A document outside the "
-        "pool could only push right answers down. How far it may is bounded by the random sample: "
-        "how much an encoder moves its documents' scores away from the chooser's, and how far "
-        "those outside would have to be moved to pass a right answer (95 %, one side; a document "
-        "that the sample does not stand for is taken to be moved twice as far as any in it). Each "
-        "interval is wider by that on the side where it matters."
-    )
 
 
 def first_line(report: ParityReport) -> str:
@@ -173,7 +141,8 @@ def _artifact(artifact: ArtifactResult, report: ParityReport) -> list[str]:
     judged = ", ".join(f"`{WAY_NAMES[way]}`" for way in report.judged_ways)
     lines += ["", f"Ways of deployment, against torch bf16 on both sides; judged: {judged}.", ""]
     lines += _deployments(artifact)
-    lines += _missed(artifact)
+    if rows := missed_rows(artifact):
+        lines += ["", "What lies outside the pool can change at most:", "", *_table(MISSED, rows)]
     lines += ["", *(f"- dim {d.dim}: {show_power(d.power)}" for d in artifact.dims)]
     full = artifact.dims[0]
     lines += ["", f"Rank flips at dim {full.dim}: questions whose first document differs / whose "
@@ -212,22 +181,6 @@ def _deployments(artifact: ArtifactResult) -> list[str]:
         for w in d.deployments
     ]  # fmt: skip
     return _table(header, rows)
-
-
-def _missed(artifact: ArtifactResult) -> list[str]:
-    rows = [
-        [f"{d.dim}", WAY_NAMES[w.way], f"{w.missed.mrr_at_10:.4f}",
-         f"{w.missed.reference_mrr_at_10:.4f}", f"{w.missed.entering:.3f}",
-         f"{w.missed.overlap_at_10:.4f}"]
-        for d in artifact.dims
-        for w in d.deployments
-        if w.missed is not None
-    ]  # fmt: skip
-    if not rows:
-        return []
-    header = ("dim", "deployment", "MRR@10 lower by", "reference's lower by",
-              "among a question's ten", "overlap@10 off by")  # fmt: skip
-    return ["", "What lies outside the pool can change at most:", "", *_table(header, rows)]
 
 
 def _flips(flips: RankFlips) -> list[str]:

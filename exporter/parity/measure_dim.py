@@ -13,22 +13,15 @@ from exporter.parity.embed import Embedded, Texts
 from exporter.parity.judge import Retrieval, judge_dim
 from exporter.parity.lengths import Lengths
 from exporter.parity.pool import Pool
-from exporter.parity.pool_missed import (
-    DEPTH,
-    Bound,
-    Near,
-    bound_missed,
-    grades_of,
-    near_outside,
-)
+from exporter.parity.pool_falls import grades_of
+from exporter.parity.pool_intervals import missed_of, widened_differences, widened_overlap
+from exporter.parity.pool_missed import Bound, Near, bound_missed, near_outside
 from exporter.parity.records import (
     ChangedAnswer,
     CosineSummary,
     Deployment,
-    Differences,
     DimResult,
     Interval,
-    Missed,
     NoiseFloor,
     RankFlips,
 )
@@ -153,21 +146,25 @@ class Baseline:
     ) -> Deployment:  # fmt: skip
         reference, truth = self.found(self.used, dim), self.found(self.truth, dim)
         options = {"resamples": self.recipe.bootstrap_resamples, "seed": self.recipe.seed}
-        differences = _widened(
+        differences = widened_differences(
             compare_measures(found.values, reference.values, **options),
             found.bound, reference.bound,
         )  # fmt: skip
-        overlapping = _overlap(found, truth, **options)
+
+        def shared(other: Found) -> Interval:
+            lists = mean_interval(overlap(found.ranking, other.ranking), **options)
+            return widened_overlap(lists, found.bound, other.bound)
+
         changed: tuple[ChangedAnswer, ...] = ()
         if name_changes:
             changed = changed_answers(found.answers, reference.answers, corpus=self.corpus)
         return Deployment(
             way=way, metrics=means(found.values), differences=differences,
-            overlap_at_10=overlapping, overlap_at_10_bf16=_overlap(found, reference, **options),
+            overlap_at_10=shared(truth), overlap_at_10_bf16=shared(reference),
             first_place_changed=first_place_changed(found.ranking, reference.ranking),
             changed_answers=changed,
             mcnemar=exact_mcnemar(found.values["top_1"], reference.values["top_1"]),
-            missed=_missed(found, reference, truth),
+            missed=missed_of(found.bound, reference.bound, truth.bound),
             verdict=non_inferiority(differences.mrr_at_10, margin=limits.mrr_at_10_margin),
         )  # fmt: skip
 
@@ -220,45 +217,6 @@ class Baseline:
         if dim not in self._noise:
             self._noise[dim] = row_cosines(self.used.together(dim), self.truth.together(dim))
         return self._noise[dim]
-
-
-def _widened(found: Differences, ours: Bound | None, theirs: Bound | None) -> Differences:
-    if ours is None or theirs is None:
-        return found
-    return Differences(
-        **{
-            name: widened(getattr(found, name), ours=ours.measures[name],
-                          theirs=theirs.measures[name])
-            for name in Differences.model_fields
-        }
-    )  # fmt: skip
-
-
-def _overlap(found: Found, other: Found, *, resamples: int, seed: int) -> Interval:
-    shared = mean_interval(overlap(found.ranking, other.ranking), resamples=resamples, seed=seed)
-    missed = _overlap_missed(found, other)
-    return Interval(
-        mean=shared.mean, low=max(0.0, shared.low - missed), high=min(1.0, shared.high + missed)
-    )
-
-
-def _overlap_missed(found: Found, other: Found) -> float:
-    """Return how far an overlap may be off: a document that enters one of two lists of ten, and
-    pushes one out, changes what they share by one at most."""
-    if found.bound is None or other.bound is None:
-        return 0.0
-    return min(1.0, (found.bound.entering + other.bound.entering) / DEPTH)
-
-
-def _missed(found: Found, reference: Found, truth: Found) -> Missed | None:
-    if found.bound is None or reference.bound is None:
-        return None
-    return Missed(
-        mrr_at_10=found.bound.measures["mrr_at_10"],
-        reference_mrr_at_10=reference.bound.measures["mrr_at_10"],
-        entering=found.bound.entering,
-        overlap_at_10=_overlap_missed(found, truth),
-    )
 
 
 def _rank_flips(found: Sequence[Found]) -> RankFlips:

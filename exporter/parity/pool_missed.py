@@ -34,34 +34,23 @@ and the fourth power of 3, and the independence of 5. An encoder that is the cho
 all: its figures are those of the whole corpus wherever `first` is ten or more.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from exporter.corpus.beir import Corpus
 from exporter.parity.pool import Pool
+from exporter.parity.pool_falls import DEPTH, falls, known, outcome
+from exporter.parity.pool_shifts import TIE, certain, chances
 from exporter.parity.retrieval import Ranking, Values
 from exporter.parity.rows import Rows
 
-DEPTH = 10
 NEAR = 512
 """Documents outside whose own gap counts, a question; all others count with the last one's."""
 BLOCK_QUERIES = 64
-TIE = 1e-6
-"""Scores nearer than this are taken to be equal: float32 products of unit rows are as far off."""
-CONFIDENCE = 0.95
-TAIL_POWER = 4
-UNSEEN_FACTOR = 2.0
-GAPS = np.geomspace(1e-7, 2.0, 2000)
-TAIL_STEPS = 1024
 
 Scores = npt.NDArray[np.float64]
-Chance = Callable[[Scores], Scores]
-"""Returns for each gap how likely it is to be passed, at most."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +69,6 @@ class Bound:
 
     measures: Mapping[str, float]
     entering: float
-
-
-def grades_of(ranking: Ranking, corpus: Corpus) -> npt.NDArray[np.int64]:
-    """Return the grades of the documents ranked, 0 where one is no answer. Same shape."""
-    return np.array(
-        [
-            [max(0, corpus.qrels[query].get(corpus.doc_ids[int(d)], 0)) for d in row]
-            for query, row in zip(corpus.query_ids, ranking, strict=True)
-        ],
-        np.int64,
-    )
 
 
 def near_outside(pool: Pool, queries: Rows) -> Near:
@@ -131,7 +109,8 @@ def bound_missed(
     if not exact and not len(pool.drawn):
         # Without a sample nothing is known of what lies outside.
         return Bound(means, float(DEPTH))
-    chance = certain if exact else _chances(pool, queries, documents)
+    chance = certain if exact else chances(pool, queries, documents)
+    settled = known if exact else outcome
     scores = _scores(queries, documents, ranking)
     right = grades > 0
     none = np.full(len(scores), np.inf)
@@ -150,50 +129,13 @@ def bound_missed(
     above = {"ndcg_at_10": passing(lowest)}
     above_best = passing(best)
     measures = {
-        name: min(means[name], _outcome(w, above.get(name, above_best)))
+        name: min(means[name], settled(w, above.get(name, above_best)))
         for name, w in weights.items()
     }
-    entering = min(float(DEPTH), _outcome(np.ones(len(scores)), passing(scores[:, -1])))
+    entering = min(float(DEPTH), settled(np.ones(len(scores)), passing(scores[:, -1])))
+    if ranking.shape[1] < DEPTH:  # there is room for any document outside
+        entering = float(DEPTH)
     return Bound(measures, entering)
-
-
-def _outcome(weights: Values, expected: Scores) -> float:
-    """Return the mean over the questions that their falls do not exceed at 95 %: step 5.
-
-    weights, expected: (questions,), the fall for each passing, and how many are expected.
-    """
-    mean = float((weights * expected).sum())
-    counted = expected[weights > 0].sum()
-    largest, level = float(weights.max(initial=0)), math.log(1 / (1 - CONFIDENCE))
-    first = largest * level / 3
-    spread = 2 * level * float((weights**2 * expected).sum())
-    bernstein = mean + first + math.sqrt(first**2 + spread)
-    poisson = largest * float(stats.poisson.ppf(CONFIDENCE, counted))
-    return max(mean, min(bernstein, poisson)) / len(weights)
-
-
-def falls(grades: npt.NDArray[np.int64], values: Mapping[str, Values]) -> dict[str, Values]:
-    """Return for each measure and question the most that one document above the right answers can
-    cost: the largest (f(0) - f(m)) / m. grades: (questions, ten)."""
-    places = np.arange(1, DEPTH + 1)
-    grades = np.pad(grades, ((0, 0), (0, DEPTH - grades.shape[1])))
-    right = grades > 0
-    first = np.where(right.any(axis=1), right.argmax(axis=1) + 1, DEPTH + 1)
-    left = np.maximum(DEPTH + 1 - first, 1)  # documents that push it out of the ten
-    found = first <= DEPTH
-    discount = 1 / np.log2(places + 1)
-    one = 1 - np.append(discount[1:], 0) / discount
-    share = np.maximum(one, 1 / (DEPTH + 1 - places))
-    gains = grades * discount
-    total = np.where(found, gains.sum(axis=1), 1)
-    reciprocal = np.maximum(1 / first - 1 / (first + 1), 1 / (first * left))
-    lost = (gains * share).sum(axis=1) / total
-    return {
-        "mrr_at_10": np.where(found, reciprocal, 0),
-        "hit_at_10": np.where(found, 1 / left, 0),
-        "top_1": np.where(first == 1, 1.0, 0.0),
-        "ndcg_at_10": values["ndcg_at_10"] * np.where(found, lost, 0),
-    }
 
 
 def _is_chooser(pool: Pool, documents: Rows) -> bool:
@@ -203,46 +145,6 @@ def _is_chooser(pool: Pool, documents: Rows) -> bool:
         np.array_equal(block, theirs.block(start, start + len(block)))
         for start, block in documents.blocks()
     )
-
-
-def certain(gaps: Scores) -> Scores:
-    """Return the chance to pass the bar of documents whose scores are known."""
-    return np.asarray(gaps <= TIE, np.float64)
-
-
-def _chances(pool: Pool, queries: Rows, documents: Rows) -> Chance:
-    """Return T of the derivation: a table; a gap has the chance of the next smaller one in it."""
-    drawn = documents.take(pool.drawn_at)
-    moved = drawn.block(0, len(drawn)).astype(np.float64)
-    moved -= pool.drawn_rows.cut(documents.dim).block(0, len(drawn))
-    shifts = queries.block(0, len(queries)).astype(np.float64) @ moved.T
-    spread = np.maximum(np.sqrt((shifts**2).mean(axis=0)), 1e-12)
-    tail = _tail(np.sort((shifts / spread).ravel()))
-    unseen = 1 - (1 - CONFIDENCE) ** (1 / len(drawn))
-    table = unseen * tail(GAPS / (UNSEEN_FACTOR * spread.max()))
-    table += np.mean([tail(GAPS / one) for one in spread], axis=0)
-
-    def chance(gaps: Scores) -> Scores:
-        at = np.maximum(np.searchsorted(GAPS, gaps, side="right") - 1, 0)
-        return np.where(gaps <= TIE, 1.0, np.minimum(table[at], 1))
-
-    return chance
-
-
-def _tail(seen: Scores) -> Chance:
-    """Return H of the derivation. seen: all quotients of the sample, ascending."""
-    count = len(seen)
-    largest = max(float(seen[-1]), 1.0)
-    steps = np.linspace(0, largest, TAIL_STEPS)
-    above = count - np.searchsorted(seen, steps)
-    limits = stats.beta.ppf(CONFIDENCE, above + 1, np.maximum(count - above, 1))
-    limits = np.where(above == count, 1.0, limits)
-
-    def tail(wanted: Scores) -> Scores:
-        at = np.searchsorted(steps, np.clip(wanted, 0, largest), side="right") - 1
-        return np.asarray(limits[at] * (largest / np.maximum(wanted, largest)) ** TAIL_POWER)
-
-    return tail
 
 
 def _scores(queries: Rows, documents: Rows, ranking: Ranking) -> Scores:

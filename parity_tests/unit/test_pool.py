@@ -10,13 +10,8 @@ from exporter.corpus.beir import Corpus
 from exporter.corpus.bm25 import rank_by_bm25
 from exporter.parity.embed import Embedded, Texts
 from exporter.parity.pool import Pool, choose_pool
-from exporter.parity.pool_missed import (
-    Bound,
-    bound_missed,
-    falls,
-    grades_of,
-    near_outside,
-)
+from exporter.parity.pool_falls import falls, grades_of
+from exporter.parity.pool_missed import Bound, bound_missed, near_outside
 from exporter.parity.retrieval import Values, measure, search
 from exporter.parity.rows import Rows, Vectors
 
