@@ -58,6 +58,7 @@ def package_artifacts(
                 own_min=own_minimum(manifest.kind, manifest.scheme),
             )  # fmt: skip
             encoder.close()
+        reference.close()
     judged = [
         Judged(folder, verdict, known[sha256_file(folder / MANIFEST_NAME)])
         for folder, verdict in zip(folders, verdicts, strict=True)

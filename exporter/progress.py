@@ -22,6 +22,11 @@ def silent(label: str, total: int, /) -> Progress:
     return _nothing
 
 
+def unheard(line: str, /) -> None:
+    """Say nothing of what would be told."""
+    del line
+
+
 def by_layer(progress: Progress) -> Callable[[int], None]:
     """Return what counts one item whenever it is called with a layer's number."""
     return lambda layer: progress(1)

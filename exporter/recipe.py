@@ -88,6 +88,9 @@ class Recipe(Record):
     seed: StrictInt = 0
     ways: tuple[Way, ...] = Field(default=("both", "queries", "documents"), min_length=1)
     """The ways of deployment whose MRR@10 is judged; all three are always measured."""
+    pool: StrictInt | None = Field(default=None, ge=0)
+    """How many first documents of each question each chooser puts into the pool that is judged. 0:
+    the whole corpus is. None: the whole, or a pool where that would take over ten minutes."""
     limits: dict[PrecisionClass, Limits]
     artifacts: tuple[ArtifactSpec, ...] = Field(min_length=1)
 

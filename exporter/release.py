@@ -32,6 +32,7 @@ from exporter.release_exports import (
     schemes_of,
 )
 from exporter.release_steps import Steps, fingerprint, release_folder
+from exporter.runtimes.memory import release_memory
 from exporter.runtimes.open import artifact_source, open_original
 from exporter.staging import check_output
 
@@ -150,6 +151,7 @@ def _export_all(
         tell(f"{folder.name}: exporting")
         steps.begin(folder.name)
         export_artifact(spec, checkpoint, folder, stages=stages, force=may_replace[folder])
+        release_memory()
         finished(folder)
 
 
@@ -168,7 +170,7 @@ def _judge(
     tell(f"parity: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions")
     report = run_parity(
         folders, original=open_original(checkpoint), corpus=corpus, recipe=recipe,
-        artifact_source=artifact_source, stages=stages, cache=output / VECTORS_NAME,
+        artifact_source=artifact_source, stages=stages, cache=output / VECTORS_NAME, tell=tell,
     )  # fmt: skip
     write_report(output, report)
     steps.finish("parity", depends)

@@ -80,6 +80,16 @@ def recipe_option(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def pool_option(command: Command) -> Command:
+    """Add --pool, given to the command as `pool: int | None`."""
+    return click.option(
+        "--pool", type=click.IntRange(min=0), metavar="K",
+        help="Judge a pool: the first K documents of each question by a fast encoder and by BM25, "
+        "and some at random. 0: the whole corpus. Default: the recipe's, else the whole unless "
+        "that takes over ten minutes here.",
+    )(command)  # fmt: skip
+
+
 def calibration_option(command: Command) -> Command:
     """Add --calibration, given to the command as `calibration: Path | None`."""
     return click.option(
@@ -102,6 +112,11 @@ def load_recipe(path: Path | None) -> Recipe:
     if path is None and not DEFAULT_RECIPE.is_file():
         raise BadInput("the bundled recipe is not installed with the package; pass --recipe FILE")
     return read_recipe(path or DEFAULT_RECIPE)
+
+
+def with_pool(recipe: Recipe, pool: int | None) -> Recipe:
+    """Return the recipe with the pool given on the command line, where one is."""
+    return recipe if pool is None else recipe.model_copy(update={"pool": pool})
 
 
 def corpus_folder(recipe: Recipe, *, recipe_path: Path | None, given: Path | None) -> Path:

@@ -13,8 +13,10 @@ from exporter.cli.common import (
     default_output,
     load_checkpoint,
     load_recipe,
+    pool_option,
     recipe_option,
     say,
+    with_pool,
 )
 from exporter.cli.parity_index import IndexOptions, index_options, run_parity_on_index
 from exporter.cli.progress import ProgressLines
@@ -32,6 +34,7 @@ from exporter.records import canonical_json
 @click.option("--dims", metavar="N,N", help="Dims to judge. Default: all that were trained.")
 @click.option("--cache", type=click.Path(path_type=Path),
               help="Folder that keeps vectors. Default: vectors/ in the output.")  # fmt: skip
+@pool_option
 @index_options
 @click.option("--metric", "metrics", multiple=True, type=click.Choice(["l2", "cosine"]),
               help="With --index: how the application compares. Default: both.")  # fmt: skip
@@ -43,13 +46,16 @@ from exporter.records import canonical_json
 @common_options
 def parity(
     options: CommonOptions, artifacts: tuple[Path, ...], corpus: Path | None,
-    queries: Path | None, dims: str | None, cache: Path | None, recipe_path: Path | None,
-    metrics: tuple[str, ...], nprobes: int | None, refine_factor: int | None, **index: Any,
+    queries: Path | None, dims: str | None, cache: Path | None, pool: int | None,
+    recipe_path: Path | None, metrics: tuple[str, ...], nprobes: int | None,
+    refine_factor: int | None, **index: Any,
 ) -> int:  # fmt: skip
     """Compare ARTIFACT... with the torch reference on a retrieval corpus.
 
     Prints the verdicts and writes parity.json, parity.md and parity.html. Exit code 1 unless all
     passed. Vectors are kept: a second run embeds nothing again, a stopped one goes on where it was.
+    A corpus that would take long is judged by a pool of it; intervals are wider by what that may
+    miss.
 
     With --index the corpus is a LanceDB table that exists already, and nobody needs to know the
     right answers: do ARTIFACT's questions find in it what the original's find? Writes
@@ -65,8 +71,10 @@ def parity(
     wanted = _dims(dims)
     given = IndexOptions(**index)
     if given.index is not None:
-        if corpus is not None or wanted is not None:
-            raise BadInput("--index brings its own documents and width; leave out --corpus, --dims")
+        if corpus is not None or wanted is not None or pool is not None:
+            raise BadInput(
+                "--index brings its own documents and width; leave out --corpus, --dims and --pool"
+            )
         prompts = recipe.prompts if recipe_path else recorded_prompts(artifacts)
         checkpoint = load_checkpoint(options, recipe=recipe, prompts=prompts)
         output = options.output or default_output(checkpoint)
@@ -88,8 +96,9 @@ def parity(
     check_report_folder(output)
     with ProgressLines(options) as progress:
         report = run_parity(
-            artifacts, original=open_original(checkpoint), corpus=read, recipe=recipe,
-            dims=wanted, artifact_source=artifact_source, stages=progress.stage,
+            artifacts, original=open_original(checkpoint), corpus=read,
+            recipe=with_pool(recipe, pool), tell=lambda line: say(line, options), dims=wanted,
+            artifact_source=artifact_source, stages=progress.stage,
             cache=cache or output / VECTORS_NAME,
         )  # fmt: skip
     write_report(output, report)

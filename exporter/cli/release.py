@@ -11,8 +11,10 @@ from exporter.cli.common import (
     default_output,
     load_checkpoint,
     load_recipe,
+    pool_option,
     recipe_option,
     say,
+    with_pool,
 )
 from exporter.cli.progress import ProgressLines
 from exporter.records import canonical_json
@@ -24,6 +26,7 @@ from exporter.records import canonical_json
 @click.option("--bench", is_flag=True, help="Time the artifacts for the overview page.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N",
               help="Exports at once. Default: as many as cores and memory allow.")  # fmt: skip
+@pool_option
 @recipe_option
 @common_options
 def release(
@@ -33,6 +36,7 @@ def release(
     recipe_path: Path | None,
     bench: bool,
     jobs: int | None,
+    pool: int | None,
 ) -> int:
     """Export every artifact of a recipe, judge them, and package what passed.
 
@@ -44,7 +48,7 @@ def release(
     from exporter.corpus.beir import read_corpus
     from exporter.release import check_recipe, run_release
 
-    recipe = load_recipe(recipe_path)
+    recipe = with_pool(load_recipe(recipe_path), pool)
     check_recipe(recipe)
     read = read_corpus(corpus_folder(recipe, recipe_path=recipe_path, given=corpus))
     checkpoint = load_checkpoint(options, recipe=recipe, prompts=recipe.prompts)

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from exporter.parity.markdown import show_difference, show_multiple, show_power
+from exporter.parity.pool_words import show_size
 from exporter.parity.records import ParityReport
 
 WIDEST = 400
@@ -13,7 +14,7 @@ STYLE = {"pass": "green", "fail": "red", "undecided": "yellow"}
 def print_verdicts(report: ParityReport) -> None:
     """Print one line an artifact and dim on stdout, then every reason of a closed gate."""
     console = Console()
-    table = Table(title=f"{report.model_name} on {report.corpus}: {report.documents:,} documents, "
+    table = Table(title=f"{report.model_name} on {report.corpus}: {show_size(report)}, "
                   f"{report.questions:,} questions")  # fmt: skip
     for heading in ("artifact", "MB", "dim", "cosine p1", "error", "MRR@10",
                     "difference [95 %]", "overlap@10", "verdict"):  # fmt: skip

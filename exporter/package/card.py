@@ -13,6 +13,7 @@ from exporter.package.terms import GEMMA_NOTICE, GEMMA_TERMS, Terms, read_terms
 from exporter.package.uses import good_for, runs_in
 from exporter.parity.advice import dims_of, megabytes, three_sentences, why_refused
 from exporter.parity.markdown import show_difference, show_power
+from exporter.parity.pool_words import show_pool, show_size
 from exporter.parity.records import ArtifactResult, Metrics, ParityReport
 
 METRICS = (
@@ -48,7 +49,8 @@ def build_card(
         tags=["sentence-transformers", "feature-extraction", *sorted({a.kind for a in passed})],
     )  # fmt: skip
     body = _template().render(
-        report=report, terms=terms, manifests=manifests,
+        report=report, size=show_size(report), pool=show_pool(report), terms=terms,
+        manifests=manifests,
         rows=[_row(a, manifests[a.name]) for a in passed],
         title=_title(report, passed), sentences=three_sentences(report),
         refused=[(a.name, why_refused(a)) for a in by_size if a.verdict != "pass"],

@@ -5,6 +5,7 @@ from typing import Literal
 
 from exporter.errors import BadInput, GateClosed
 from exporter.manifest import MANIFEST_NAME, read_manifest, sha256_file
+from exporter.parity.pool_words import show_size
 from exporter.parity.records import ParityReport
 from exporter.records import Record
 
@@ -17,6 +18,8 @@ class PackageVerdict(Record):
     override_reason: str | None = None
     corpus: str | None = None
     corpus_sha256: str | None = None
+    pooled: str | None = None
+    """How much of the corpus was judged, where that was a pool of it."""
     cosine_minimum: float | None = None
     """The least cosine to the fp32 reference in the report, at the full dim."""
 
@@ -39,6 +42,7 @@ def verdict_of(
         override_reason=None if result.verdict == "pass" else override_reason,
         corpus=report.corpus,
         corpus_sha256=report.corpus_sha256,
+        pooled=show_size(report) if report.pool else None,
         cosine_minimum=result.dims[0].cosine.minimum if result.dims else None,
     )
 

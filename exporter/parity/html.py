@@ -7,7 +7,7 @@ import jinja2
 from markupsafe import Markup
 
 from exporter.parity.advice import dims_of, megabytes, three_sentences
-from exporter.parity.markdown import WAY_NAMES, show_multiple, show_power
+from exporter.parity.markdown import show_multiple, show_power
 from exporter.parity.plots import (
     Plot,
     both_widths,
@@ -17,6 +17,7 @@ from exporter.parity.plots import (
     size_against_mrr,
     sizes_of_parts,
 )
+from exporter.parity.pool_words import WAY_NAMES, show_pool
 from exporter.parity.records import ArtifactResult, Difference, Interval, ParityReport
 
 HAN = re.compile(r"[\u2e80-\u2fdf\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -32,7 +33,7 @@ def render_html(report: ParityReport) -> str:
         report=report, judged=judged, verdict=verdict_sentence(report),
         sentences=three_sentences(report), dims=[f.dim for f in report.noise_floor],
         plots=_plots(report) if judged else [], legend=part_names(report),
-        largest=max(a.size_bytes for a in report.artifacts),
+        largest=max(a.size_bytes for a in report.artifacts), pool=show_pool(report),
     )  # fmt: skip
 
 

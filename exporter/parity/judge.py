@@ -18,21 +18,23 @@ FAR_OFF = 0.5
 
 @dataclass(frozen=True)
 class Retrieval:
-    """MRR@10 of one way of deployment; `needed`: about how many questions would decide."""
+    """MRR@10 of one way of deployment; `needed`: about how many questions would decide; `missed`:
+    how much of the interval's lower side is there because a pool may miss documents."""
 
     way: Way
     difference: Difference
     needed: int | None
+    missed: float = 0.0
 
 
 def judge_dim(
     *, cosine_p1: float, cosine_median: float, overlap_at_10: float,
-    retrieval: Sequence[Retrieval], limits: Limits,
+    retrieval: Sequence[Retrieval], limits: Limits, overlap_missed: float = 0.0,
 ) -> tuple[Verdict, tuple[str, ...]]:  # fmt: skip
     """Return the verdict at one dim and the reasons for one that is not pass.
 
-    Cosine and overlap gate deterministically; MRR@10 by its interval, in each way of
-    deployment given.
+    Cosine and overlap gate deterministically, the overlap less what a pool may miss of it
+    (`overlap_missed`); MRR@10 by its interval, in each way of deployment given.
     """
     reasons = []
     # Written so that NaN closes the gate.
@@ -45,9 +47,11 @@ def judge_dim(
             f"cosine 1st percentile {cosine_p1:.6f} is under cosine_p1_min "
             f"{limits.cosine_p1_min}{hint}"
         )
-    if not overlap_at_10 >= limits.overlap_at_10_min:
+    if not overlap_at_10 - overlap_missed >= limits.overlap_at_10_min:
+        less = f" less {overlap_missed:.4f} that the pool may miss" if overlap_missed else ""
         reasons.append(
-            f"overlap@10 {overlap_at_10:.4f} is under overlap_at_10_min {limits.overlap_at_10_min}"
+            f"overlap@10 {overlap_at_10:.4f}{less} is under overlap_at_10_min "
+            f"{limits.overlap_at_10_min}"
         )
     open_questions = []
     for way in retrieval:
@@ -58,6 +62,8 @@ def judge_dim(
             reasons.append(f"{shown} lies beyond mrr_at_10_margin {margin}")
         elif verdict == "undecided":
             more = f"; about {way.needed:,} questions would decide" if way.needed else ""
+            if way.missed:
+                more = f", {way.missed:.4f} of it for what the pool may miss{more}"
             open_questions.append(f"{shown} reaches past mrr_at_10_margin {margin}{more}")
     if reasons:
         return "fail", tuple(reasons)

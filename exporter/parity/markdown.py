@@ -1,8 +1,10 @@
 """parity.md: the report for people who read it on a release page."""
 
 from collections.abc import Iterable, Sequence
+from textwrap import wrap as wrapped
 
 from exporter.parity.advice import three_sentences
+from exporter.parity.pool_words import MISSED, WAY_NAMES, missed_rows, show_pool, show_size
 from exporter.parity.records import (
     ArtifactResult,
     CosineSummary,
@@ -26,11 +28,6 @@ questions. Search is exact; equal scores rank by id. A dim below the full one ta
 components of the full vector, scaled to length 1. `pass`: in every way of deployment that the
 recipe judges the whole interval lies above minus the margin, and no other limit is broken;
 `undecided`: one reaches past the margin; `fail`: a limit is broken."""
-WAY_NAMES = {
-    "both": "its queries, its index",
-    "queries": "its queries, reference's index",
-    "documents": "reference's queries, its index",
-}
 
 
 def render_markdown(report: ParityReport) -> str:
@@ -40,7 +37,7 @@ def render_markdown(report: ParityReport) -> str:
         "",
         f"# Parity of {report.model_name} on {report.corpus}",
         "",
-        f"{report.documents:,} documents, {report.questions:,} questions. "
+        f"{show_size(report)}, {report.questions:,} questions. "
         f"Reference: {report.reference}. Query prompt `{report.query_prompt}`, document prompt "
         f"`{report.document_prompt}`.",
         "",
@@ -49,6 +46,7 @@ def render_markdown(report: ParityReport) -> str:
         *_overview(report),
         "",
         *LEGEND.splitlines(),
+        *(["", *wrapped(show_pool(report), 100)] if report.pool else []),
     ]
     for artifact in report.artifacts:
         lines += _artifact(artifact, report)
@@ -62,7 +60,8 @@ def first_line(report: ParityReport) -> str:
     closed = [a for a in report.artifacts if a.verdict != "pass"]
     if not closed:
         names = ", ".join(a.name for a in report.artifacts)
-        return f"**pass**: {names} may replace {report.model_name} on this corpus."
+        on = "this corpus, judged by a pool of it" if report.pool else "this corpus"
+        return f"**pass**: {names} may replace {report.model_name} on {on}."
     listed = "; ".join(f"{a.name} {a.verdict} ({a.reasons[0]})" for a in closed)
     return f"**{report.verdict}**: {listed}."
 
@@ -142,6 +141,8 @@ def _artifact(artifact: ArtifactResult, report: ParityReport) -> list[str]:
     judged = ", ".join(f"`{WAY_NAMES[way]}`" for way in report.judged_ways)
     lines += ["", f"Ways of deployment, against torch bf16 on both sides; judged: {judged}.", ""]
     lines += _deployments(artifact)
+    if rows := missed_rows(artifact):
+        lines += ["", "What lies outside the pool can change at most:", "", *_table(MISSED, rows)]
     lines += ["", *(f"- dim {d.dim}: {show_power(d.power)}" for d in artifact.dims)]
     full = artifact.dims[0]
     lines += ["", f"Rank flips at dim {full.dim}: questions whose first document differs / whose "

@@ -5,7 +5,7 @@ from typing import Literal
 from exporter.recipe import Limits, Way
 from exporter.records import Record
 
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 Verdict = Literal["pass", "fail", "undecided"]
 
 
@@ -50,7 +50,8 @@ class Metrics(Record):
 
 
 class Difference(Record):
-    """A mean paired difference over the questions, with its 95 % bootstrap interval."""
+    """A mean paired difference over the questions, with its 95 % bootstrap interval, widened by
+    what a pool may miss where there is one."""
 
     mean: float
     low: float
@@ -114,6 +115,35 @@ class ChangedAnswer(Record):
     our_gap: float
 
 
+class Pooling(Record):
+    """Which documents of the corpus all figures are of: a pool, not the whole."""
+
+    documents: int
+    """In the pool."""
+    first: int
+    """Documents of each question that each chooser named, at every dim."""
+    chooser: str
+    """The encoder that saw the whole corpus; BM25 did beside it."""
+    judged: int
+    """Documents that the corpus' answers name."""
+    drawn: int
+    """Drawn at random out of those that no chooser named."""
+    seed: int
+
+
+class Missed(Record):
+    """What lies outside a pool can change these at most, by the pool's random sample."""
+
+    mrr_at_10: float
+    """By how much ours may be lower over the whole corpus; `differences` holds it already."""
+    reference_mrr_at_10: float
+    """The same of the bf16 reference."""
+    entering: float
+    """Documents outside among our first ten, a question."""
+    overlap_at_10: float
+    """By how much the overlap with fp32 may be off; `overlap_at_10` holds it already."""
+
+
 class Deployment(Record):
     """One way to use the artifact. `both`: its queries on its index. `queries`: its queries on the
     bf16 reference's index, one already shipped. `documents`: the reference's queries on its index.
@@ -131,6 +161,8 @@ class Deployment(Record):
     changed_answers: tuple[ChangedAnswer, ...] = ()
     """The most telling of them, at its widest dim only: right answers lost or won first."""
     mcnemar: McNemar
+    missed: Missed | None = None
+    """None where the whole corpus was searched."""
     verdict: Verdict
 
 
@@ -320,7 +352,7 @@ class Question(Record):
 class ParityReport(Record):
     """The whole report. No timestamps: the same input gives the same bytes."""
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]
@@ -335,6 +367,8 @@ class ParityReport(Record):
     document_prompt: str
     reference: str
     judged_ways: tuple[Way, ...]
+    pool: Pooling | None
+    """None where the whole corpus was embedded and searched."""
     noise_floor: tuple[NoiseFloor, ...]
     window_effect: WindowEffect | None
     """None for a checkpoint whose window shows no damage."""

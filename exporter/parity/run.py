@@ -31,9 +31,11 @@ from exporter.parity.lengths import Lengths
 from exporter.parity.measure_dim import Baseline
 from exporter.parity.mentioned import mentioned
 from exporter.parity.parts import part_sizes
+from exporter.parity.pool import SAMPLE_DOCUMENTS
+from exporter.parity.pool_plan import plan_pool
 from exporter.parity.records import ArtifactResult, DimResult, ParityReport
 from exporter.parity.rows import Rows
-from exporter.progress import Stages
+from exporter.progress import Stages, unheard
 from exporter.recipe import Recipe
 from exporter.registry import ENCODERS, resolve
 from exporter.runtimes.encoder import Encoder, Original, Source, TokenIds
@@ -55,6 +57,8 @@ def run_parity(
     stages: Stages,
     dims: Sequence[int] | None = None,
     cache: Path | None = None,
+    tell: Callable[[str], None] = unheard,
+    pool_sample: int = SAMPLE_DOCUMENTS,
 ) -> ParityReport:
     """Return the report on `artifacts`, all made from one checkpoint.
 
@@ -63,25 +67,35 @@ def run_parity(
     twice, and a run that was stopped goes on where it was. `dims` defaults to the Matryoshka dims;
     an artifact narrower than a dim is not judged at it. An artifact whose vectors are not finite
     fails; one made from another checkpoint, or for other prompts, raises BadInput before any long
-    step.
+    step. A corpus that would take long is judged by a pool, with `pool_sample` documents at random;
+    `recipe.pool` has the last word, and `tell` hears of it.
     """
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="lawvault-vectors-") as temporary:
             return run_parity(
                 artifacts, original=original, corpus=corpus, recipe=recipe, stages=stages,
-                artifact_source=artifact_source, dims=dims, cache=Path(temporary),
+                artifact_source=artifact_source, dims=dims, cache=Path(temporary), tell=tell,
+                pool_sample=pool_sample,
             )  # fmt: skip
     checkpoint = original.checkpoint
     manifests = [checked_manifest(folder, checkpoint) for folder in artifacts]
     chosen = _dims(dims, checkpoint)
-    for folder, manifest in zip(artifacts, manifests, strict=True):
+    sources = [artifact_source(folder) for folder in artifacts]
+    for folder, manifest, source in zip(artifacts, manifests, sources, strict=True):
         recipe.limits_for(manifest.scheme)
         if chosen[-1] > manifest.dim:
             raise BadInput(f"'{folder}' has only {manifest.dim} dimensions; pass smaller --dims")
         resolve(ENCODERS, manifest.kind, kind="artifact kind")
         # Loaded once before the long steps: a missing runtime or a broken file shows now.
-        artifact_source(folder).open().close()
-    texts = Texts(corpus, checkpoint.prompts)
+        source.open().close()
+    texts, documents = Texts(corpus, checkpoint.prompts), len(corpus.doc_ids)
+    pool = plan_pool(
+        corpus, sources, original=original, texts=texts, recipe=recipe, dims=chosen, cache=cache,
+        stages=stages, tell=tell, sample=pool_sample,
+    )  # fmt: skip
+    if pool is not None:
+        corpus = pool.part
+        texts = Texts(corpus, checkpoint.prompts)
 
     def embed(source: Source, wanted: Sequence[str]) -> Rows:
         return embed_texts(source, wanted, cache=cache, start=stages)
@@ -89,13 +103,13 @@ def run_parity(
     truth = texts.spread(embed(original.truth, texts.unique))
     used = texts.spread(embed(original.used, texts.unique))
     lengths = _lengths(texts, original)
-    baseline = Baseline(corpus, recipe, texts, lengths, truth=truth, used=used)
+    baseline = Baseline(corpus, recipe, texts, lengths, truth=truth, used=used, pool=pool)
     results = [
         _judge_artifact(
-            folder, manifest, artifact_source(folder), baseline, tokens=original.tokens,
-            embed=embed, dims=chosen, stages=stages,
+            folder, manifest, source, baseline, tokens=original.tokens, embed=embed, dims=chosen,
+            stages=stages,
         )
-        for folder, manifest in zip(artifacts, manifests, strict=True)
+        for folder, manifest, source in zip(artifacts, manifests, sources, strict=True)
     ]  # fmt: skip
     floors = tuple(baseline.noise_floor(dim) for dim in chosen)
     articles, asked = mentioned(corpus, results, floors)
@@ -109,12 +123,13 @@ def run_parity(
     return ParityReport(
         tool_version=__version__, model_name=checkpoint.name,
         checkpoint_files={path: digest for path, _, digest in checkpoint.file_hashes()},
-        corpus=corpus.name, corpus_sha256=corpus.sha256, documents=len(corpus.doc_ids),
+        corpus=corpus.name, corpus_sha256=corpus.sha256, documents=documents,
         questions=len(corpus.query_ids), window_used=checkpoint.window_used,
         libraries=library_versions(REFERENCE_LIBRARIES),
         query_prompt=checkpoint.prompts.query, document_prompt=checkpoint.prompts.document,
         reference="MRR@10: torch bf16; cosine and overlap: torch fp32",
         judged_ways=recipe.ways,
+        pool=pool.record if pool else None,
         noise_floor=floors,
         window_effect=window_effect,
         stripping=measure_stripping(

@@ -49,6 +49,14 @@ def compare_measures(
     )
 
 
+def widened(found: Difference, *, ours: float, theirs: float) -> Difference:
+    """Return the difference with its interval widened: our mean may be lower by up to `ours`, the
+    reference's by up to `theirs`."""
+    return Difference(
+        mean=found.mean, low=max(-1.0, found.low - ours), high=min(1.0, found.high + theirs)
+    )
+
+
 def mean_interval(values: npt.NDArray[np.float64], *, resamples: int, seed: int) -> Interval:
     """Return the mean of `values` (n,) with its 95 % percentile bootstrap interval."""
     mean = float(values.mean())
@@ -106,12 +114,16 @@ def non_inferiority(difference: Difference, *, margin: float) -> Verdict:
 
 
 def questions_to_decide(
-    ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], *, margin: float
-) -> int | None:
+    ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], *, margin: float,
+    missed: float = 0.0,
+) -> int | None:  # fmt: skip
     """Return about how many questions would bring the whole interval to one side of -margin,
-    were mean and spread to stay; None where the mean lies on the margin itself."""
+    were mean and spread to stay; None where the mean lies on the margin itself, or within what a
+    pool may miss above it: more questions do not help there."""
     difference = ours - theirs
     room = float(difference.mean()) + margin
+    if room > 0:
+        room = max(0.0, room - missed)
     if abs(room) < 1e-9 or len(difference) < 2:
         return None
     needed = math.ceil((Z_95 * float(difference.std(ddof=1)) / room) ** 2)

@@ -12,6 +12,7 @@ from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
 from exporter.runtimes.encoder import Vectors, unit_rows
+from exporter.runtimes.memory import release_memory
 
 
 def _silence() -> Any:
@@ -145,3 +146,5 @@ class LlamaCppEncoder:
 
     def close(self) -> None:
         self._llama.close()
+        del self._llama
+        release_memory()

@@ -18,6 +18,7 @@ from exporter.runtimes.batching import (
     token_rows,
 )
 from exporter.runtimes.encoder import Vectors, unit_rows
+from exporter.runtimes.memory import release_memory
 
 TOKEN_BUDGET = 4096
 # TensorFloat32 keeps 10 bits of a product's mantissa: parity would measure that instead.
@@ -122,7 +123,8 @@ class OnnxEncoder:
         return vectors
 
     def close(self) -> None:
-        del self._session
+        del self._session, self._tokenizer
+        release_memory()
 
 
 def write_ort_format(model: Path, target: Path) -> None:

@@ -61,18 +61,17 @@ class CheckpointTokens:
     """The token ids that the original reads, without loading it."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        path = checkpoint.path / "tokenizer.json"
-        self.limit = checkpoint.max_tokens
-        self._cutting = load_tokenizer(path, max_tokens=self.limit)
-        self._whole = load_tokenizer(path, max_tokens=None)
+        self._tokenizer = load_tokenizer(
+            checkpoint.path / "tokenizer.json", max_tokens=checkpoint.max_tokens
+        )
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text, special tokens included, cut as the original cuts."""
-        return token_rows(self._cutting, texts)
+        return token_rows(self._tokenizer, texts)
 
     def is_cut(self, text: str) -> bool:
         """Return whether the text has more tokens than the original reads."""
-        return len(token_rows(self._whole, [text])[0]) > self.limit
+        return bool(self._tokenizer.encode(text).overflowing)
 
 
 def open_original(checkpoint: Checkpoint, *, device: str | None = None) -> Original:

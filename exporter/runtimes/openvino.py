@@ -18,6 +18,7 @@ from exporter.runtimes.batching import (
     token_rows,
 )
 from exporter.runtimes.encoder import Vectors, unit_rows
+from exporter.runtimes.memory import release_memory
 
 TOKEN_BUDGET = 4096
 
@@ -83,4 +84,5 @@ class OpenVinoEncoder:
         return vectors
 
     def close(self) -> None:
-        del self._model
+        del self._model, self._tokenizer
+        release_memory()

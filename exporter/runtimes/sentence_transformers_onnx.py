@@ -10,6 +10,7 @@ import numpy as np
 from exporter.errors import BadInput, MissingDependency
 from exporter.progress import Progress
 from exporter.runtimes.encoder import Vectors, unit_rows
+from exporter.runtimes.memory import release_memory
 
 NEEDED = ("sentence_transformers", "optimum.onnxruntime")
 
@@ -58,6 +59,7 @@ class SentenceTransformersEncoder:
 
     def close(self) -> None:
         del self._model
+        release_memory()
 
 
 def _installed(module: str) -> bool:

@@ -238,6 +238,7 @@ def test_a_table_written_to_during_the_run_is_read_at_its_first_version_and_said
         (["--title-column", "law"], "--title-column without --text-column"),
         (["--corpus", "."], "leave out --corpus, --dims"),
         (["--dims", "16"], "leave out --corpus, --dims"),
+        (["--pool", "5"], "leave out --corpus, --dims and --pool"),
         (["--queries", "/nonexistent.txt"], "no such file of questions"),
         (["--index", "/nonexistent"], "no such index"),
     ],

@@ -12,6 +12,7 @@ from exporter.checkpoint.records import Prompts
 from exporter.cli.common import parse_prompts
 from exporter.cli.main import main
 from exporter.errors import BadInput
+from exporter.parity.run import run_parity
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 from parity_tests.tiny_corpus import make_tiny_corpus
 
@@ -208,3 +209,32 @@ def test_one_report_of_different_checkpoints_is_refused_before_anything_is_embed
     assert "were made from different checkpoints (2_Dense/model.safetensors differs)" in line
     assert "two runs" in line
     assert not output.exists()
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "1.5", ""])
+def test_a_pool_that_is_no_count_is_refused_in_one_line(
+    desk: Desk, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    assert run(desk.arguments("--pool", value)) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "--pool" in shown.err.splitlines()[-1]
+
+
+def test_a_pool_stands_on_the_terminal_and_a_larger_one_than_the_corpus_is_the_whole(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(run_parity.__kwdefaults__ or {}, "pool_sample", 5)
+    options = ["--cache", tmp_path / "vectors", "--output", tmp_path / "out"]
+    code = run(desk.arguments("--pool", 1, *options))
+    shown = capsys.readouterr()
+    assert "of 60 documents, 30 questions" in " ".join(shown.out.split())
+    assert "pooled: " in shown.out
+    assert "the first 1 of each question by torch bf16 and by BM25" in shown.err
+    written = json.loads((tmp_path / "out" / "parity.json").read_text("utf-8"))
+    assert written["pool"]["first"] == 1
+    assert code == (written["verdict"] != "pass")
+    assert run(desk.arguments("--pool", 61, *options)) == 0
+    shown = capsys.readouterr()
+    assert "every document, so the corpus is judged whole" in shown.err
+    assert "pooled" not in shown.out

@@ -118,7 +118,7 @@ class Bench:
     def run(
         self, *encoders: Encoder, artifacts: Sequence[Path] | None = None,
         recipe: Recipe | None = None, dims: Sequence[int] | None = None,
-        cache: Path | None = None,
+        cache: Path | None = None, pool_sample: int = 500,
     ) -> ParityReport:  # fmt: skip
         queue = list(encoders)
         folders = artifacts or [
@@ -129,6 +129,7 @@ class Bench:
             for folder, encoder in zip(folders, queue, strict=True)
         }
         self.stages: list[tuple[str, int, list[int]]] = []
+        self.told: list[str] = []
 
         def stage(label: str, total: int, /) -> Progress:
             self.stages.append((label, total, []))
@@ -142,6 +143,7 @@ class Bench:
         return run_parity(
             folders, original=original, corpus=self.corpus, recipe=recipe or self.recipe,
             artifact_source=lambda folder: sources[folder], stages=stage, dims=dims, cache=cache,
+            tell=self.told.append, pool_sample=pool_sample,
         )  # fmt: skip
 
     def candidate(
@@ -387,12 +389,12 @@ def test_a_missing_damaged_or_foreign_report_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "parity.json"
     with pytest.raises(BadInput, match="no parity report"):
         read_report(path)
-    for text in ("{", json.dumps({"schema_version": 3}), "[]"):
+    for text in ("{", json.dumps({"schema_version": 4}), "[]"):
         path.write_text(text)
         with pytest.raises(BadInput, match="not a sound parity report"):
             read_report(path)
-    path.write_text(json.dumps({"schema_version": 2}))
-    with pytest.raises(BadInput, match=r"has schema version 2, this tool reads 3; run 'lawvault"):
+    path.write_text(json.dumps({"schema_version": 3}))
+    with pytest.raises(BadInput, match=r"has schema version 3, this tool reads 4; run 'lawvault"):
         read_report(path)
 
 
