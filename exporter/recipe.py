@@ -91,6 +91,9 @@ class Recipe(Record):
     pool: StrictInt | None = Field(default=None, ge=0)
     """How many first documents of each question each chooser puts into the pool that is judged. 0:
     the whole corpus is. None: the whole, or a pool where that would take over ten minutes."""
+    calibration: StrictStr = "bundled"
+    """What schemes that run the model are fitted on: `bundled` texts, texts of the `corpus` that
+    is judged on, judged questions kept out, or a path as `--calibration` takes it."""
     limits: dict[PrecisionClass, Limits]
     artifacts: tuple[ArtifactSpec, ...] = Field(min_length=1)
 

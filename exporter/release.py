@@ -1,13 +1,14 @@
 """A release: every artifact of a recipe exported, judged and, where it passed, packaged."""
 
 import shutil
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from exporter.bench import SHAPES, BenchReport, read_bench, run_bench
 from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import Corpus
+from exporter.corpus.calibration import CalibrationText, write_calibration
 from exporter.errors import BadInput
 from exporter.gguf.options import check_type_and_options
 from exporter.manifest import MANIFEST_NAME, check_files, read_manifest, sha256_file
@@ -25,6 +26,7 @@ from exporter.recipe import ArtifactSpec, Recipe
 from exporter.records import Record, write_json, write_text
 from exporter.registry import PACKAGERS, resolve
 from exporter.release_exports import (
+    calibrates,
     export_artifact,
     export_side_by_side,
     gguf_options,
@@ -37,6 +39,7 @@ from exporter.runtimes.open import artifact_source, open_original
 from exporter.staging import check_output
 
 BENCH_NAME = "bench.json"
+CALIBRATION_NAME = "calibration.jsonl"
 MAKES_AN_ARTIFACT = {"kind", "scheme", "flavour", "plan", "embedding_type", "imatrix"}
 Tell = Callable[[str], None]
 
@@ -72,13 +75,15 @@ def check_recipe(recipe: Recipe) -> None:
 def run_release(
     checkpoint: Checkpoint, *, recipe: Recipe, corpus: Corpus, output: Path, force: bool,
     stages: Stages, tell: Tell, bench: bool = False, jobs: int | None = None,
+    calibration: Sequence[CalibrationText] | None = None,
 ) -> ReleaseOutcome:  # fmt: skip
     """Carry out `recipe` below `output`. Returns the outcome; raises BadInput for bad input.
 
     A step is repeated only where something that it depends on changed: checkpoint, prompts,
     window, recipe, corpus, library versions or this package's source. A run that was killed, at
     any point, goes on where it was. `jobs`: exports at once, None for as many as cores and memory
-    allow; embedding uses all cores by itself. The last step writes one overview page; `bench`
+    allow; embedding uses all cores by itself. `calibration`: what schemes are fitted on, kept as
+    calibration.jsonl; the bundled texts for None. The last step writes one overview page; `bench`
     times the artifacts for it, into bench.json, the one file that differs from machine to machine.
     """
     check_recipe(recipe)
@@ -86,8 +91,15 @@ def run_release(
     with release_folder(output) as steps:
         original = [checkpoint.file_hashes(), checkpoint.window_used,
                     checkpoint.prompts.model_dump(), checkpoint.name]  # fmt: skip
+        texts = None
+        if calibration is not None:
+            texts = output / CALIBRATION_NAME
+            write_calibration(texts, calibration)
+            fitted = sum(text.role == "query" for text in calibration)
+            tell(f"calibration: {len(calibration) - fitted} documents, {fitted} questions, none "
+                 "of them judged")  # fmt: skip
         _export_all(folders, checkpoint, original, steps=steps, force=force, jobs=jobs,
-                    stages=stages, tell=tell)  # fmt: skip
+                    calibration=texts, stages=stages, tell=tell)  # fmt: skip
         report = _judge(list(folders), checkpoint, original, recipe=recipe, corpus=corpus,
                         steps=steps, stages=stages, tell=tell)  # fmt: skip
         timed = _timed(list(folders), output, steps, bench=bench, tell=tell)
@@ -114,10 +126,16 @@ def run_release(
 
 def _export_all(
     folders: Mapping[Path, ArtifactSpec], checkpoint: Checkpoint, original: list[Any], *,
-    steps: Steps, force: bool, jobs: int | None, stages: Stages, tell: Tell,
+    steps: Steps, force: bool, jobs: int | None, calibration: Path | None, stages: Stages,
+    tell: Tell,
 ) -> None:  # fmt: skip
+    fitted = None if calibration is None else sha256_file(calibration)
     depends = {
-        folder: fingerprint(original, spec.model_dump(include=MAKES_AN_ARTIFACT))
+        folder: fingerprint(
+            original,
+            spec.model_dump(include=MAKES_AN_ARTIFACT),
+            fitted if calibrates(spec) else None,
+        )
         for folder, spec in folders.items()
     }
     missing = {}
@@ -144,13 +162,14 @@ def _export_all(
             finished(folder)
             tell(f"{folder.name}: exported")
 
-        export_side_by_side(missing, checkpoint, jobs=jobs, finished=told,
+        export_side_by_side(missing, checkpoint, jobs=jobs, finished=told, calibration=calibration,
                             force=may_replace.__getitem__)  # fmt: skip
         return
     for folder, spec in missing.items():
         tell(f"{folder.name}: exporting")
         steps.begin(folder.name)
-        export_artifact(spec, checkpoint, folder, stages=stages, force=may_replace[folder])
+        export_artifact(spec, checkpoint, folder, calibration=calibration, stages=stages,
+                        force=may_replace[folder])  # fmt: skip
         release_memory()
         finished(folder)
 

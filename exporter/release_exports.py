@@ -5,18 +5,26 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint, Prompts, WindowChoice
+from exporter.corpus.beir import Corpus
+from exporter.corpus.calibration import (
+    CalibrationText,
+    check_enough,
+    corpus_calibration,
+    read_calibration,
+)
 from exporter.gguf.export import export_gguf
-from exporter.gguf.options import GgufOptions
+from exporter.gguf.options import GgufOptions, check_type_and_options
 from exporter.onnx.export import export_onnx
 from exporter.openvino.export import QUANTS, export_openvino
 from exporter.progress import Stages, silent
-from exporter.recipe import ArtifactSpec
+from exporter.recipe import ArtifactSpec, Recipe
 from exporter.registry import GGUF_TYPES, ONNX_SCHEMES
 
 CORES_EACH = 2
@@ -39,20 +47,52 @@ def gguf_options(spec: ArtifactSpec) -> GgufOptions:
 
 
 def export_artifact(
-    spec: ArtifactSpec, checkpoint: Checkpoint, folder: Path, *, force: bool, stages: Stages
-) -> None:
-    """Write the artifact that `spec` describes to `folder`."""
+    spec: ArtifactSpec, checkpoint: Checkpoint, folder: Path, *, force: bool, stages: Stages,
+    calibration: Path | None = None,
+) -> None:  # fmt: skip
+    """Write the artifact that `spec` describes to `folder`.
+
+    `calibration`: texts for what is fitted on some; the bundled ones for None.
+    """
     quant = "none" if spec.scheme == "fp32" else spec.scheme
+    texts = calibration if calibrates(spec) else None
     if spec.kind == "onnx":
-        export_onnx(checkpoint, folder, quant=quant, flavour=spec.flavour, force=force,
-                    stages=stages)  # fmt: skip
+        export_onnx(checkpoint, folder, quant=quant, flavour=spec.flavour, calibration=texts,
+                    force=force, stages=stages)  # fmt: skip
     elif spec.kind == "openvino":
-        export_openvino(checkpoint, folder, quant=quant, force=force, stages=stages)
+        export_openvino(
+            checkpoint, folder, quant=quant, calibration=texts, force=force, stages=stages
+        )
     else:
-        export_gguf(
-            checkpoint, folder, type_name=spec.scheme, options=gguf_options(spec), force=force,
-            stages=stages,
-        )  # fmt: skip
+        options = replace(gguf_options(spec), calibration=texts)
+        export_gguf(checkpoint, folder, type_name=spec.scheme, options=options, force=force,
+                    stages=stages)  # fmt: skip
+
+
+def calibrates(spec: ArtifactSpec) -> bool:
+    """Return whether the artifact is fitted on calibration texts."""
+    if spec.kind == "onnx":
+        return spec.scheme != "fp32"
+    if spec.kind == "openvino":
+        return spec.scheme == "int8"
+    _, _, texts = check_type_and_options(spec.scheme, gguf_options(spec))
+    return texts is not None
+
+
+def release_calibration(
+    recipe: Recipe, recipe_path: Path, *, folder: Path, corpus: Corpus
+) -> list[CalibrationText] | None:
+    """Return what a recipe's artifacts are fitted on, None for the bundled texts.
+
+    `folder` is where `corpus`, which is judged on, was read from. Raises BadInput.
+    """
+    if recipe.calibration == "bundled":
+        return None
+    if recipe.calibration == "corpus":
+        return corpus_calibration(folder, corpus)
+    asked = {question.strip() for question in corpus.queries}
+    texts = read_calibration(recipe_path.parent / recipe.calibration)
+    return check_enough([text for text in texts if text.text.strip() not in asked], folder)
 
 
 def jobs_that_fit(checkpoint: Checkpoint, *, exports: int) -> int:
@@ -72,7 +112,7 @@ def cores() -> int:
 
 def export_side_by_side(
     specs: Mapping[Path, ArtifactSpec], checkpoint: Checkpoint, *, jobs: int,
-    force: Callable[[Path], bool], finished: Callable[[Path], None],
+    calibration: Path | None, force: Callable[[Path], bool], finished: Callable[[Path], None],
 ) -> None:  # fmt: skip
     """Export each of `specs` to its folder, `jobs` at a time, each in a process of its own.
 
@@ -92,6 +132,7 @@ def export_side_by_side(
                 folder,
                 window=checkpoint.window_choice,
                 prompts=checkpoint.prompts,
+                calibration=calibration,
                 force=force(folder),
             ): folder
             for folder, spec in specs.items()
@@ -121,7 +162,7 @@ def _begin_worker(threads: int) -> None:
 
 def _export_in_worker(
     spec: ArtifactSpec, checkpoint: Path, folder: Path, *, window: WindowChoice, prompts: Prompts,
-    force: bool,
+    calibration: Path | None, force: bool,
 ) -> None:  # fmt: skip
     read = read_checkpoint(checkpoint, window=window, prompts=prompts)
-    export_artifact(spec, read, folder, force=force, stages=silent)
+    export_artifact(spec, read, folder, calibration=calibration, force=force, stages=silent)

@@ -93,8 +93,9 @@ def pool_option(command: Command) -> Command:
 def calibration_option(command: Command) -> Command:
     """Add --calibration, given to the command as `calibration: Path | None`."""
     return click.option(
-        "--calibration", metavar="FILE", type=click.Path(path_type=Path),
-        help="Texts to measure the model on, one a line, UTF-8. Default: 96 bundled ones.",
+        "--calibration", metavar="FILE|FOLDER", type=click.Path(path_type=Path),
+        help="Texts to fit on: JSON lines with text, title and role, one text a line, or a folder "
+        "in BEIR's layout. Default: 605 bundled ones.",
     )(command)  # fmt: skip
 
 

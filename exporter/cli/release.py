@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from exporter.cli.common import (
+    DEFAULT_RECIPE,
     CommonOptions,
     common_options,
     corpus_folder,
@@ -47,17 +48,22 @@ def release(
     from exporter.cli.table import print_verdicts
     from exporter.corpus.beir import read_corpus
     from exporter.release import check_recipe, run_release
+    from exporter.release_exports import release_calibration
 
     recipe = with_pool(load_recipe(recipe_path), pool)
     check_recipe(recipe)
-    read = read_corpus(corpus_folder(recipe, recipe_path=recipe_path, given=corpus))
+    folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
+    read = read_corpus(folder)
+    calibration = release_calibration(
+        recipe, recipe_path or DEFAULT_RECIPE, folder=folder, corpus=read
+    )
     checkpoint = load_checkpoint(options, recipe=recipe, prompts=recipe.prompts)
     output = options.output or default_output(checkpoint)
     with ProgressLines(options) as progress:
         outcome = run_release(
             checkpoint, recipe=recipe, corpus=read, output=output, force=options.force,
             stages=progress.stage, tell=lambda line: say(line, options),
-            bench=bench, jobs=jobs,
+            bench=bench, jobs=jobs, calibration=calibration,
         )  # fmt: skip
     if options.as_json:
         click.echo(canonical_json(outcome), nl=False)

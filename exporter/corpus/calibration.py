@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 from exporter.checkpoint.records import Prompts
-from exporter.corpus.beir import read_documents, read_questions
+from exporter.corpus.beir import Corpus, read_documents, read_questions
 from exporter.corpus.lines import read_lines, read_records, string_of, text_of
 from exporter.errors import BadInput
+from exporter.records import write_text
 
 Role = Literal["document", "query"]
 ROLES: tuple[Role, ...] = ("document", "query")
@@ -104,11 +105,43 @@ def sample(texts: Sequence[CalibrationText], count: int) -> list[CalibrationText
     return sorted(texts, key=place)[:count]
 
 
-def _sampled(folder: Path) -> list[CalibrationText]:
+def corpus_calibration(folder: Path, judged: Corpus) -> list[CalibrationText]:
+    """Return calibration texts from the folder that `judged` was read from: documents, and
+    questions whose text `judged` does not ask; where too few are left, bundled questions instead.
+
+    So that nothing is fitted on a question that it is judged by. Raises BadInput as
+    `read_calibration` does.
+    """
+    asked = {question.strip() for question in judged.queries}
+    found = _sampled(folder, without=asked)
+    if sum(text.role == "query" for text in found) < FEWEST:
+        found = [text for text in found if text.role == "document"]
+        found += [
+            text
+            for text in read_calibration(None)
+            if text.role == "query" and text.text.strip() not in asked
+        ]
+    return check_enough(found, folder)
+
+
+def write_calibration(path: Path, texts: Sequence[CalibrationText]) -> None:
+    """Write texts as JSON lines that `read_calibration` reads."""
+    lines = [
+        json.dumps({"text": text.text, "title": text.title, "role": text.role}, ensure_ascii=False)
+        for text in texts
+    ]
+    write_text(path, "".join(line + "\n" for line in lines))
+
+
+def _sampled(folder: Path, *, without: Container[str] = ()) -> list[CalibrationText]:
     documents = [
         CalibrationText(text, "document", title) for title, text in read_documents(folder).values()
     ]
-    questions = [CalibrationText(text, "query") for text in read_questions(folder).values()]
+    questions = [
+        CalibrationText(text, "query")
+        for text in read_questions(folder).values()
+        if text.strip() not in without
+    ]
     return sample(documents, SAMPLED) + sample(questions, SAMPLED)
 
 

@@ -8,15 +8,18 @@ import pytest
 
 from exporter.checkpoint.records import Prompts
 from exporter.corpus import calibration
+from exporter.corpus.beir import read_corpus
 from exporter.corpus.calibration import (
     ROLES,
     CalibrationText,
     calibration_inputs,
     calibration_sha256,
+    corpus_calibration,
     read_calibration,
+    write_calibration,
 )
 from exporter.errors import BadInput
-from parity_tests.conftest import BUNDLED_CORPUS, REPOSITORY
+from parity_tests.conftest import BUNDLED_CORPUS, REPOSITORY, write_corpus
 
 
 def test_the_bundled_texts_are_many_different_and_of_spread_lengths() -> None:
@@ -83,6 +86,35 @@ def test_a_folder_in_beirs_layout_gives_documents_and_questions() -> None:
     assert roles.count("query") == 120
     assert all(text.title for text in texts if text.role == "document")
     assert texts == read_calibration(BUNDLED_CORPUS)
+
+
+def test_no_judged_question_is_fitted_on(tmp_path: Path) -> None:
+    documents = [(f"d{n}", f"条例 第{n}条", f"第{n}条 押金") for n in range(30)]
+    asked = [(f"q{n}", f"押金第{n}问") for n in range(40)]
+    folder = write_corpus(
+        tmp_path / "corpus", documents=documents, queries=asked[:20],
+        qrels=[(f"q{n}", f"d{n}", "1") for n in range(20)],
+    )  # fmt: skip
+    (folder / "queries.train.jsonl").write_text(
+        "".join(json.dumps({"_id": i, "text": text}) + "\n" for i, text in asked), "utf-8"
+    )
+    judged = read_corpus(folder)
+    assert len(judged.queries) == 20
+    texts = corpus_calibration(folder, judged)
+    questions = {text.text for text in texts if text.role == "query"}
+    assert questions == {text for _, text in asked[20:]}
+    assert sum(text.role == "document" for text in texts) == 30
+    write_calibration(tmp_path / "fitted.jsonl", texts)
+    assert read_calibration(tmp_path / "fitted.jsonl") == texts
+
+
+def test_where_every_question_is_judged_bundled_ones_are_fitted_on() -> None:
+    judged = read_corpus(BUNDLED_CORPUS)
+    texts = corpus_calibration(BUNDLED_CORPUS, judged)
+    questions = {text.text for text in texts if text.role == "query"}
+    assert not questions & set(judged.queries)
+    assert len(questions) >= 240
+    assert sum(text.role == "document" for text in texts) == 256
 
 
 @pytest.mark.parametrize(
