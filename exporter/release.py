@@ -40,6 +40,8 @@ from exporter.staging import check_output
 
 BENCH_NAME = "bench.json"
 CALIBRATION_NAME = "calibration.jsonl"
+# Rounded weights that several artifacts are written from; gone when all are.
+KEPT_NAME = ".rounded"
 MAKES_AN_ARTIFACT = {"kind", "scheme", "flavour", "plan", "embedding_type", "imatrix"}
 Tell = Callable[[str], None]
 
@@ -100,6 +102,7 @@ def run_release(
                  "of them judged")  # fmt: skip
         _export_all(folders, checkpoint, original, steps=steps, force=force, jobs=jobs,
                     calibration=texts, stages=stages, tell=tell)  # fmt: skip
+        shutil.rmtree(output / KEPT_NAME, ignore_errors=True)
         report = _judge(list(folders), checkpoint, original, recipe=recipe, corpus=corpus,
                         steps=steps, stages=stages, tell=tell)  # fmt: skip
         timed = _timed(list(folders), output, steps, bench=bench, tell=tell)
@@ -150,6 +153,9 @@ def _export_all(
     if jobs is None:
         jobs = jobs_that_fit(checkpoint, exports=len(missing))
 
+    keep = steps.path.parent / KEPT_NAME
+    shutil.rmtree(keep, ignore_errors=True)  # of a run that was killed, maybe of other code
+
     def finished(folder: Path) -> None:
         steps.finish(folder.name, depends[folder])
 
@@ -162,14 +168,21 @@ def _export_all(
             finished(folder)
             tell(f"{folder.name}: exported")
 
-        export_side_by_side(missing, checkpoint, jobs=jobs, finished=told, calibration=calibration,
-                            force=may_replace.__getitem__)  # fmt: skip
+        export_side_by_side(
+            missing,
+            checkpoint,
+            jobs=jobs,
+            calibration=calibration,
+            keep=keep,
+            force=may_replace.__getitem__,
+            finished=told,
+        )
         return
     for folder, spec in missing.items():
         tell(f"{folder.name}: exporting")
         steps.begin(folder.name)
-        export_artifact(spec, checkpoint, folder, calibration=calibration, stages=stages,
-                        force=may_replace[folder])  # fmt: skip
+        export_artifact(spec, checkpoint, folder, calibration=calibration, keep=keep,
+                        stages=stages, force=may_replace[folder])  # fmt: skip
         release_memory()
         finished(folder)
 

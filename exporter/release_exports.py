@@ -48,17 +48,18 @@ def gguf_options(spec: ArtifactSpec) -> GgufOptions:
 
 def export_artifact(
     spec: ArtifactSpec, checkpoint: Checkpoint, folder: Path, *, force: bool, stages: Stages,
-    calibration: Path | None = None,
+    calibration: Path | None = None, keep: Path | None = None,
 ) -> None:  # fmt: skip
     """Write the artifact that `spec` describes to `folder`.
 
-    `calibration`: texts for what is fitted on some; the bundled ones for None.
+    `calibration`: texts for what is fitted on some; the bundled ones for None. `keep`: a folder
+    for rounded weights that several artifacts are written from.
     """
     quant = "none" if spec.scheme == "fp32" else spec.scheme
     texts = calibration if calibrates(spec) else None
     if spec.kind == "onnx":
         export_onnx(checkpoint, folder, quant=quant, flavour=spec.flavour, calibration=texts,
-                    force=force, stages=stages)  # fmt: skip
+                    keep=keep, force=force, stages=stages)  # fmt: skip
     elif spec.kind == "openvino":
         export_openvino(
             checkpoint, folder, quant=quant, calibration=texts, force=force, stages=stages
@@ -112,7 +113,8 @@ def cores() -> int:
 
 def export_side_by_side(
     specs: Mapping[Path, ArtifactSpec], checkpoint: Checkpoint, *, jobs: int,
-    calibration: Path | None, force: Callable[[Path], bool], finished: Callable[[Path], None],
+    calibration: Path | None, keep: Path, force: Callable[[Path], bool],
+    finished: Callable[[Path], None],
 ) -> None:  # fmt: skip
     """Export each of `specs` to its folder, `jobs` at a time, each in a process of its own.
 
@@ -133,6 +135,7 @@ def export_side_by_side(
                 window=checkpoint.window_choice,
                 prompts=checkpoint.prompts,
                 calibration=calibration,
+                keep=keep,
                 force=force(folder),
             ): folder
             for folder, spec in specs.items()
@@ -162,7 +165,8 @@ def _begin_worker(threads: int) -> None:
 
 def _export_in_worker(
     spec: ArtifactSpec, checkpoint: Path, folder: Path, *, window: WindowChoice, prompts: Prompts,
-    calibration: Path | None, force: bool,
+    calibration: Path | None, keep: Path, force: bool,
 ) -> None:  # fmt: skip
     read = read_checkpoint(checkpoint, window=window, prompts=prompts)
-    export_artifact(spec, read, folder, calibration=calibration, force=force, stages=silent)
+    export_artifact(spec, read, folder, calibration=calibration, keep=keep, force=force,
+                    stages=silent)  # fmt: skip

@@ -38,6 +38,7 @@ def export_onnx(
     graph: str = "built",
     flavour: str = "portable",
     calibration: Path | None = None,
+    keep: Path | None = None,
     force: bool = False,
     stages: Stages = silent,
 ) -> Manifest:
@@ -47,6 +48,7 @@ def export_onnx(
     `flavour`: what the graph is written for, see `exporter.onnx.flavour`.
     `calibration`: texts to measure the model on, one a line, for the schemes that measure it; the
     bundled ones by default.
+    `keep`: a folder for what other graphs of the same weights and scheme can use again.
     `stages` is told of layers measured and weights written. Everything is checked before the first
     long step. Raises BadInput or MissingDependency.
     """
@@ -82,6 +84,7 @@ def export_onnx(
             measured = scheme.measure(
                 checkpoint,
                 calibration_inputs(texts, checkpoint.prompts),
+                keep=keep,
                 stages=stages,
             )
         records = write(

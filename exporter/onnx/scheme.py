@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -107,8 +108,14 @@ class MeasuringScheme(Scheme, Protocol):
     """A scheme that runs the model on calibration texts before anything is written."""
 
     def measure(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, stages: Stages = silent
+        self,
+        checkpoint: Checkpoint,
+        texts: Sequence[str],
+        *,
+        keep: Path | None = None,
+        stages: Stages = silent,
     ) -> Measured:
-        """Return the scheme to write with. texts: prompts applied. Raises BadInput for
+        """Return the scheme to write with. texts: prompts applied; keep: a folder for what other
+        graphs of the same scheme can use again. Raises BadInput for
         activations that are not finite, MissingDependency without torch."""
         ...

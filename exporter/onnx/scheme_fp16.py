@@ -1,6 +1,7 @@
 """Weights and arithmetic in float16, in a graph whose weights were rescaled so that it fits."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,14 @@ class Fp16(PlainInput):
         return 2.0
 
     def measure(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, stages: Stages = silent
+        self,
+        checkpoint: Checkpoint,
+        texts: Sequence[str],
+        *,
+        keep: Path | None = None,
+        stages: Stages = silent,
     ) -> Measured:
+        del keep
         assert checkpoint.architecture is not None
         measured = by_layer(stages("fp16: layers measured", checkpoint.architecture.num_layers))
         rescaling, record = measure_fp16(checkpoint, texts, on_layer=measured)

@@ -12,6 +12,7 @@ that it cannot, so all processors compute the same integers.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -48,11 +49,16 @@ class Int8:
         return 1.05
 
     def measure(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, stages: Stages = silent
+        self,
+        checkpoint: Checkpoint,
+        texts: Sequence[str],
+        *,
+        keep: Path | None = None,
+        stages: Stages = silent,
     ) -> Measured:
         assert checkpoint.architecture is not None
         rounded = by_layer(stages("int8: layers rounded", checkpoint.architecture.num_layers))
-        model = quantize_int8(checkpoint, texts, on_layer=rounded)
+        model = quantize_int8(checkpoint, texts, keep=keep, on_layer=rounded)
         return Measured(Int8(model), model.weights)
 
     def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:

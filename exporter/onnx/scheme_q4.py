@@ -7,6 +7,7 @@ float32 for q4, and for q4f16 float16, in a graph whose weights were rescaled so
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,14 @@ class Q4(PlainInput):
         return 0.65
 
     def measure(
-        self, checkpoint: Checkpoint, texts: Sequence[str], *, stages: Stages = silent
+        self,
+        checkpoint: Checkpoint,
+        texts: Sequence[str],
+        *,
+        keep: Path | None = None,
+        stages: Stages = silent,
     ) -> Measured:
+        del keep
         assert checkpoint.architecture is not None
         if checkpoint.architecture.hidden_size % 2:
             raise BadInput("--quant q4 packs two weights a byte and needs an even hidden_size")

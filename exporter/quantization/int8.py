@@ -5,8 +5,12 @@ their own row: tokens differ as much as channels do, so one scale for all rows c
 Weights are rounded by GPTQ under the bound of `exporter.quantization.pairs`.
 """
 
+import hashlib
+import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,12 +53,24 @@ def fit_rows(name: str, weight: Any, importance: Any) -> Grid:
 
 
 def quantize_int8(
-    checkpoint: Checkpoint, texts: Sequence[str], *, blocks: Mapping[str, int] = BLOCKS,
+    checkpoint: Checkpoint,
+    texts: Sequence[str],
+    *,
+    blocks: Mapping[str, int] = BLOCKS,
+    keep: Path | None = None,
     on_layer: Callable[[int], None] | None = None,
-) -> Int8Model:  # fmt: skip
-    """Round the backbone's projections. texts: prompts applied. Raises BadInput for activations
-    that are not finite, MissingDependency without torch."""
+) -> Int8Model:
+    """Round the backbone's projections. texts: prompts applied.
+
+    `keep`: a folder in which the result is looked up and left, for other graphs of the same
+    weights. Raises BadInput for activations that are not finite, MissingDependency without torch.
+    """
     weights = RotatedWeights(ModelWeights(checkpoint), blocks)
+    file = None
+    if keep is not None:
+        file = keep / f"int8-{_key(checkpoint, texts, blocks)}.npz"
+        if file.is_file():
+            return Int8Model(weights, _read(file))
     found = quantize_layers(
         weights,
         texts,
@@ -63,7 +79,33 @@ def quantize_int8(
         round_table=table_rounding(checkpoint.tensors["embed_tokens.weight"]),
         on_layer=on_layer,
     )
-    return Int8Model(weights, {name: _stored(matrix) for name, matrix in found.items()})
+    matrices = {name: _stored(matrix) for name, matrix in found.items()}
+    if file is not None:
+        _write(file, matrices)
+    return Int8Model(weights, matrices)
+
+
+def _key(checkpoint: Checkpoint, texts: Sequence[str], blocks: Mapping[str, int]) -> str:
+    """Return a hash of all that decides the result but for the code: a release keeps results only
+    while it runs."""
+    what = [checkpoint.file_hashes(), checkpoint.window_used, list(texts), dict(blocks)]
+    return hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()[:24]
+
+
+def _write(file: Path, matrices: Mapping[str, Int8Matrix]) -> None:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, matrix in matrices.items():
+        arrays[f"{name}/codes"], arrays[f"{name}/scales"] = matrix.codes, matrix.scales
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}.partial.npz")
+    np.savez(partial, **arrays)  # type: ignore[arg-type]
+    partial.replace(file)
+
+
+def _read(file: Path) -> dict[str, Int8Matrix]:
+    with np.load(file) as found:
+        names = [key.removesuffix("/codes") for key in found if key.endswith("/codes")]
+        return {name: Int8Matrix(found[f"{name}/codes"], found[f"{name}/scales"]) for name in names}
 
 
 def _stored(found: Rounded) -> Int8Matrix:

@@ -173,3 +173,15 @@ def test_padding_leaves_the_first_ten_as_they_are(tmp_path: Path, few_texts: Pat
     first, then = (search(v[count:], v[:count], k=10) for v in (alone, padded))
     same = np.mean([np.array_equal(a, b) for a, b in zip(first, then, strict=True)])
     assert same >= 0.99
+
+
+def test_weights_rounded_once_serve_other_graphs(
+    source: Checkpoint, int8: Path, few_texts: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    export_onnx(source, tmp_path / "first", quant="int8", calibration=few_texts, keep=kept)
+    (file,) = kept.iterdir()
+    before = file.stat().st_mtime_ns
+    export_onnx(source, tmp_path / "then", quant="int8", calibration=few_texts, keep=kept)
+    assert file.stat().st_mtime_ns == before
+    assert file_hashes(tmp_path / "first") == file_hashes(tmp_path / "then") == file_hashes(int8)
