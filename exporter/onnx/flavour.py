@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from exporter.errors import BadInput
 
 BROWSER = frozenset({
-    "Abs", "Add", "Cast", "Concat", "Div", "Floor", "Gather", "Greater", "Identity", "MatMul",
+    "Abs", "Add", "Cast", "Concat", "Div", "Expand", "Floor", "Gather", "Greater", "Identity",
+    "MatMul",
     "Max", "Mul", "QuantizeLinear", "Range", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceSum",
     "Reshape", "Shape", "SimplifiedLayerNormalization", "Slice", "Softmax", "Split", "Squeeze",
     "Sub", "Transpose", "Unsqueeze", "Where",

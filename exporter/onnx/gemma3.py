@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from exporter.checkpoint.records import Gemma3Architecture
 from exporter.onnx.graph_writer import BOOL, GraphWriter
-from exporter.onnx.plain_attention import attend_plain
+from exporter.onnx.plain_attention import attend_plain, mask_by_group
 from exporter.onnx.scheme import Input, Scheme, whole
 from exporter.quantization.weights import ModelWeights
 
@@ -111,7 +111,8 @@ class Gemma3Layers:
         return made
 
     def _attention_biases(self, mask: str) -> dict[str, str]:
-        """Return the additive masks by layer kind, each (batch, 1, sequence, sequence)."""
+        """Return the additive masks by layer kind, each (batch, 1, sequence, sequence), or as
+        `mask_by_group` makes them."""
         w = self.w
         zero = w.constant(0.0, self.compute)
         masked = w.constant(MASKED[self.compute.name], self.compute)
@@ -130,7 +131,11 @@ class Gemma3Layers:
             # The full mask needs its (sequence, sequence) shape too: none is farther than 2^40.
             reach = self.a.sliding_window // 2 if kind == "sliding_attention" else 1 << 40
             far = w.node("Greater", [distance, w.constant(reach, np.int64)])
-            made[kind] = w.node("Add", [w.node("Where", [far, masked, zero]), keys])
+            bias = w.node("Add", [w.node("Where", [far, masked, zero]), keys])
+            if self.plain_attention:
+                group = self.a.num_heads // self.a.num_kv_heads
+                bias = mask_by_group(w, bias, group=group)
+            made[kind] = bias
         return made
 
     def _attention(self, h: str, at: str, *, bias: str, tables: tuple[str, str]) -> str:
@@ -143,23 +148,16 @@ class Gemma3Layers:
         scale = 1 / math.sqrt(a.query_pre_attn_scalar) if self.plain_attention else 1.0
         q = self._rotate(q, at + "self_attn.q_norm", heads=a.num_heads, tables=tables, scale=scale)
         k = self._rotate(k, at + "self_attn.k_norm", heads=a.num_kv_heads, tables=tables)
-        v = self._by_token(whole(self.w, v, x))
-        x = self.scheme.enter(self.w, self._attend(q, k, v, bias), site="attended")
+        attended = self._attend(q, k, whole(self.w, v, x), bias)
+        x = self.scheme.enter(self.w, attended, site="attended")
         # Not left out although a norm follows: some rows are so short that its eps decides.
-        return self._by_token(whole(self.w, self._project(x, at + "self_attn.o_proj"), x))
+        return whole(self.w, self._project(x, at + "self_attn.o_proj"), x)
 
     def _project(self, x: Input, name: str) -> str:
         def weight() -> npt.NDArray[np.float32]:
             return np.ascontiguousarray(self.weights.matrix(name).T)
 
         return self.scheme.matmul(self.w, x, weight, name=name)
-
-    def _by_token(self, x: str) -> str:
-        """Return (batch, sequence, width) of rows that may lie one behind the other."""
-        if not self.scheme.flat:
-            return x
-        shaped: str = self.w.node("Reshape", [x, self._token_shape])
-        return shaped
 
     def _attend(self, q: str, k: str, v: str, bias: str) -> str:
         """Return (batch, sequence, heads * head_dim)."""
@@ -213,4 +211,4 @@ class Gemma3Layers:
         # The factor of a row of `up` is made up for behind down_proj: it passes a rounding whose
         # scale is the row's own.
         y = self.scheme.enter(w, w.node("Mul", [gate, up]), site="product")
-        return self._by_token(whole(w, self._project(y, at + "mlp.down_proj"), y, x))
+        return whole(w, self._project(y, at + "mlp.down_proj"), y, x)

@@ -11,11 +11,24 @@ from exporter.checkpoint.records import Gemma3Architecture
 from exporter.onnx.graph_writer import GraphWriter
 
 
+def mask_by_group(w: GraphWriter, bias: str, *, group: int) -> str:
+    """Return (batch, sequence * group, sequence) of a bias (batch or 1, 1, sequence, sequence):
+    each row once for each of the `group` query heads that share a key head."""
+    rows = w.node("Transpose", [bias], perm=[0, 2, 1, 3])
+    if group > 1:
+        rows = w.node("Expand", [rows, w.constant([1, 1, group, 1], np.int64)])
+    length = w.node("Shape", [bias], start=3, end=4)
+    edges = w.constant([0], np.int64), w.constant([-1], np.int64)
+    shape = w.node("Concat", [*edges, length], axis=0)
+    mask: str = w.node("Reshape", [rows, shape])
+    return mask
+
+
 def attend_plain(
-    w: GraphWriter, q: str, k: str, v: str, bias: str, *, architecture: Gemma3Architecture
+    w: GraphWriter, q: str, k: str, v: str, mask: str, *, architecture: Gemma3Architecture
 ) -> str:
     """Return (batch, sequence, heads * head_dim). q: of that shape, scaled already; k, v: (batch,
-    sequence, kv_heads * head_dim); bias: (batch or 1, 1, sequence, sequence), added to the scores.
+    sequence, kv_heads * head_dim); mask: as `mask_by_group` returns it, added to the scores.
 
     The query heads that share a key head are laid one after the other along the sequence, so that
     keys and values are neither repeated nor broadcast.
@@ -26,13 +39,15 @@ def attend_plain(
     if shared > 1:
         group = a.num_heads // shared
         cut = [
-            w.node("Split", [x, w.constant([heads * a.head_dim] * shared, np.int64)],
-                   outputs=shared, axis=-1)
+            w.node(
+                "Split",
+                [x, w.constant([heads * a.head_dim] * shared, np.int64)],
+                outputs=shared,
+                axis=-1,
+            )
             for x, heads in ((q, group), (k, 1), (v, 1))
-        ]  # fmt: skip
+        ]
         parts = list(zip(*cut, strict=True))
-    # (batch, sequence, 1, sequence): the same for each head.
-    mask = w.node("Transpose", [bias], perm=[0, 2, 1, 3])
     attended = [
         _one_key_head(w, one, keys, values, mask, architecture=a) for one, keys, values in parts
     ]
@@ -49,15 +64,7 @@ def _one_key_head(
     group = a.num_heads // a.num_kv_heads
     rows = w.node("Reshape", [q, w.constant([0, -1, a.head_dim], np.int64)])
     scores = w.node("MatMul", [rows, w.node("Transpose", [k], perm=[0, 2, 1])])
-    # (batch, sequence * group, sequence) -> (batch, sequence, group, sequence)
-    length = w.node("Shape", [k], start=1, end=2)
-    groups = w.constant([group], np.int64)
-    zero = w.constant([0], np.int64)
-    apart = w.node("Concat", [zero, length, groups, length], axis=0)
-    masked = w.node("Add", [w.node("Reshape", [scores, apart]), mask])
-    shares = w.node("Softmax", [masked], axis=-1)
-    together = w.node("Concat", [zero, w.constant([-1], np.int64), length], axis=0)
-    mixed = w.node("MatMul", [w.node("Reshape", [shares, together]), v])
-    found: str = w.node("Reshape", [mixed, w.node("Concat", [zero, length, w.constant(
-        [group * a.head_dim], np.int64)], axis=0)])  # fmt: skip
+    shares = w.node("Softmax", [w.node("Add", [scores, mask])], axis=-1)
+    mixed = w.node("MatMul", [shares, v])
+    found: str = w.node("Reshape", [mixed, w.constant([0, -1, group * a.head_dim], np.int64)])
     return found

@@ -29,8 +29,6 @@ class Scheme(Protocol):
     """dtype of activations. float16 gets weights rescaled so that nothing overflows."""
     kept: tuple[str, ...]
     """What stays in higher precision, one line each, with the reason."""
-    flat: bool
-    """Whether products come as (rows, out) instead of (batch, sequence, out)."""
 
     def bytes_per_weight(self) -> float:
         """Return the approximate size of one weight, for the check of free disk."""
@@ -47,22 +45,22 @@ class Scheme(Protocol):
         ...
 
     def matmul(self, writer: GraphWriter, x: "Input", weight: Load, *, name: str) -> str:
-        """Add x @ weight. `weight` returns (in, out) float32. Returns (..., out) or (rows, out), in
-        the compute dtype, short of the factors of `x`: see `whole`."""
+        """Add x @ weight. `weight` returns (in, out) float32. Returns (..., out) in the compute
+        dtype, short of the factors of `x`: see `whole`."""
         ...
 
 
 @dataclass(frozen=True)
 class Input:
     """What matrices are multiplied with. Their products have still to be multiplied by `factors`,
-    each (rows, 1)."""
+    each (batch, sequence, 1)."""
 
     values: str
     factors: tuple[str, ...] = ()
 
 
 def whole(writer: GraphWriter, product: str, *inputs: Input) -> str:
-    """Multiply a product by all that it is short of, (rows, n)."""
+    """Multiply a product by all that it is short of."""
     factors = [factor for entered in inputs for factor in entered.factors]
     if not factors:
         return product
@@ -75,8 +73,6 @@ def whole(writer: GraphWriter, product: str, *inputs: Input) -> str:
 
 class PlainInput:
     """What schemes that multiply inputs as they are inherit."""
-
-    flat = False
 
     def enter(self, writer: GraphWriter, x: str, *, site: str) -> Input:
         """See `Scheme.enter`: nothing is added."""

@@ -34,7 +34,6 @@ class Int8:
 
     name = "int8"
     compute = np.float32
-    flat = True
     kept: tuple[str, ...] = (
         "RMSNorm gains and rotary tables stay float32: under 1 % of the bytes, applied to float32",
         "attention, GELU and normalisation compute in float32",
@@ -89,16 +88,18 @@ class Int8:
         return found
 
     def enter(self, writer: GraphWriter, x: str, *, site: str) -> Input:
-        """Rotate, and round each row by its largest magnitude. Returns codes, (rows, width)."""
+        """Rotate, and round each row by its largest magnitude."""
         assert self._model is not None
         block = self._model.weights.runtime_block(site)
-        flat = rotate(writer, x, block=block, width=self._model.weights.width(site))
+        turned = rotate(writer, x, block=block)
         largest = writer.node(
-            "ReduceMax", [writer.node("Abs", [flat]), writer.constant([-1], np.int64)], keepdims=1
+            "ReduceMax",
+            [writer.node("Abs", [turned]), writer.constant([-1], np.int64)],
+            keepdims=1,
         )
         # A row of zeros is divided by this.
         largest = writer.node("Max", [largest, writer.constant(SMALLEST_ROW, np.float32)])
-        scaled = writer.node("Mul", [flat, writer.node("Reciprocal", [largest])])
+        scaled = writer.node("Mul", [turned, writer.node("Reciprocal", [largest])])
         step = writer.constant(STEP, np.float32)
         codes = writer.node("QuantizeLinear", [scaled, step, writer.constant(ZERO_POINT, np.uint8)])
         return Input(codes, (largest,))
@@ -121,16 +122,15 @@ class Int8:
         return product
 
 
-def rotate(writer: GraphWriter, x: str, *, block: int, width: int) -> str:
+def rotate(writer: GraphWriter, x: str, *, block: int) -> str:
     """Add the product of each run of `block` with a Hadamard matrix: one product of all runs.
-    Returns (rows, width)."""
-    shape = writer.constant([-1, width], np.int64)
-    if block > 1:
-        runs = writer.node("Reshape", [x, writer.constant([-1, block], np.int64)])
-        turn = writer.constant(hadamard(block), np.float32)
-        x = writer.node("MatMul", [runs, turn])
-    flat: str = writer.node("Reshape", [x, shape])
-    return flat
+    x: (batch, sequence, width), as what is returned."""
+    if block == 1:
+        return x
+    runs = writer.node("Reshape", [x, writer.constant([0, 0, -1, block], np.int64)])
+    turned = writer.node("MatMul", [runs, writer.constant(hadamard(block), np.float32)])
+    whole: str = writer.node("Reshape", [turned, writer.constant([0, 0, -1], np.int64)])
+    return whole
 
 
 SCHEME = Int8()

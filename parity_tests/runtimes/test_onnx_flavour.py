@@ -89,7 +89,7 @@ def test_plain_attention_is_that_of_numpy(tiny: Checkpoint, tmp_path: Path, kv_h
     import onnxruntime
 
     from exporter.onnx.graph_writer import FLOAT, GraphWriter, tensor_value
-    from exporter.onnx.plain_attention import attend_plain
+    from exporter.onnx.plain_attention import attend_plain, mask_by_group
 
     assert tiny.architecture is not None
     heads, dim, batch, length = 4, 8, 2, 5
@@ -97,7 +97,8 @@ def test_plain_attention_is_that_of_numpy(tiny: Checkpoint, tmp_path: Path, kv_h
     architecture = tiny.architecture.model_copy(update=shape)
     wide, narrow = ("b", "s", heads * dim), ("b", "s", kv_heads * dim)
     with GraphWriter(tmp_path, flavour=WEB) as writer:
-        found = attend_plain(writer, "q", "k", "v", "bias", architecture=architecture)
+        mask = mask_by_group(writer, "bias", group=heads // kv_heads)
+        found = attend_plain(writer, "q", "k", "v", mask, architecture=architecture)
         inputs = [tensor_value("q", FLOAT, wide), tensor_value("k", FLOAT, narrow),
                   tensor_value("v", FLOAT, narrow),
                   tensor_value("bias", FLOAT, ("b", 1, "s", "s"))]  # fmt: skip
