@@ -1,8 +1,7 @@
 """A GGUF artifact in llama.cpp."""
 
-import contextlib
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
 from exporter.runtimes.encoder import Vectors, unit_rows
+from exporter.runtimes.llamacpp_batch import batches, lay_out, room_for
+from exporter.runtimes.llamacpp_kernels import extra_buffers, thread_count, with_buffers
 
 
 def _silence() -> Any:
@@ -25,40 +26,13 @@ def _silence() -> Any:
     return drop
 
 
-# llama.cpp's threads wait for each other busily: on a small model the waiting costs more than the
-# work (a 10 MB model: 1.2 s with one thread, 27 s with two on a loaded two-core machine).
-ONE_THREAD_BYTES = 50_000_000
-
-
-@contextlib.contextmanager
-def _plain_buffers(library: Any) -> Iterator[None]:
-    """Keep llama.cpp from repacking weights for the CPU at hand while a model is loaded.
-
-    llama-cpp-python 0.3.36 crashes on Q8_0 in the AMX buffers (seen on a Xeon with amx_int8), and
-    repacked weights would make vectors depend on the machine. `Llama` does not pass the
-    parameter on, so the default it starts from is changed for the moment.
-    """
-    module = library.llama_cpp
-    original = module.llama_model_default_params
-
-    def without_extra_buffers() -> Any:
-        parameters = original()
-        parameters.use_extra_bufts = False
-        return parameters
-
-    module.llama_model_default_params = without_extra_buffers
-    try:
-        yield
-    finally:
-        module.llama_model_default_params = original
-
-
 class LlamaCppEncoder:
     """Encoder of an artifact folder written by `export gguf`, or of another folder with such a file
     and the `manifest` of the artifact. See `runtimes.encoder.Encoder`.
 
-    Every text is one sequence decoded by itself: no companions, no padding. Text is tokenized by
-    llama.cpp, from the vocabulary in the file.
+    Texts of similar length are decoded together, each a sequence of its own, laid out so that a
+    text's vector does not depend on its companions. Text is tokenized by llama.cpp, from the
+    vocabulary in the file.
     """
 
     _log: Any = None
@@ -81,14 +55,16 @@ class LlamaCppEncoder:
             # Kept for the life of the process: llama.cpp holds the pointer.
             LlamaCppEncoder._log = _silence()
         self._library = llama_cpp
-        if threads is None and path.stat().st_size < ONE_THREAD_BYTES:
-            threads = 1
+        if threads is None:
+            threads = thread_count(path.stat().st_size)
+        # A model that only embeds keeps no keys and values: its context is one batch, whatever the
+        # number of sequences.
+        size = room_for(self._limit, sequences=llama_cpp.llama_max_parallel_sequences())
         try:
-            with _plain_buffers(llama_cpp):
+            with with_buffers(llama_cpp, extra=extra_buffers()):
                 self._llama = llama_cpp.Llama(
-                    str(path), embedding=True, n_ctx=self._limit, n_batch=self._limit,
-                    n_ubatch=self._limit, n_threads=threads, n_threads_batch=threads,
-                    verbose=False,
+                    str(path), embedding=True, n_ctx=size, n_batch=size, n_ubatch=size,
+                    n_threads=threads, n_threads_batch=threads, verbose=False,
                 )  # fmt: skip
         except (ValueError, RuntimeError) as error:
             raise BadInput(f"llama.cpp cannot load '{path}' ({error}); export it again") from None
@@ -109,32 +85,42 @@ class LlamaCppEncoder:
         self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
         on_progress: Progress | None = None,
     ) -> Vectors:  # fmt: skip
-        vectors = np.empty((len(texts), self.dim), np.float32)
-        for i, text in enumerate(texts):
-            vectors[i] = self._run(self._ids(prompt + text))
-            if on_progress is not None:
-                on_progress(1)
-        return unit_rows(vectors, texts, dim=dim, source=self.name)
+        rows = [self._ids(prompt + text) for text in texts]
+        return unit_rows(self._run(rows, on_progress), texts, dim=dim, source=self.name)
 
     def encode_ids(self, rows: Sequence[Sequence[int]]) -> Vectors:
         """Return (n, dim) unit rows of token ids, special tokens included, at most as many as the
         file's context holds."""
-        vectors = np.stack([self._run(row) for row in rows])
-        return unit_rows(vectors, ["token ids"] * len(rows), dim=None, source=self.name)
+        return unit_rows(self._run(rows), ["token ids"] * len(rows), dim=None, source=self.name)
 
-    def _run(self, ids: Sequence[int]) -> Vectors:
+    def _run(self, rows: Sequence[Sequence[int]], on_progress: Progress | None = None) -> Vectors:
+        vectors = np.empty((len(rows), self.dim), np.float32)
+        for batch in batches([len(row) for row in rows]):
+            vectors[batch] = self._decode([rows[i] for i in batch])
+            if on_progress is not None:
+                on_progress(len(batch))
+        return vectors
+
+    def _decode(self, rows: Sequence[Sequence[int]]) -> Vectors:
         context, batch = self._llama._ctx, self._llama._batch
-        batch.reset()
-        batch.add_sequence(ids, 0, True)
+        cells = lay_out(rows, filler=self._llama.token_eos())
+        for at, cell in enumerate(cells):
+            batch.batch.token[at], batch.batch.pos[at] = cell.token, cell.place
+            batch.batch.n_seq_id[at], batch.batch.seq_id[at][0] = 1, cell.sequence
+            batch.batch.logits[at] = True
+        batch.batch.n_tokens = len(cells)
         context.kv_cache_clear()
         try:
             context.decode(batch)
         except RuntimeError as error:
             raise BadInput(
-                f"llama.cpp cannot run {self.name} on {len(ids)} tokens ({error}); "
+                f"llama.cpp cannot run {self.name} on {sum(map(len, rows))} tokens ({error}); "
                 "see what 'lawvault lint' says of the file"
             ) from None
-        row = self._library.llama_get_embeddings_seq(context.ctx, 0)
+        return np.stack([self._pooled(sequence) for sequence in range(len(rows))])
+
+    def _pooled(self, sequence: int) -> Vectors:
+        row = self._library.llama_get_embeddings_seq(self._llama._ctx.ctx, sequence)
         if not row:  # a null pointer: the file asks for no pooling
             raise BadInput(
                 f"{self.name} gives no vector for a text, as its file asks for no pooling; "
