@@ -11,8 +11,14 @@ from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
 from exporter.runtimes.encoder import Vectors, unit_rows
-from exporter.runtimes.llamacpp_batch import batches, lay_out, room_for
-from exporter.runtimes.llamacpp_kernels import extra_buffers, thread_count, with_buffers
+from exporter.runtimes.llamacpp_batch import batches
+from exporter.runtimes.llamacpp_contexts import Contexts
+from exporter.runtimes.llamacpp_kernels import (
+    batch_threads,
+    core_count,
+    extra_buffers,
+    with_buffers,
+)
 
 
 def _silence() -> Any:
@@ -54,18 +60,19 @@ class LlamaCppEncoder:
         if LlamaCppEncoder._log is None:
             # Kept for the life of the process: llama.cpp holds the pointer.
             LlamaCppEncoder._log = _silence()
-        self._library = llama_cpp
         if threads is None:
-            threads = thread_count(path.stat().st_size)
-        # A model that only embeds keeps no keys and values: its context is one batch, whatever the
-        # number of sequences.
-        size = room_for(self._limit, sequences=llama_cpp.llama_max_parallel_sequences())
+            threads, widest = core_count(), batch_threads(path.stat().st_size)
+        else:
+            widest = threads
         try:
             with with_buffers(llama_cpp, extra=extra_buffers()):
+                # Its own context only has to be there.
                 self._llama = llama_cpp.Llama(
-                    str(path), embedding=True, n_ctx=size, n_batch=size, n_ubatch=size,
-                    n_threads=threads, n_threads_batch=threads, verbose=False,
-                )  # fmt: skip
+                    str(path), embedding=True, n_ctx=64, n_batch=64, n_ubatch=64, verbose=False
+                )
+            self._contexts = Contexts(
+                self._llama, limit=self._limit, threads=threads, widest=widest, name=self.name
+            )
         except (ValueError, RuntimeError) as error:
             raise BadInput(f"llama.cpp cannot load '{path}' ({error}); export it again") from None
         if self._llama.n_embd() != self.dim:
@@ -95,39 +102,14 @@ class LlamaCppEncoder:
 
     def _run(self, rows: Sequence[Sequence[int]], on_progress: Progress | None = None) -> Vectors:
         vectors = np.empty((len(rows), self.dim), np.float32)
-        for batch in batches([len(row) for row in rows]):
-            vectors[batch] = self._decode([rows[i] for i in batch])
+        picked = list(batches([len(row) for row in rows]))
+        decoded = self._contexts.decode([[rows[i] for i in batch] for batch in picked])
+        for batch, found in zip(picked, decoded, strict=True):
+            vectors[batch] = found
             if on_progress is not None:
                 on_progress(len(batch))
         return vectors
 
-    def _decode(self, rows: Sequence[Sequence[int]]) -> Vectors:
-        context, batch = self._llama._ctx, self._llama._batch
-        cells = lay_out(rows, filler=self._llama.token_eos())
-        for at, cell in enumerate(cells):
-            batch.batch.token[at], batch.batch.pos[at] = cell.token, cell.place
-            batch.batch.n_seq_id[at], batch.batch.seq_id[at][0] = 1, cell.sequence
-            batch.batch.logits[at] = True
-        batch.batch.n_tokens = len(cells)
-        context.kv_cache_clear()
-        try:
-            context.decode(batch)
-        except RuntimeError as error:
-            raise BadInput(
-                f"llama.cpp cannot run {self.name} on {sum(map(len, rows))} tokens ({error}); "
-                "see what 'lawvault lint' says of the file"
-            ) from None
-        return np.stack([self._pooled(sequence) for sequence in range(len(rows))])
-
-    def _pooled(self, sequence: int) -> Vectors:
-        row = self._library.llama_get_embeddings_seq(self._llama._ctx.ctx, sequence)
-        if not row:  # a null pointer: the file asks for no pooling
-            raise BadInput(
-                f"{self.name} gives no vector for a text, as its file asks for no pooling; "
-                "see what 'lawvault lint' says of it"
-            )
-        vector: Vectors = np.ctypeslib.as_array(row, (self.dim,)).copy()
-        return vector
-
     def close(self) -> None:
+        self._contexts.close()
         self._llama.close()

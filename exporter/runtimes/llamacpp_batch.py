@@ -11,9 +11,12 @@ company, its sums are then the same ones.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-BATCH_TOKENS = 512
-"""Attention costs their square, and llama.cpp reserves 4 bytes for each with each piece of the
-vocabulary, 1 MB a token for Gemma's, though embeddings need none of it."""
+BATCH_TOKENS = 256
+"""Of several texts. More tokens gain nothing: attention costs their square, and llama.cpp reserves
+4 bytes for each with each piece of the vocabulary, 1 MB a token for Gemma's, though embeddings need
+none of it."""
+SHARED_TOKENS = 512
+"""A text of more gets a context of its own."""
 REGISTER = 16
 """float32 in 512 bits, the widest there are. Narrower ones divide it."""
 LEAST_SEQUENCES = 4
@@ -37,9 +40,8 @@ def padded_length(tokens: int) -> int:
 def room_for(limit: int, *, sequences: int) -> int:
     """Return the tokens to give a context where a text has at most `limit`.
 
-    A multiple of `sequences`, the most that llama.cpp takes: llama-cpp-python asks for as many, and
-    llama.cpp aborts where tokens cannot be shared out among them evenly
-    (https://github.com/ggml-org/llama.cpp/issues/27175).
+    A multiple of `sequences`, the most there may be in it: llama.cpp aborts where tokens cannot be
+    shared out among them evenly (https://github.com/ggml-org/llama.cpp/issues/27175).
     """
     longest = max(BATCH_TOKENS, padded_length(limit)) + REGISTER
     return longest + -longest % sequences

@@ -16,14 +16,16 @@ ONE_THREAD_BYTES = 50_000_000
 NOT_DECISIVE = frozenset({"SSE3", "SSSE3", "BMI2", "F16C", "OPENMP"})
 
 
-def thread_count(size_bytes: int) -> int:
-    """Return how many threads a model file of this size is run with: one where it is small, else
-    one for each core that this process may use."""
-    if size_bytes < ONE_THREAD_BYTES:
-        return 1
+def core_count() -> int:
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+def batch_threads(size_bytes: int) -> int:
+    """Return the most threads that one batch of a model file of this size takes."""
+    return 1 if size_bytes < ONE_THREAD_BYTES else core_count()
 
 
 def cpu_flags() -> frozenset[str]:

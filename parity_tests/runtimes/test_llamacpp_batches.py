@@ -4,6 +4,7 @@ import itertools
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.gguf.export import export_gguf
 from exporter.parity.compare import row_cosines
-from exporter.runtimes import llamacpp_batch
+from exporter.runtimes import llamacpp_batch, llamacpp_contexts
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.llamacpp import LlamaCppEncoder
 from exporter.runtimes.llamacpp_batch import (
@@ -27,18 +28,26 @@ from exporter.runtimes.llamacpp_batch import (
     padded_length,
     room_for,
 )
+from exporter.runtimes.llamacpp_contexts import SEQUENCES, Context
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
 
 FILLER = 1
+LIMIT = 512
+"""Tokens that the miniature reads."""
 ERROR_MAX = 1e-9
 """1 - cosine of a text alone and in company. Measured on x86-64: 0; on the miniature 6e-7 without
 the layout, on real weights 3e-4."""
 
 
 @pytest.fixture(scope="module")
-def miniature(tmp_path_factory: pytest.TempPathFactory) -> LlamaCppEncoder:
-    folder = tmp_path_factory.mktemp("gguf") / "miniature"
-    export_gguf(read_checkpoint(MINIATURE), folder)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("gguf") / "miniature"
+    export_gguf(read_checkpoint(MINIATURE), output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def miniature(folder: Path) -> LlamaCppEncoder:
     return LlamaCppEncoder(folder)
 
 
@@ -87,10 +96,12 @@ def test_batches_hold_every_text_once_sorted_and_within_the_budget() -> None:
 
 @pytest.mark.parametrize("limit", [8, 64, 500, 512, 2_048, 8_192])
 def test_a_context_has_room_for_every_batch_and_no_more_for_more_sequences(limit: int) -> None:
-    room = room_for(limit, sequences=256)
-    assert room % 256 == 0
+    room = room_for(limit, sequences=SEQUENCES)
+    assert room % SEQUENCES == 0
     assert len(lay_out([[7] * limit], filler=FILLER)) <= room
-    assert room < max(limit, BATCH_TOKENS) + 2 * 256
+    assert room <= max(limit, BATCH_TOKENS) + 2 * SEQUENCES
+    most = [[7]] * (BATCH_TOKENS // REGISTER)
+    assert max(cell.sequence for cell in lay_out(most, filler=FILLER)) < SEQUENCES
 
 
 def test_a_batch_gives_the_vectors_of_texts_alone_in_the_order_given(
@@ -115,11 +126,38 @@ def test_texts_that_begin_anywhere_in_a_register_would_give_other_vectors(
     assert worst(miniature.encode(texts), alone) > ERROR_MAX
 
 
-def test_threads_change_no_vector(miniature: LlamaCppEncoder, tmp_path: Path) -> None:
-    export_gguf(read_checkpoint(MINIATURE), tmp_path / "g")
+@pytest.mark.parametrize("threads", [1, 2, 3, 9])
+def test_threads_change_no_vector(miniature: LlamaCppEncoder, folder: Path, threads: int) -> None:
     texts = corpus_texts(12)
-    two = LlamaCppEncoder(tmp_path / "g", threads=2)
-    assert worst(two.encode(texts), miniature.encode(texts)) <= ERROR_MAX
+    encoder = LlamaCppEncoder(folder, threads=threads)
+    assert worst(encoder.encode(texts), miniature.encode(texts)) <= ERROR_MAX
+    assert worst(encoder.encode(texts[:1]), miniature.encode(texts[:1])) <= ERROR_MAX
+    encoder.close()
+
+
+def test_long_texts_get_a_context_of_their_own_and_short_ones_theirs_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp_contexts, "SHARED_TOKENS", 128)
+    made: list[int] = []
+
+    class Watched(Context):
+        def __init__(self, llama: Any, *, limit: int, name: str) -> None:
+            made.append(limit)
+            super().__init__(llama, limit=limit, name=name)
+
+    monkeypatch.setattr(llamacpp_contexts, "Context", Watched)
+    encoder = LlamaCppEncoder(folder)
+    short, long = corpus_texts(9), ["租赁合同" * n for n in (60, 900, 5_000)]
+    assert max(map(len, encoder.token_ids(short))) <= 128
+    assert min(map(len, encoder.token_ids(long))) > 128
+    encoder.encode([*short, *long])
+    assert made[-1] == LIMIT
+    encoder.encode(short)
+    assert made[-1] == 128
+    alone = np.concatenate([encoder.encode([text]) for text in [*long, *short]])
+    assert worst(encoder.encode([*long, *short]), alone) <= ERROR_MAX
+    assert worst(encoder.encode(short), alone[3:]) <= ERROR_MAX
 
 
 def test_progress_comes_batch_by_batch(miniature: LlamaCppEncoder) -> None:

@@ -19,7 +19,13 @@ from exporter.gguf.export import export_gguf
 from exporter.runtimes import llamacpp_kernels
 from exporter.runtimes.identity import artifact_identity
 from exporter.runtimes.llamacpp import LlamaCppEncoder
-from exporter.runtimes.llamacpp_kernels import extra_buffers, kernels, reduced, thread_count
+from exporter.runtimes.llamacpp_kernels import (
+    batch_threads,
+    core_count,
+    extra_buffers,
+    kernels,
+    reduced,
+)
 from exporter.runtimes.open import artifact_source
 
 PLAIN_X86 = "flags\t\t: fpu sse2 avx2 avx512f avx512_vnni avx512_bf16\n"
@@ -112,7 +118,8 @@ def test_without_llama_cpp_a_source_can_still_be_described(
     assert artifact_source(tmp_path / "g").kernels is None
 
 
-def test_a_small_model_takes_one_thread_and_a_large_one_every_core() -> None:
+def test_a_batch_of_a_small_model_takes_one_thread_and_of_a_large_one_every_core() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert thread_count(10_000_000) == 1
-    assert thread_count(300_000_000) == cores
+    assert core_count() == cores
+    assert batch_threads(10_000_000) == 1
+    assert batch_threads(300_000_000) == cores
