@@ -10,6 +10,8 @@ are medians, how far apart the vectors lie, and the most memory that "together" 
 
 import argparse
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +24,7 @@ import numpy as np
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import read_corpus
-from exporter.gguf.export import export_gguf
+from exporter.manifest import read_manifest
 from exporter.parity.compare import row_cosines
 from exporter.runtimes.alone import peak_memory
 from exporter.runtimes.encoder import Vectors, unit_rows
@@ -47,7 +49,11 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "gguf"
-        manifest = export_gguf(checkpoint, folder, type_name=arguments.type)
+        # In a process of its own: its memory is not what is measured here.
+        command = [sys.executable, "-m", "exporter", "export", "gguf", "--quiet"]
+        command += ["--checkpoint", str(arguments.checkpoint), "--type", arguments.type]
+        subprocess.run([*command, "--output", str(folder)], check=True, stdout=subprocess.DEVNULL)
+        manifest = read_manifest(folder)
         print(f"{manifest.name}, {manifest.size_bytes / 1e6:.0f} MB; kernels: {kernels()}")
         with closing(LlamaCppEncoder(folder, threads=arguments.threads)) as encoder:
             compare(
