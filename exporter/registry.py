@@ -51,6 +51,12 @@ ENCODERS: Mapping[str, str] = {
     "openvino": "exporter.runtimes.openvino:OpenVinoEncoder",
 }
 
+KERNELS: Mapping[str, str] = {
+    "gguf": "exporter.runtimes.llamacpp_kernels:kernels",
+}
+"""Artifact kinds whose vectors depend on which of their runtime's kernels run, and what names
+them."""
+
 PACKAGE_VERIFIERS: Mapping[str, str] = {
     "ollama": "exporter.package.verify_gguf:verify_gguf",
     "transformersjs": "exporter.package.verify_transformersjs:verify_transformersjs",
@@ -74,6 +80,7 @@ ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "GGUF type": GGUF_TYPES,
     "GGUF plan": GGUF_PLANS,
     "artifact kind": ENCODERS,
+    "kernels": KERNELS,
     "package": PACKAGERS,
     "package verifier": PACKAGE_VERIFIERS,
 }

@@ -135,6 +135,8 @@ def _artifact(artifact: ArtifactResult, report: ParityReport) -> list[str]:
         )
     if artifact.first_token_difference:
         lines.append(f"- token ids: {artifact.first_token_difference}")
+    if artifact.kernels:
+        lines.append(f"- kernels: {artifact.kernels}")
     lines.append(f"- manifest {artifact.manifest_sha256}")
     if not artifact.dims:
         return lines

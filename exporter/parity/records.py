@@ -215,7 +215,7 @@ class Invariance(Record):
     """Does a text's vector depend on anything but the text? Counts are of texts whose vector is
     not the same to the bit; errors are the worst 1 - cosine between the two vectors.
 
-    None where the runtime has no such thing: llama.cpp decodes each text by itself.
+    None where the runtime has no such thing: llama.cpp takes texts of any length in one batch.
     """
 
     texts: int
@@ -267,6 +267,9 @@ class ArtifactResult(Record):
     limits: Limits
     """By which it was judged."""
     window_used: int | None
+    kernels: str | None = None
+    """Which of its runtime's kernels gave the vectors, where that decides them: with others they
+    lie about as far from these as from fp32."""
     tokens_differ: int
     first_token_difference: str | None
     dims: tuple[DimResult, ...]

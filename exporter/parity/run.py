@@ -195,7 +195,8 @@ def _judge_artifact(
         manifest_sha256=sha256_file(folder / MANIFEST_NAME),
         size_bytes=manifest.size_bytes, parts=part_sizes(manifest),
         limits=baseline.recipe.limits_for(manifest.scheme), window_used=manifest.window.used,
-        tokens_differ=count, first_token_difference=line, dims=judged, invariance=invariance,
+        kernels=source.kernels, tokens_differ=count, first_token_difference=line, dims=judged,
+        invariance=invariance,
         verdict=worst_verdict(verdicts), reasons=reasons,
     )  # fmt: skip
 

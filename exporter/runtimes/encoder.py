@@ -70,12 +70,14 @@ class Source:
     """An encoder that is loaded only when a text has to be encoded.
 
     `identity`: everything besides the text that decides a vector, for caches; JSON values only.
+    `kernels`: which of its runtime's kernels run here, where that decides vectors.
     """
 
     name: str
     dim: int
     identity: Mapping[str, Any]
     open: OpenEncoder
+    kernels: str | None = None
 
 
 class TokenIds(Protocol):

@@ -33,9 +33,14 @@ def reference_identity(checkpoint: Checkpoint, *, dtype: str, device: str) -> di
     }  # fmt: skip
 
 
-def artifact_identity(manifest_sha256: str) -> dict[str, Any]:
-    """Return the identity of an artifact, whose manifest holds the hashes of its files."""
+def artifact_identity(manifest_sha256: str, *, kernels: str | None) -> dict[str, Any]:
+    """Return the identity of an artifact, whose manifest holds the hashes of its files.
+
+    `kernels`: what `Source.kernels` says. Where it is None the key is that of earlier releases,
+    whose kept vectors stay good.
+    """
+    chosen = {} if kernels is None else {"kernels": kernels}
     return {
         "kind": "artifact", "manifest": manifest_sha256, "processor": processor(),
-        "libraries": library_versions(ARTIFACT_LIBRARIES),
+        "libraries": library_versions(ARTIFACT_LIBRARIES), **chosen,
     }  # fmt: skip

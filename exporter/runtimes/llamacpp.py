@@ -1,8 +1,7 @@
 """A GGUF artifact in llama.cpp."""
 
-import contextlib
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,14 @@ from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
 from exporter.runtimes.encoder import Vectors, unit_rows
+from exporter.runtimes.llamacpp_batch import batches
+from exporter.runtimes.llamacpp_contexts import Contexts
+from exporter.runtimes.llamacpp_kernels import (
+    batch_threads,
+    core_count,
+    extra_buffers,
+    with_buffers,
+)
 from exporter.runtimes.memory import release_memory
 
 
@@ -26,40 +33,13 @@ def _silence() -> Any:
     return drop
 
 
-# llama.cpp's threads wait for each other busily: on a small model the waiting costs more than the
-# work (a 10 MB model: 1.2 s with one thread, 27 s with two on a loaded two-core machine).
-ONE_THREAD_BYTES = 50_000_000
-
-
-@contextlib.contextmanager
-def _plain_buffers(library: Any) -> Iterator[None]:
-    """Keep llama.cpp from repacking weights for the CPU at hand while a model is loaded.
-
-    llama-cpp-python 0.3.36 crashes on Q8_0 in the AMX buffers (seen on a Xeon with amx_int8), and
-    repacked weights would make vectors depend on the machine. `Llama` does not pass the
-    parameter on, so the default it starts from is changed for the moment.
-    """
-    module = library.llama_cpp
-    original = module.llama_model_default_params
-
-    def without_extra_buffers() -> Any:
-        parameters = original()
-        parameters.use_extra_bufts = False
-        return parameters
-
-    module.llama_model_default_params = without_extra_buffers
-    try:
-        yield
-    finally:
-        module.llama_model_default_params = original
-
-
 class LlamaCppEncoder:
     """Encoder of an artifact folder written by `export gguf`, or of another folder with such a file
     and the `manifest` of the artifact. See `runtimes.encoder.Encoder`.
 
-    Every text is one sequence decoded by itself: no companions, no padding. Text is tokenized by
-    llama.cpp, from the vocabulary in the file.
+    Texts of similar length are decoded together, each a sequence of its own, laid out so that a
+    text's vector does not depend on its companions. Text is tokenized by llama.cpp, from the
+    vocabulary in the file.
     """
 
     _log: Any = None
@@ -81,16 +61,19 @@ class LlamaCppEncoder:
         if LlamaCppEncoder._log is None:
             # Kept for the life of the process: llama.cpp holds the pointer.
             LlamaCppEncoder._log = _silence()
-        self._library = llama_cpp
-        if threads is None and path.stat().st_size < ONE_THREAD_BYTES:
-            threads = 1
+        if threads is None:
+            threads, widest = core_count(), batch_threads(path.stat().st_size)
+        else:
+            widest = threads
         try:
-            with _plain_buffers(llama_cpp):
+            with with_buffers(llama_cpp, extra=extra_buffers()):
+                # Its own context only has to be there.
                 self._llama = llama_cpp.Llama(
-                    str(path), embedding=True, n_ctx=self._limit, n_batch=self._limit,
-                    n_ubatch=self._limit, n_threads=threads, n_threads_batch=threads,
-                    verbose=False,
-                )  # fmt: skip
+                    str(path), embedding=True, n_ctx=64, n_batch=64, n_ubatch=64, verbose=False
+                )
+            self._contexts = Contexts(
+                self._llama, limit=self._limit, threads=threads, widest=widest, name=self.name
+            )
         except (ValueError, RuntimeError) as error:
             raise BadInput(f"llama.cpp cannot load '{path}' ({error}); export it again") from None
         if self._llama.n_embd() != self.dim:
@@ -110,41 +93,26 @@ class LlamaCppEncoder:
         self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
         on_progress: Progress | None = None,
     ) -> Vectors:  # fmt: skip
-        vectors = np.empty((len(texts), self.dim), np.float32)
-        for i, text in enumerate(texts):
-            vectors[i] = self._run(self._ids(prompt + text))
-            if on_progress is not None:
-                on_progress(1)
-        return unit_rows(vectors, texts, dim=dim, source=self.name)
+        rows = [self._ids(prompt + text) for text in texts]
+        return unit_rows(self._run(rows, on_progress), texts, dim=dim, source=self.name)
 
     def encode_ids(self, rows: Sequence[Sequence[int]]) -> Vectors:
         """Return (n, dim) unit rows of token ids, special tokens included, at most as many as the
         file's context holds."""
-        vectors = np.stack([self._run(row) for row in rows])
-        return unit_rows(vectors, ["token ids"] * len(rows), dim=None, source=self.name)
+        return unit_rows(self._run(rows), ["token ids"] * len(rows), dim=None, source=self.name)
 
-    def _run(self, ids: Sequence[int]) -> Vectors:
-        context, batch = self._llama._ctx, self._llama._batch
-        batch.reset()
-        batch.add_sequence(ids, 0, True)
-        context.kv_cache_clear()
-        try:
-            context.decode(batch)
-        except RuntimeError as error:
-            raise BadInput(
-                f"llama.cpp cannot run {self.name} on {len(ids)} tokens ({error}); "
-                "see what 'lawvault lint' says of the file"
-            ) from None
-        row = self._library.llama_get_embeddings_seq(context.ctx, 0)
-        if not row:  # a null pointer: the file asks for no pooling
-            raise BadInput(
-                f"{self.name} gives no vector for a text, as its file asks for no pooling; "
-                "see what 'lawvault lint' says of it"
-            )
-        vector: Vectors = np.ctypeslib.as_array(row, (self.dim,)).copy()
-        return vector
+    def _run(self, rows: Sequence[Sequence[int]], on_progress: Progress | None = None) -> Vectors:
+        vectors = np.empty((len(rows), self.dim), np.float32)
+        picked = list(batches([len(row) for row in rows]))
+        decoded = self._contexts.decode([[rows[i] for i in batch] for batch in picked])
+        for batch, found in zip(picked, decoded, strict=True):
+            vectors[batch] = found
+            if on_progress is not None:
+                on_progress(len(batch))
+        return vectors
 
     def close(self) -> None:
+        self._contexts.close()
         self._llama.close()
         del self._llama
         release_memory()

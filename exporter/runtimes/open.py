@@ -9,7 +9,7 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint, WindowChoice
 from exporter.checkpoint.window import both_windows
 from exporter.manifest import MANIFEST_NAME, check_files, read_manifest, sha256_file
-from exporter.registry import ENCODERS, resolve
+from exporter.registry import ENCODERS, KERNELS, resolve
 from exporter.runtimes.batching import load_tokenizer, token_rows
 from exporter.runtimes.encoder import Encoder, Original, Source
 from exporter.runtimes.identity import artifact_identity, reference_identity
@@ -31,10 +31,13 @@ def open_artifact(folder: Path, *, threads: int | None = None) -> Encoder:
 def artifact_source(folder: Path) -> Source:
     """Return an artifact as a source of vectors, not loaded yet."""
     manifest = read_manifest(folder)
+    kernels = (
+        resolve(KERNELS, manifest.kind, kind="kernels")() if manifest.kind in KERNELS else None
+    )
     return Source(
         name=manifest.name, dim=manifest.dim,
-        identity=artifact_identity(sha256_file(folder / MANIFEST_NAME)),
-        open=partial(open_artifact, folder),
+        identity=artifact_identity(sha256_file(folder / MANIFEST_NAME), kernels=kernels),
+        open=partial(open_artifact, folder), kernels=kernels,
     )  # fmt: skip
 
 

@@ -118,14 +118,14 @@ class Bench:
     def run(
         self, *encoders: Encoder, artifacts: Sequence[Path] | None = None,
         recipe: Recipe | None = None, dims: Sequence[int] | None = None,
-        cache: Path | None = None, pool_sample: int = 500,
+        cache: Path | None = None, pool_sample: int = 500, kernels: str | None = None,
     ) -> ParityReport:  # fmt: skip
         queue = list(encoders)
         folders = artifacts or [
             self.make_artifact(self.folder / f"run-{next(self.count)}") for _ in encoders
         ]
         sources = {
-            folder: replace(as_source(encoder), identity={"folder": str(folder)})
+            folder: replace(as_source(encoder), identity={"folder": str(folder)}, kernels=kernels)
             for folder, encoder in zip(folders, queue, strict=True)
         }
         self.stages: list[tuple[str, int, list[int]]] = []
@@ -378,6 +378,20 @@ def test_parity_md_begins_with_the_verdict_and_shows_every_dim(sound: ParityRepo
     assert len(rows) == 3
     header = next(line for line in text.splitlines() if line.startswith("| artifact"))
     assert {line.count("|") for line in rows} == {header.count("|")}
+
+
+def test_the_kernels_that_ran_stand_in_the_reports_in_one_line(sound: ParityReport) -> None:
+    assert "kernels:" not in render_markdown(sound)
+    (artifact,) = sound.artifacts
+    named = artifact.model_copy(update={"kernels": "extra buffers on; AVX2 LLAMAFILE"})
+    report = sound.model_copy(update={"artifacts": (named,)})
+    assert "- kernels: extra buffers on; AVX2 LLAMAFILE" in render_markdown(report).splitlines()
+    assert ParityReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_what_a_source_says_of_its_kernels_is_reported(bench: Bench) -> None:
+    report = bench.run(bench.candidate(), kernels="extra buffers off; NEON")
+    assert [a.kernels for a in report.artifacts] == ["extra buffers off; NEON"]
 
 
 def test_a_closed_gate_is_the_first_line_with_its_reason(bench: Bench) -> None:
