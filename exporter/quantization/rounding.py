@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -32,10 +31,6 @@ class Fit(Protocol):
 
     def __call__(self, name: str, weight: Any, importance: Any) -> Grid: ...
 
-
-NORMED = {"attended": "post_attention_layernorm", "product": "post_feedforward_layernorm"}
-"""The sites whose product a norm scales to one size: rows a hundred times as large as others weigh
-no more than they."""
 
 RoundInput = Callable[[str, Any], Any]
 """Given the site (`INPUTS`) and the rotated input, (..., width), returns what the runtime makes of
@@ -112,17 +107,8 @@ def quantize_layers(
             runs = [_Run(weights, i, layer, batch) for batch in rough]
             others = [_Run(weights, i, originals, batch) for batch in plain or ()]
             for site, names in INPUTS.items():
-                weigh = None
-                if site in NORMED:
-                    epsilon = weights.epsilon(f"layers.{i}.{NORMED[site]}")
-                    weigh = partial(_row_weights, weight=layer[names[0]], epsilon=epsilon)
                 moments = _moments(
-                    runs,
-                    others,
-                    site,
-                    block=weights.runtime_block(site),
-                    round_input=round_input,
-                    weigh=weigh,
+                    runs, others, site, block=weights.runtime_block(site), round_input=round_input
                 )
                 wanted = {name: aim(layer[name], moments) for name in names}
                 grids = {
@@ -208,32 +194,24 @@ def _moments(
     *,
     block: int,
     round_input: RoundInput,
-    weigh: Callable[[Any], Any] | None,
 ) -> Moments:
     """Run to `site` and sum up what the inputs are, and, where the unrounded model runs beside,
-    what they lack. `weigh` returns by how much the error of each row weighs, (rows, 1)."""
+    what they lack."""
     gram: Any = 0
     missing: Any = None
     for at, run in enumerate(runs):
         given = round_input(site, rotated(run.advance(site), block))
         run.replace(given)
         rows = given[run.batch.mask]
-        weights = 1 if weigh is None else weigh(rows)
-        weighed = rows * weights
         with one_thread():
-            gram = gram + weighed.T @ weighed
+            gram = gram + rows.T @ rows
         if originals:
             wanted = rotated(originals[at].advance(site), block)
             originals[at].replace(wanted)
             with one_thread():
-                lacking = ((wanted[run.batch.mask] - rows) * weights).T @ weighed
+                lacking = (wanted[run.batch.mask] - rows).T @ rows
                 missing = lacking if missing is None else missing + lacking
     return Moments(gram, missing)
-
-
-def _row_weights(rows: Any, *, weight: Any, epsilon: float) -> Any:
-    """Return what a norm multiplies each row's product with `weight` by, (rows, 1)."""
-    return ((rows @ weight.T).square().mean(-1, keepdim=True) + epsilon).rsqrt()
 
 
 def _sums(batches: Sequence[Batch], count: int) -> Floats:
