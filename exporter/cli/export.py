@@ -94,20 +94,17 @@ def openvino(
 @click.option("--plan", default="embedding", show_default=True, metavar="|".join(GGUF_PLANS),
               help="This project's types for each tensor, or llama.cpp's own.")  # fmt: skip
 @click.option("--embedding-type", metavar="TYPE",
-              help="Of the embedding table. Default: q8_0 for quantized types.")  # fmt: skip
+              help="Of the embedding table. Default: by --type, q8_0 for q8_0.")  # fmt: skip
 @click.option("--imatrix", default="auto", show_default=True, metavar="auto|on|off|FILE",
-              help="Round by what each channel weighs on calibration text; auto: below 8 bits. Or "
-              "an importance matrix of llama.cpp.")  # fmt: skip
+              help="Round on calibration text, so that errors compensate each other; auto: below 8 "
+              "bits. Or by an importance matrix of llama.cpp.")  # fmt: skip
 @calibration_option
-@click.option("--head-correction", type=click.Choice(["on", "off", "auto"]), default="auto",
-              show_default=True, help="Where calibration runs: refit the last Dense to the rounded "
-              "weights.")  # fmt: skip
 @click.option("--prompt-keys", is_flag=True,
               help="Add prompts and Matryoshka dims as keys under 'lawvault.'.")  # fmt: skip
 @common_options
 def gguf(
     options: CommonOptions, type_name: str, plan: str, embedding_type: str | None, imatrix: str,
-    calibration: Path | None, head_correction: "Choice", prompt_keys: bool,  # noqa: FBT001
+    calibration: Path | None, prompt_keys: bool,  # noqa: FBT001
 ) -> None:  # fmt: skip
     """Write one GGUF file for llama.cpp and Ollama, Dense modules inside."""
     from exporter.gguf.export import export_gguf
@@ -116,7 +113,7 @@ def gguf(
     checkpoint = load_checkpoint(options, recipe=_recipe())
     chosen = GgufOptions(
         plan=plan, embedding_type=embedding_type, imatrix=imatrix, calibration=calibration,
-        head_correction=head_correction, prompt_keys=prompt_keys,
+        prompt_keys=prompt_keys,
     )  # fmt: skip
     parts = ["gguf", type_name, *([] if plan == "embedding" else [plan])]
     output = options.output or default_output(

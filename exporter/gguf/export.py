@@ -34,10 +34,10 @@ def export_gguf(
 ) -> Manifest:
     """Write `{model}-{type}.gguf` to `output` and return the manifest. Same input, same bytes.
 
-    `tokenizer.json` is copied beside it, for comparing token ids; what was measured lies in
-    `imatrix.gguf`, in llama.cpp's own format. `stages` is told of layers measured and weights
-    written. Everything is checked before the first long step. Raises BadInput
-    for what the format cannot say, or MissingDependency.
+    `tokenizer.json` is copied beside it, for comparing token ids; under the plan `upstream` what
+    was measured lies in `imatrix.gguf`, in llama.cpp's own format. `stages` is told of layers
+    rounded or measured and of weights written. Everything is checked before the first long step.
+    Raises BadInput for what the format cannot say, or MissingDependency.
     """
     kind, plan, texts = check_type_and_options(type_name, options)
     # The library warns of what is checked here, or written as meant.
@@ -68,9 +68,8 @@ def export_gguf(
             stage, checkpoint, kind="gguf", scheme=kind.name, entry=name, tensors=records,
             libraries=libraries(kind, plan, measured=texts is not None), kept=tuple(kept),
             variant=variant(options),
-            options=recorded(options, imatrix=bool(prepared.importance)),
+            options=recorded(options, rounding=_rounding(prepared)),
             calibration_sha256=None if texts is None else calibration_sha256(texts),
-            head_correction=prepared.head_correction,
         )  # fmt: skip
 
 
@@ -78,9 +77,9 @@ def _prepare(
     checkpoint: Checkpoint, stage: Path, kind: Any, plan: Any, options: GgufOptions,
     *, texts: list[CalibrationText] | None, stages: Stages,
 ) -> Any:  # fmt: skip
-    """Measure what the type wants to know, and leave an importance matrix in its own file."""
+    """Round on calibration text, or measure importances and leave them in their own file."""
     from exporter.gguf.imatrix import IMATRIX_NAME, read_imatrix, write_imatrix
-    from exporter.gguf.prepare import Prepared, importances, prepare
+    from exporter.gguf.prepare import Prepared, compensated, importances
     from exporter.quantization.weights import ModelWeights
 
     if options.imatrix not in IMATRIX_CHOICES:
@@ -89,23 +88,22 @@ def _prepare(
     if texts is None:
         return Prepared(ModelWeights(checkpoint))
     inputs = calibration_inputs(texts, checkpoint.prompts)
-    if plan.name == "upstream":  # weights as they are: nothing that llama.cpp's tools do not do
-        prepared = importances(checkpoint, inputs, stages=stages)
-    else:
-        prepared = prepare(
-            checkpoint,
-            inputs,
-            kind=kind,
-            plan=plan,
-            head_correction=options.head_correction,
-            stages=stages,
-        )
+    if plan.own_grids:
+        return compensated(checkpoint, inputs, kind=kind, plan=plan, stages=stages)
+    prepared = importances(checkpoint, inputs, stages=stages)
     dataset = "bundled" if options.calibration is None else options.calibration.name
     assert prepared.measured is not None
     write_imatrix(
         stage / IMATRIX_NAME, prepared.measured, checkpoint, texts=len(inputs), dataset=dataset
     )
     return prepared
+
+
+def _rounding(prepared: Any) -> str:
+    """Return how weights were rounded, for the manifest."""
+    if prepared.packed:
+        return "compensated"
+    return "importance" if prepared.importance else "nearest"
 
 
 def _write(

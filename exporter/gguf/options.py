@@ -7,7 +7,6 @@ from typing import Any
 
 from exporter.corpus.calibration import CalibrationText, read_calibration
 from exporter.errors import BadInput, MissingDependency
-from exporter.quantization.head import Choice
 from exporter.registry import GGUF_PLANS, GGUF_TYPES, resolve
 
 IMATRIX_CHOICES = ("auto", "on", "off")
@@ -17,7 +16,8 @@ IMATRIX_CHOICES = ("auto", "on", "off")
 class GgufOptions:
     """What beside its type decides a GGUF.
 
-    `imatrix`: `on`, `off`, `auto` (types below 8 bits), or the path of an importance matrix.
+    `imatrix`: whether weights are rounded on calibration text: `on`, `off`, `auto` (types below 8
+    bits), or the path of an importance matrix, which is then all that is used.
     `embedding_type`: of the table, under the plan `embedding`. `prompt_keys`: prompts and dims as
     keys under `lawvault.`.
     """
@@ -26,7 +26,6 @@ class GgufOptions:
     embedding_type: str | None = None
     imatrix: str = "auto"
     calibration: Path | None = None
-    head_correction: Choice = "auto"
     prompt_keys: bool = False
 
 
@@ -44,13 +43,12 @@ def check_type_and_options(
     if importlib.util.find_spec("gguf") is None:
         raise MissingDependency("gguf", extra="gguf")
     from exporter.gguf.ggml import require_ggml
-    from exporter.gguf.types import PLAIN
 
     kind = resolve(GGUF_TYPES, type_name, kind="--type")
     plan = resolve(GGUF_PLANS, options.plan, kind="--plan")
     if options.embedding_type is not None:
         plan = plan.with_table(options.embedding_type)
-    if kind.quantized and chosen_types(kind, plan) - PLAIN:
+    if by_llama_quantize(kind, plan):
         require_ggml()
     if options.embedding_type is not None and not kind.quantized:
         raise BadInput(f"--type {kind.name} stores the table as all else; leave --embedding-type "
@@ -74,11 +72,6 @@ def check_type_and_options(
     return kind, plan, None
 
 
-def chosen_types(kind: Any, plan: Any) -> set[Any]:
-    """Return every ggml type that a file of this type may hold, but for norms and Dense."""
-    return {kind.matrix, kind.narrow, kind.better, getattr(plan, "table", None)} - {None}
-
-
 def by_llama_quantize(kind: Any, plan: Any) -> bool:
     """Say whether llama-quantize itself makes the file."""
     from exporter.gguf.types import PLAIN
@@ -88,10 +81,8 @@ def by_llama_quantize(kind: Any, plan: Any) -> bool:
 
 def libraries(kind: Any, plan: Any, *, measured: bool) -> tuple[str, ...]:
     """Return the distributions that decide the bytes."""
-    from exporter.gguf.types import PLAIN
-
     found: tuple[str, ...] = ("gguf", "numpy", "sentencepiece")
-    if kind.quantized and chosen_types(kind, plan) - PLAIN:
+    if by_llama_quantize(kind, plan):
         found += ("llama-cpp-python",)
     return found + (("torch",) if measured else ())
 
@@ -102,9 +93,9 @@ def variant(options: GgufOptions) -> str:
     return "-".join([*found, *([options.embedding_type] if options.embedding_type else [])])
 
 
-def recorded(options: GgufOptions, *, imatrix: bool) -> dict[str, str]:
+def recorded(options: GgufOptions, *, rounding: str) -> dict[str, str]:
     """Return the options as the manifest has them."""
-    found = {"plan": options.plan, "imatrix": "used" if imatrix else "none"}
+    found = {"plan": options.plan, "rounding": rounding}
     if options.embedding_type is not None:
         found["embedding_type"] = options.embedding_type
     if options.prompt_keys:

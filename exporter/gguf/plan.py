@@ -11,6 +11,7 @@ from exporter.gguf.types import PLAIN, QTYPE, GgufType, divides
 Storage = tuple[gguf.GGMLQuantizationType, str]
 
 TABLE = "token_embd.weight"
+TABLE_NARROW = QTYPE.Q8_0  # where the model's width does not divide into the type's blocks
 TABLE_TYPES = {
     kind.name.lower(): kind
     for kind in (QTYPE.F32, QTYPE.F16, QTYPE.BF16, QTYPE.Q8_0, QTYPE.Q6_K, QTYPE.Q5_K, QTYPE.Q5_1,
@@ -24,6 +25,8 @@ class Plan(Protocol):
     """Chooses types. Registered in `exporter.registry.GGUF_PLANS`."""
 
     name: str
+    own_grids: bool
+    """Whether scales are searched, and codes chosen, by this project rather than as ggml does."""
 
     def storage(self, kind: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
         """Return the type of one tensor, and the reason where it is not the file's own type."""
@@ -36,14 +39,15 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class EmbeddingPlan:
-    """For embedding models: the table at 8 bits, the Dense head at 16, the rest as the type says.
+    """For embedding models: the Dense head at 16 bits, table and layers as the type says.
 
-    Presets for chat models give both fewer bits: there the table is also the output matrix and
-    there is no head.
+    `table`: another type for the embedding table. Presets for chat models give the head fewer bits,
+    which they do not know, and the table more: there it is also the output matrix.
     """
 
     name: str = "embedding"
-    table: gguf.GGMLQuantizationType = QTYPE.Q8_0
+    own_grids: bool = True
+    table: gguf.GGMLQuantizationType | None = None
 
     def storage(self, kind: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
         if len(shape) <= 1:
@@ -53,7 +57,7 @@ class EmbeddingPlan:
         if name.startswith("dense_"):
             return QTYPE.F16, "the Dense head stays F16: its errors are the vector's"
         if name == TABLE:
-            return _fitting(self.table, shape[-1], f"the embedding table is {self.table.name}")
+            return self._table(kind, shape[-1])
         if kind.better is not None and name.endswith(SENSITIVE):
             reason = f"attn_v takes {kind.better.name}: few bytes that all query heads read"
             return _fitting(kind.better, shape[-1], reason)
@@ -63,6 +67,12 @@ class EmbeddingPlan:
         narrow = kind.narrow or QTYPE.F16
         return _fitting(narrow, shape[-1], f"rows of {shape[-1]} do not divide by {block}: "
                         f"{narrow.name}")  # fmt: skip
+
+    def _table(self, kind: GgufType, width: int) -> Storage:
+        chosen = self.table or kind.table
+        if self.table is None and not divides(width, chosen):
+            chosen = TABLE_NARROW
+        return _fitting(chosen, width, f"the embedding table is {chosen.name}")
 
     def with_table(self, type_name: str) -> "EmbeddingPlan":
         if type_name not in TABLE_TYPES:
@@ -75,6 +85,7 @@ class UpstreamPlan:
     """What llama.cpp's own tools give: its converter up to 8 bits, llama-quantize below."""
 
     name: str = "upstream"
+    own_grids: bool = False
 
     def storage(self, kind: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
         """Return the converter's choice; types that only llama-quantize makes are not asked for."""

@@ -16,8 +16,10 @@ import numpy.typing as npt
 from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.checkpoint.safetensors_file import read_row_blocks, read_tensor
 from exporter.errors import BadInput
+from exporter.gguf.grids import LAYOUTS
 from exporter.gguf.metadata import add_calibration_keys, add_metadata, add_prompt_keys
 from exporter.gguf.names import gguf_tensors
+from exporter.gguf.pack_codes import pack_nearest
 from exporter.gguf.plan import Plan
 from exporter.gguf.prepare import Prepared
 from exporter.gguf.types import QTYPE, GgufType, bits_per_weight, pack
@@ -58,12 +60,11 @@ def write_gguf(
         for name, info in tensors:
             stored, _ = plan.storage(kind, name, info.shape)
             written = 0
-            for rows in _blocks(name, info, prepared):
-                data = _packed(rows, stored, info.name, prepared)
+            for data, count in _data(name, info, stored, plan=plan, prepared=prepared):
                 output.write(data.data)
                 written += data.nbytes
                 if on_progress is not None:
-                    on_progress(rows.size)
+                    on_progress(count)
             writer.write_padding(output, written)
     finally:
         writer.close()
@@ -88,11 +89,24 @@ def _announce(
     )  # fmt: skip
 
 
+def _data(
+    name: str, info: TensorInfo, stored: Any, *, plan: Plan, prepared: Prepared
+) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
+    """Yield the bytes of some rows of a tensor and how many weights they are."""
+    if info.name in prepared.packed:
+        yield prepared.packed[info.name], int(np.prod(info.shape))
+        return
+    rounded = pack_nearest if plan.own_grids and stored in LAYOUTS else pack
+    for rows in _blocks(name, info, prepared):
+        yield _packed(rows, stored, info.name, prepared, rounded=rounded), rows.size
+
+
 def _packed(
-    rows: npt.NDArray[np.float32], stored: Any, name: str, prepared: Prepared
-) -> npt.NDArray[np.uint8]:
+    rows: npt.NDArray[np.float32], stored: Any, name: str, prepared: Prepared,
+    *, rounded: Callable[..., npt.NDArray[np.uint8]],
+) -> npt.NDArray[np.uint8]:  # fmt: skip
     try:
-        data = pack(rows, stored, importance=prepared.importance.get(name))
+        data = rounded(rows, stored, importance=prepared.importance.get(name))
     except BadInput as error:
         raise BadInput(f"tensor '{name}': {error}") from None
     _check_range(data, stored, name)
@@ -116,9 +130,7 @@ def _check_range(data: npt.NDArray[np.uint8], stored: Any, name: str) -> None:
 
 
 def _blocks(name: str, info: TensorInfo, prepared: Prepared) -> Iterator[npt.NDArray[np.float32]]:
-    if info.name in prepared.dense:
-        yield prepared.dense[info.name]
-    elif name.startswith("dense_"):
+    if name.startswith("dense_"):
         yield read_tensor(info)
     elif len(info.shape) == 2 and name.startswith("blk."):
         yield prepared.weights.matrix(info.name.removesuffix(".weight"))

@@ -13,19 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.records import Checkpoint
-from exporter.quantization.forward import (
-    INPUTS,
-    PROJECTIONS,
-    Round,
-    embed,
-    layer_weights,
-    pooled_states,
-    run_backbone,
-    run_layer,
-    torch_module,
-)
+from exporter.quantization.forward import INPUTS, run_backbone, torch_module
 from exporter.quantization.inputs import check_finite
-from exporter.quantization.smooth import SmoothedWeights
 from exporter.quantization.weights import ModelWeights
 
 Floats = npt.NDArray[np.float32]
@@ -35,7 +24,7 @@ Floats = npt.NDArray[np.float32]
 class Importance:
     """Sums over `count` rows of the squared input of each matrix, by its name in the checkpoint
     without `.weight` (Dense: the tensor's full name). sums: (in,) float64 each. `largest`: the
-    largest magnitude of each input, before any smoothing."""
+    largest magnitude of each input."""
 
     sums: Mapping[str, npt.NDArray[np.float64]]
     counts: Mapping[str, int]
@@ -67,13 +56,8 @@ class ImportanceWatch:
         self.counts[name] = self.counts.get(name, 0) + len(rows)
         self.largest[name] = max(self.largest.get(name, 0.0), float(rows.abs().max()))
 
-    def importance(
-        self, checkpoint: Checkpoint, pooled: Floats, *, smoothed: SmoothedWeights | None = None
-    ) -> Importance:
-        """Return what was seen, and the inputs of the Dense modules. pooled: (n, hidden).
-
-        smoothed: weights whose inputs are multiplied by powers of two against those that were seen.
-        """
+    def importance(self, checkpoint: Checkpoint, pooled: Floats) -> Importance:
+        """Return what was seen, and the inputs of the Dense modules. pooled: (n, hidden)."""
         torch = torch_module()
         projections = tuple(self.sums)
         states = torch.from_numpy(pooled)
@@ -82,8 +66,6 @@ class ImportanceWatch:
             states = states @ torch.from_numpy(checkpoint.tensor(module.tensor)).T
         sums, counts, largest = dict(self.sums), dict(self.counts), dict(self.largest)
         for first in projections:
-            if smoothed is not None:
-                sums[first] = sums[first] * np.exp2(2.0 * smoothed.input_exponents(first))
             _, number, site = first.split(".", 2)
             others = next(names[1:] for names in INPUTS.values() if names[0] == site)
             for other in others:  # matrices that read the same input
@@ -106,29 +88,3 @@ def measure_importance(
     )
     check_finite(pooled, texts)
     return watch.importance(weights.checkpoint, pooled), pooled
-
-
-def pooled_with_rounded_weights(
-    weights: ModelWeights, texts: Sequence[str], *, matrix: Callable[[str, Floats], Floats],
-    table: Round, on_layer: Callable[[int], None] | None = None,
-) -> Floats:  # fmt: skip
-    """Return the mean-pooled states, (n, hidden), of the model with rounded weights.
-
-    matrix: given a projection's name (`layers.0.mlp.up_proj`) and values, returns what rounding
-    leaves; table: the same for rows of the embedding table. Activations are not rounded.
-    """
-    torch = torch_module()
-    with torch.inference_mode():
-        batches = embed(weights, texts, dtype=torch.float32, round_rows=table)
-        for i in range(weights.architecture.num_layers):
-            layer = layer_weights(weights, i, dtype=torch.float32)
-            for name in PROJECTIONS:
-                rounded = matrix(f"layers.{i}.{name}", layer[name].numpy())
-                layer[name] = torch.from_numpy(rounded)
-            for batch in batches:
-                run_layer(weights, i, layer, batch)
-            if on_layer is not None:
-                on_layer(i)
-        made: Floats = pooled_states(weights, batches, count=len(texts))
-    check_finite(made, texts)
-    return made

@@ -27,9 +27,10 @@ AimChoice = Literal["yes", "no"]
 
 class Fit(Protocol):
     """Chooses the grid of a matrix. `name` as `layers.0.mlp.up_proj`, weight: (out, in) torch
-    float32, importance: (in,), the weight of each column's squared error."""
+    float32, importance: (in,), the weight of each column's squared error. None: the matrix stays as
+    it is."""
 
-    def __call__(self, name: str, weight: Any, importance: Any) -> Grid: ...
+    def __call__(self, name: str, weight: Any, importance: Any) -> Grid | None: ...
 
 
 RoundInput = Callable[[str, Any], Any]
@@ -39,7 +40,7 @@ it, in float32."""
 
 @dataclass(frozen=True)
 class Rounded:
-    """A matrix as stored. codes: (out, in) torch float32, whole numbers that `grid` explains."""
+    """A matrix as stored. codes: (out, in) torch int8, explained by `grid`."""
 
     codes: Any
     grid: Grid
@@ -111,14 +112,17 @@ def quantize_layers(
                     runs, others, site, block=weights.runtime_block(site), round_input=round_input
                 )
                 wanted = {name: aim(layer[name], moments) for name in names}
-                grids = {
+                fitted = {
                     name: fit(f"layers.{i}.{name}", weight, moments.diagonal)
                     for name, weight in wanted.items()
                 }
+                grids = {name: grid for name, grid in fitted.items() if grid is not None}
                 # The columns of all matrices of a site are rounded in one go.
-                found = compensate(list(wanted.values()), moments.gram, list(grids.values()))
-                for name, codes in zip(names, found, strict=True):
-                    rounded = Rounded(codes, grids[name])
+                found = compensate(
+                    [wanted[name] for name in grids], moments.gram, list(grids.values())
+                )
+                for name, codes in zip(grids, found, strict=True):
+                    rounded = Rounded(codes.to(torch.int8), grids[name])
                     made[f"layers.{i}.{name}"], layer[name] = rounded, rounded.values()
             for run in (*runs, *others):
                 run.finish()
@@ -143,8 +147,9 @@ def run_rounded(
             layer = layer_weights(weights, i, dtype=torch.float32)
             for names in INPUTS.values():
                 for name in names:
-                    if matrices is not None:
-                        layer[name] = matrices[f"layers.{i}.{name}"].values()
+                    found = None if matrices is None else matrices.get(f"layers.{i}.{name}")
+                    if found is not None:
+                        layer[name] = found.values()
             for batch in batches:
                 running = _Run(weights, i, layer, batch)
                 for site in INPUTS:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,15 +17,22 @@ import ctypes
 
 import gguf
 import llama_cpp
+import torch
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus.calibration import calibration_inputs, read_calibration, sample
 from exporter.errors import BadInput, MissingDependency
+from exporter.gguf.compensated import inputs_in_llama_cpp, table_as_stored
 from exporter.gguf.export import export_gguf
 from exporter.gguf.ggml import quantize_rows
+from exporter.gguf.names import gguf_name
 from exporter.gguf.options import GgufOptions
-from exporter.gguf.types import QTYPE
+from exporter.gguf.plan import EMBEDDING
+from exporter.gguf.prepare import compensated
+from exporter.gguf.types import Q4_K_M, Q8_0, QTYPE
 from exporter.manifest import Manifest
+from exporter.quantization.rounding import run_rounded
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.llamacpp import LlamaCppEncoder
 from exporter.runtimes.torch_reference import TorchReference
@@ -33,10 +41,10 @@ from parity_tests.miniature.harden import harden
 from parity_tests.unit.test_read_checkpoint import with_weights
 
 UPSTREAM = GgufOptions(plan="upstream")
-# Largest median of 1 - cosine to torch fp32, twice what was measured on the miniature over the
-# bundled corpus (`python -m benchmarks.gguf_plans`), hardened twin and plain alike.
-MOST = {"q8_0": 8e-5, "q6_k": 8e-5, "q5_k_m": 2.1e-4, "q4_k_m": 3.8e-4, "q4_0": 1.4e-3,
-        "iq4_nl": 1.2e-3}  # fmt: skip
+# Largest median of 1 - cosine to torch fp32, 1.5 times what was measured on the miniature over the
+# bundled corpus, or on its hardened twin where that is more. Below 8 bits most is the table's.
+MOST = {"q8_0": 2.7e-5, "q6_k": 5.9e-4, "q5_k_m": 6e-4, "q4_k_m": 7.5e-4, "q4_0": 1.4e-3,
+        "iq4_nl": 1.3e-3}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +55,17 @@ def miniature() -> Checkpoint:
 @pytest.fixture(scope="module")
 def hardened(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return read_checkpoint(harden(MINIATURE, tmp_path_factory.mktemp("hard") / "hard"))
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tenth of the bundled calibration texts: all of them take half a minute an export."""
+    path = tmp_path_factory.mktemp("few") / "few.jsonl"
+    with path.open("w", encoding="utf-8") as lines:
+        for text in sample(read_calibration(None), 64):
+            record = {"text": text.text, "title": text.title, "role": text.role}
+            lines.write(json.dumps(record) + "\n")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -78,23 +97,26 @@ def stored(manifest: Manifest) -> dict[str, str]:
 
 @pytest.mark.parametrize("type_name", MOST)
 def test_every_quantized_type_is_close_to_torch(
-    miniature: Checkpoint, texts: list[str], truth: Vectors, tmp_path: Path, type_name: str
-) -> None:
-    manifest = export_gguf(miniature, tmp_path / "g", type_name=type_name)
+    miniature: Checkpoint, few: Path, texts: list[str], truth: Vectors, tmp_path: Path,
+    type_name: str,
+) -> None:  # fmt: skip
+    options = GgufOptions(imatrix="on", calibration=few)
+    manifest = export_gguf(miniature, tmp_path / "g", type_name=type_name, options=options)
     assert error(tmp_path / "g", texts, truth) < MOST[type_name]
     types = stored(manifest)
     assert types["dense_2.weight"] == types["dense_3.weight"] == "F16"
-    assert types["token_embd.weight"] == "Q8_0"
+    assert types["token_embd.weight"] == ("Q8_0" if type_name == "q8_0" else "Q5_K")
     assert types["blk.0.attn_norm.weight"] == "F32"
-    assert (manifest.calibration_sha256 is not None) == (type_name != "q8_0")
+    assert manifest.calibration_sha256 is not None
     assert all(t.reason for t in manifest.tensors if t.dtype in ("F16", "F32"))
 
 
 @pytest.mark.parametrize("type_name", ["q8_0", "q4_k_m"])
 def test_outlier_channels_cost_a_calibrated_file_nothing(
-    hardened: Checkpoint, texts: list[str], truth: Vectors, tmp_path: Path, type_name: str
-) -> None:
-    options = GgufOptions(imatrix="on")
+    hardened: Checkpoint, few: Path, texts: list[str], truth: Vectors, tmp_path: Path,
+    type_name: str,
+) -> None:  # fmt: skip
+    options = GgufOptions(imatrix="on", calibration=few)
     export_gguf(hardened, tmp_path / "ours", type_name=type_name, options=options)
     export_gguf(hardened, tmp_path / "theirs", type_name=type_name, options=UPSTREAM)
     ours, theirs = (error(tmp_path / name, texts, truth) for name in ("ours", "theirs"))
@@ -161,10 +183,11 @@ def test_importance_moves_the_error_to_columns_that_do_not_matter() -> None:
 
 @pytest.mark.parametrize("type_name", ["q8_0", "q4_k_m"])
 def test_the_same_input_gives_the_same_bytes(
-    miniature: Checkpoint, tmp_path: Path, type_name: str
+    miniature: Checkpoint, few: Path, tmp_path: Path, type_name: str
 ) -> None:
+    options = GgufOptions(imatrix="on", calibration=few)
     for name in ("a", "b"):
-        export_gguf(miniature, tmp_path / name, type_name=type_name)
+        export_gguf(miniature, tmp_path / name, type_name=type_name, options=options)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
@@ -199,16 +222,71 @@ def test_prompts_and_dims_are_written_only_where_asked_for(
     )
 
 
-def test_a_corrected_head_is_folded_into_the_last_dense(
-    miniature: Checkpoint, texts: list[str], truth: Vectors, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("type_name", ["q8_0", "q4_k_m"])
+def test_calibration_brings_a_file_closer_at_the_same_size(
+    miniature: Checkpoint, few: Path, texts: list[str], truth: Vectors, tmp_path: Path,
+    type_name: str,
+) -> None:  # fmt: skip
+    sizes, errors = {}, {}
     for choice in ("on", "off"):
-        export_gguf(
-            miniature, tmp_path / choice, type_name="q4_0",
-            options=GgufOptions(head_correction=choice),  # type: ignore[arg-type]
-        )  # fmt: skip
-    corrected, plain = (error(tmp_path / name, texts, truth) for name in ("on", "off"))
-    assert corrected < 0.7 * plain  # measured: 0.27
+        options = GgufOptions(imatrix=choice, calibration=few if choice == "on" else None)
+        manifest = export_gguf(miniature, tmp_path / choice, type_name=type_name, options=options)
+        sizes[choice] = (tmp_path / choice / manifest.entry).stat().st_size
+        errors[choice] = error(tmp_path / choice, texts, truth)
+    assert sizes["on"] == sizes["off"]
+    assert errors["on"] < 0.65 * errors["off"]  # measured: 0.43 and 0.15
+
+
+@pytest.mark.parametrize("type_name", ["q8_0", "q4_k_m"])
+def test_calibration_emulates_what_llama_cpp_computes(
+    miniature: Checkpoint, few: Path, texts: list[str], truth: Vectors, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, type_name: str,
+) -> None:  # fmt: skip
+    kind = {"q8_0": Q8_0, "q4_k_m": Q4_K_M}[type_name]
+    inputs = calibration_inputs(read_calibration(few), miniature.prompts)
+    prepared = compensated(miniature, inputs, kind=kind, plan=EMBEDDING)
+    monkeypatch.setattr("exporter.gguf.prepare.compensated", lambda *_, **__: prepared)
+    options = GgufOptions(imatrix="on", calibration=few)
+    export_gguf(miniature, tmp_path / "g", type_name=type_name, options=options)
+
+    class Stored:
+        """A matrix as the file has it."""
+
+        def __init__(self, name: str) -> None:
+            kept, _ = EMBEDDING.storage(kind, gguf_name(name), miniature.tensors[name].shape)
+            self.rows = gguf.quants.dequantize(prepared.packed[name], kept)
+
+        def values(self) -> Any:
+            return torch.from_numpy(self.rows)
+
+    matrices: Any = {name.removesuffix(".weight"): Stored(name) for name in prepared.packed}
+    weights: Any = prepared.weights
+    pooled = run_rounded(
+        weights, texts, matrices=matrices,
+        round_input=inputs_in_llama_cpp(weights.architecture, kind, EMBEDDING),
+        round_table=lambda rows: table_as_stored(rows, kind=kind, plan=EMBEDDING),
+    )  # fmt: skip
+    emulated = pooled @ weights.head(dim=miniature.dim)
+    emulated /= np.linalg.norm(emulated, axis=1, keepdims=True)
+    apart = error(tmp_path / "g", texts, emulated)
+    assert apart < 0.1 * error(tmp_path / "g", texts, truth)
+
+
+def test_the_manifest_says_how_weights_were_rounded(
+    miniature: Checkpoint, few: Path, tmp_path: Path
+) -> None:
+    on = export_gguf(
+        miniature, tmp_path / "on", type_name="q4_0", options=GgufOptions(calibration=few)
+    )
+    off = export_gguf(
+        miniature, tmp_path / "off", type_name="q4_0", options=GgufOptions(imatrix="off")
+    )
+    assert on.options["rounding"] == "compensated"
+    assert off.options["rounding"] == "nearest"
+    # Nothing was weighed by an importance matrix, so none lies there and no key names one.
+    assert not (tmp_path / "on" / "imatrix.gguf").exists()
+    keys = gguf.GGUFReader(tmp_path / "on" / on.entry).fields
+    assert not any(key.startswith("quantize.imatrix") for key in keys)
 
 
 def test_an_f16_file_whose_inputs_overflow_fp16_is_refused(broken: Path, tmp_path: Path) -> None:
@@ -255,7 +333,7 @@ def test_options_that_do_not_go_together_are_refused(
     assert not (tmp_path / "g").exists()
 
 
-def test_k_quants_without_llama_cpp_say_how_to_install_it(
+def test_only_llama_quantizes_own_files_need_llama_cpp(
     tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import importlib.util
@@ -265,8 +343,12 @@ def test_k_quants_without_llama_cpp_say_how_to_install_it(
         "importlib.util.find_spec", lambda name: None if name == "llama_cpp" else find(name)
     )
     with pytest.raises(MissingDependency, match=r"lawvault-exporter\[llamacpp\]"):
-        export_gguf(tiny, tmp_path / "g", type_name="q4_k_m")
-    export_gguf(tiny, tmp_path / "g")  # q8_0 needs none
+        export_gguf(tiny, tmp_path / "g", type_name="q4_k_m", options=UPSTREAM)
+    manifest = export_gguf(
+        tiny, tmp_path / "g", type_name="q4_k_m", options=GgufOptions(imatrix="off")
+    )
+    assert "llama-cpp-python" not in manifest.libraries
+    export_gguf(tiny, tmp_path / "q8_0", options=UPSTREAM)  # the converter's, not its
 
 
 def test_weights_beyond_the_scales_of_a_k_quant_are_refused(broken: Path, tmp_path: Path) -> None:

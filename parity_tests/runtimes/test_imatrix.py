@@ -20,8 +20,7 @@ from exporter.errors import BadInput
 from exporter.gguf.export import export_gguf
 from exporter.gguf.imatrix import read_imatrix, write_imatrix
 from exporter.gguf.options import GgufOptions
-from exporter.quantization.activations import measure_int8
-from exporter.quantization.importance import ImportanceWatch, measure_importance
+from exporter.quantization.importance import measure_importance
 from exporter.quantization.weights import ModelWeights
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import TEXTS
@@ -157,13 +156,19 @@ def test_calibration_is_repeatable(tiny: Checkpoint) -> None:
         np.testing.assert_array_equal(sums, second.sums[name])
 
 
-def test_importances_of_smoothed_weights_are_those_of_running_them(tiny: Checkpoint) -> None:
-    texts = calibration_inputs(read_calibration(None)[:16], tiny.prompts)
-    watch = ImportanceWatch()
-    weights, _, pooled = measure_int8(tiny, texts, watch=watch)
-    scaled = watch.importance(tiny, pooled, smoothed=weights)
-    run, _ = measure_importance(weights, texts)
-    assert any(weights.input_exponents("layers.0.mlp.down_proj"))
-    assert set(scaled.sums) == set(run.sums)
-    for name, sums in run.sums.items():
-        np.testing.assert_allclose(scaled.sums[name], sums, rtol=1e-5, err_msg=name)
+def test_a_file_weighs_the_grids_of_the_plan_embedding_too(
+    tiny: Checkpoint, tmp_path: Path
+) -> None:
+    measured, _ = measure_importance(ModelWeights(tiny), TEXTS[:4])
+    path = tmp_path / "imatrix.gguf"
+    write_imatrix(path, measured, tiny, texts=4, dataset="four texts")
+    files = {}
+    for choice in (str(path), "off"):
+        folder = tmp_path / f"g{len(files)}"
+        options = GgufOptions(imatrix=choice)
+        manifest = export_gguf(tiny, folder, type_name="q4_0", options=options)
+        assert manifest.options["rounding"] == ("nearest" if choice == "off" else "importance")
+        reader = gguf.GGUFReader(folder / manifest.entry)
+        files[choice] = {t.name: np.array(t.data) for t in reader.tensors}
+    weighted, plain = files.values()
+    assert not np.array_equal(weighted["blk.1.ffn_up.weight"], plain["blk.1.ffn_up.weight"])
