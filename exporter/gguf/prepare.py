@@ -18,8 +18,6 @@ from exporter.quantization.weights import ModelWeights
 
 Floats = npt.NDArray[np.float32]
 
-SMOOTHING_TEXTS = 64  # a channel's size is a mean: a few texts have it
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -43,9 +41,8 @@ def compensated(
     llama.cpp rounds the inputs of quantized matrices to 8 bits in blocks, so a large channel costs
     its neighbours. Errors as in `exporter.gguf.compensated.compensated_bytes`.
     """
-    some = texts[:: max(1, len(texts) // SMOOTHING_TEXTS)]
     layers = layers_of(checkpoint, stages, "gguf: layers measured")
-    weights = RotatedWeights(smoothed_weights(checkpoint, some, on_layer=layers), {})
+    weights = RotatedWeights(smoothed_weights(checkpoint, texts, on_layer=layers), {})
     packed = compensated_bytes(weights, texts, kind=kind, plan=plan, stages=stages)
     return Prepared(weights, packed=packed)
 

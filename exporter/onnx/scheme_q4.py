@@ -19,6 +19,7 @@ from exporter.errors import BadInput
 from exporter.onnx.graph_writer import FLOAT, FLOAT16, GraphWriter
 from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, Measured, PlainInput, row_scales
 from exporter.progress import Stages, by_layer, silent
+from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.q4 import BITS, BLOCK, Q4Model, quantize_q4, quantize_table_rows
 from exporter.quantization.ranges import measure_fp16
 from exporter.quantization.rescale import RescaledWeights
@@ -57,11 +58,15 @@ class Q4(PlainInput):
         if checkpoint.architecture.hidden_size % 2:
             raise BadInput("--quant q4 packs two weights a byte and needs an even hidden_size")
         count = checkpoint.architecture.num_layers
-        weights, fp16 = ModelWeights(checkpoint), None
+        weights: ModelWeights
+        fp16 = None
         if self.compute is np.float16:
             measured = by_layer(stages(f"{self.name}: layers measured", count))
             rescaling, fp16 = measure_fp16(checkpoint, texts, on_layer=measured)
             weights = RescaledWeights(checkpoint, rescaling)
+        else:
+            # The operator rounds inputs to 8 bits in blocks of 32: large channels cost others.
+            weights = smoothed_weights(checkpoint, texts)
         rounded = by_layer(stages(f"{self.name}: layers rounded", count))
         model = quantize_q4(weights, texts, on_layer=rounded)
         return Measured(Q4(self.name, self.compute, model=model), model.weights, fp16=fp16)

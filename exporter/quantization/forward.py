@@ -171,6 +171,7 @@ def layer_steps(
         return held[0] if answer is None else answer
 
     x = yield from see("residual", batch.states)
+    batch.states = None  # many batches stand at one step: what is replaced anyway is not kept
     h = yield from see("attention_in", norm(x, "input_layernorm"))
     shape = (*x.shape[:2], -1, a.head_dim)
     q = yield from see("query", (h @ w["self_attn.q_proj"].T).view(shape))

@@ -1,15 +1,16 @@
 """8 bits for whole-number products: a scale an output channel, a scale a row of inputs.
 
-Inputs are rotated (`exporter.quantization.rotate`), then rounded at run time with the scale of
-their own row: tokens differ as much as channels do, so one scale for all rows cannot hold them.
-Weights are rounded by GPTQ under the bound of `exporter.quantization.pairs`.
+Large channels of inputs are moved into weights (`exporter.quantization.channels`), inputs are
+rotated (`exporter.quantization.rotate`) and rounded at run time with the scale of their own row:
+tokens differ as much as channels do, so one scale for all rows cannot hold them. Weights are
+rounded by GPTQ under the bound of `exporter.quantization.pairs`.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.records import Checkpoint
+from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.gptq import Grid
 from exporter.quantization.grids import row_grid
 from exporter.quantization.rotate import RotatedWeights
 from exporter.quantization.rounding import Rounded, quantize_layers, round_rows
+from exporter.quantization.smooth import LayerSmoothing, SmoothedWeights
 from exporter.quantization.table import table_rounding
-from exporter.quantization.weights import ModelWeights
 
 Floats = npt.NDArray[np.float32]
 
-BLOCKS = {"attention_in": 64, "attended": 256, "mlp_in": 64, "product": 64}
+BLOCKS = {"attention_in": 32, "attended": 256, "mlp_in": 32, "product": 32}
 """How far each site is rotated."""
 
 
@@ -65,12 +67,13 @@ def quantize_int8(
     `keep`: a folder in which the result is looked up and left, for other graphs of the same
     weights. Raises BadInput for activations that are not finite, MissingDependency without torch.
     """
-    weights = RotatedWeights(ModelWeights(checkpoint), blocks)
     file = None
     if keep is not None:
         file = keep / f"int8-{_key(checkpoint, texts, blocks)}.npz"
         if file.is_file():
-            return Int8Model(weights, _read(file))
+            return _read(file, checkpoint, blocks)
+    smoothed = smoothed_weights(checkpoint, texts)
+    weights = RotatedWeights(smoothed, blocks)
     found = quantize_layers(
         weights,
         texts,
@@ -81,7 +84,7 @@ def quantize_int8(
     )
     matrices = {name: _stored(matrix) for name, matrix in found.items()}
     if file is not None:
-        _write(file, matrices)
+        _write(file, smoothed, matrices)
     return Int8Model(weights, matrices)
 
 
@@ -92,8 +95,10 @@ def _key(checkpoint: Checkpoint, texts: Sequence[str], blocks: Mapping[str, int]
     return hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()[:24]
 
 
-def _write(file: Path, matrices: Mapping[str, Int8Matrix]) -> None:
+def _write(file: Path, smoothed: SmoothedWeights, matrices: Mapping[str, Int8Matrix]) -> None:
     arrays: dict[str, npt.NDArray[Any]] = {}
+    for i, layer in enumerate(smoothed.smoothing):
+        arrays |= {f"smoothing/{i}/{name}": values for name, values in vars(layer).items()}
     for name, matrix in matrices.items():
         arrays[f"{name}/codes"], arrays[f"{name}/scales"] = matrix.codes, matrix.scales
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -102,10 +107,20 @@ def _write(file: Path, matrices: Mapping[str, Int8Matrix]) -> None:
     partial.replace(file)
 
 
-def _read(file: Path) -> dict[str, Int8Matrix]:
+def _read(file: Path, checkpoint: Checkpoint, blocks: Mapping[str, int]) -> Int8Model:
+    assert checkpoint.architecture is not None
     with np.load(file) as found:
         names = [key.removesuffix("/codes") for key in found if key.endswith("/codes")]
-        return {name: Int8Matrix(found[f"{name}/codes"], found[f"{name}/scales"]) for name in names}
+        matrices = {
+            name: Int8Matrix(found[f"{name}/codes"], found[f"{name}/scales"]) for name in names
+        }
+        smoothing = tuple(
+            LayerSmoothing(
+                **{f.name: found[f"smoothing/{i}/{f.name}"] for f in fields(LayerSmoothing)}
+            )
+            for i in range(checkpoint.architecture.num_layers)
+        )
+    return Int8Model(RotatedWeights(SmoothedWeights(checkpoint, smoothing), blocks), matrices)
 
 
 def _stored(found: Rounded) -> Int8Matrix:
