@@ -44,15 +44,9 @@ def ours(quant: str, **options: Any) -> Callable[[Path, Path], None]:
 def ours_openvino(quant: str) -> Callable[[Path, Path], None]:
     def export(checkpoint: Path, folder: Path) -> None:
         from exporter.checkpoint.read import read_checkpoint
-        from exporter.corpus.calibration import read_calibration
         from exporter.openvino.export import export_openvino
 
-        texts = None
-        if quant == "int8":
-            texts = folder.parent / "calibration.txt"
-            texts.write_text("\n".join(read_calibration(None)[:CALIBRATION_TEXTS]), "utf-8")
-        export_openvino(read_checkpoint(checkpoint), folder, quant=quant, calibration=texts,
-                        head_correction="auto")  # fmt: skip
+        export_openvino(read_checkpoint(checkpoint), folder, quant=quant)
 
     return export
 

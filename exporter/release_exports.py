@@ -62,7 +62,13 @@ def export_artifact(
                     keep=keep, force=force, stages=stages)  # fmt: skip
     elif spec.kind == "openvino":
         export_openvino(
-            checkpoint, folder, quant=quant, calibration=texts, force=force, stages=stages
+            checkpoint,
+            folder,
+            quant=quant,
+            calibration=texts,
+            keep=keep,
+            force=force,
+            stages=stages,
         )
     else:
         options = replace(gguf_options(spec), calibration=texts)

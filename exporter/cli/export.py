@@ -65,14 +65,8 @@ def onnx(
               help="How weights are stored.")  # fmt: skip
 @click.option("--dim", type=int, help="Cut to a Matryoshka dim inside the graph.")
 @calibration_option
-@click.option("--head-correction", type=click.Choice(["on", "off", "auto"]), default="auto",
-              show_default=True, help="Refit the head to the quantized model; auto: where "
-              "held-out texts gain.")  # fmt: skip
 @common_options
-def openvino(
-    options: CommonOptions, quant: str, dim: int | None, calibration: Path | None,
-    head_correction: "Choice",
-) -> None:  # fmt: skip
+def openvino(options: CommonOptions, quant: str, dim: int | None, calibration: Path | None) -> None:
     """Write OpenVINO IR with the whole pipeline inside: pooling, Dense, normalisation."""
     from exporter.openvino.export import export_openvino
 
@@ -83,7 +77,7 @@ def openvino(
     with ProgressLines(options) as progress:
         manifest = export_openvino(
             checkpoint, output, quant=quant, dim=dim, calibration=calibration,
-            head_correction=head_correction, force=options.force, stages=progress.stage,
+            force=options.force, stages=progress.stage,
         )  # fmt: skip
     _print(manifest, output, options)
 

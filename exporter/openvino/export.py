@@ -1,20 +1,17 @@
 """Export to OpenVINO IR: model.xml and model.bin, float32 or int8."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.calibration import calibration_inputs, calibration_sha256, read_calibration
 from exporter.errors import BadInput, unknown_name
-from exporter.manifest import HeadCorrectionRecord, Manifest, write_manifest
+from exporter.manifest import Manifest, write_manifest
 from exporter.openvino.graph import Gemma3Graph, openvino_module
 from exporter.progress import Stages, by_layer, silent
-from exporter.quantization.activations import emulate_int8, measure_int8
 from exporter.quantization.forward import torch_module
-from exporter.quantization.head import Choice, CorrectedHead, correct_head
+from exporter.quantization.int8 import quantize_int8
 from exporter.quantization.weights import ModelWeights
 from exporter.staging import check_free_disk, check_output, staged_folder
 
@@ -31,14 +28,20 @@ KEPT = (
 
 
 def export_openvino(
-    checkpoint: Checkpoint, output: Path, *, quant: str = "none", dim: int | None = None,
-    calibration: Path | None = None, head_correction: Choice = "auto", force: bool = False,
+    checkpoint: Checkpoint,
+    output: Path,
+    *,
+    quant: str = "none",
+    dim: int | None = None,
+    calibration: Path | None = None,
+    keep: Path | None = None,
+    force: bool = False,
     stages: Stages = silent,
-) -> Manifest:  # fmt: skip
+) -> Manifest:
     """Write the artifact to `output` and return its manifest. Same input, same bytes.
 
-    `quant`: none or int8; int8 has scales fixed by calibration, outlier channels moved into weights
-    and the table in blocks, as ONNX int8 has. The rest as `exporter.onnx.export.export_onnx`.
+    `quant`: none or int8; int8 has the matrices, the rotations and the table of ONNX int8. The rest
+    as `exporter.onnx.export.export_onnx`.
     Raises BadInput or MissingDependency before the first long step.
     """
     openvino = openvino_module()
@@ -59,19 +62,22 @@ def export_openvino(
         texts = read_calibration(calibration)
     elif calibration is not None:
         raise BadInput("--quant none measures nothing; leave --calibration out")
-    elif head_correction == "on":
-        raise BadInput("--quant none loses nothing that --head-correction could make up for")
     check_output(output, force=force)
     check_free_disk(output, int(checkpoint.parameters * QUANTS[quant] * 1.1) + (1 << 20))
     with staged_folder(output, force=force) as stage:
-        weights, scales, record = ModelWeights(checkpoint), None, None
+        int8 = None
         if texts is not None:
-            inputs = calibration_inputs(texts, checkpoint.prompts)
-            weights, scales, record = _measured(
-                checkpoint, inputs, choice=head_correction, stages=stages
+            int8 = quantize_int8(
+                checkpoint,
+                calibration_inputs(texts, checkpoint.prompts),
+                keep=keep,
+                on_layer=by_layer(
+                    stages("int8: layers rounded", checkpoint.architecture.num_layers)
+                ),
             )
+        weights = ModelWeights(checkpoint) if int8 is None else int8.weights
         written = stages(f"{output.name}: weights", checkpoint.parameters)
-        graph = Gemma3Graph(weights, scales=scales, on_written=written)
+        graph = Gemma3Graph(weights, int8=int8, on_written=written)
         # Without this, save_model stores weights as float16.
         openvino.save_model(graph.model(dim=width), stage / ENTRY, compress_to_fp16=False)
         for name in COPIED:
@@ -81,25 +87,6 @@ def export_openvino(
             stage, checkpoint, kind="openvino", scheme="fp32" if quant == "none" else quant,
             entry=ENTRY, tensors=tuple(graph.records), dim=width,
             libraries=("openvino", "numpy", *(("torch",) if texts is not None else ())),
-            kept=KEPT if texts is not None else (), head_correction=record,
+            kept=KEPT if texts is not None else (),
             calibration_sha256=None if texts is None else calibration_sha256(texts),
         )  # fmt: skip
-
-
-def _measured(
-    checkpoint: Checkpoint, texts: Sequence[str], *, choice: Choice, stages: Stages
-) -> tuple[ModelWeights, dict[str, float], HeadCorrectionRecord | None]:
-    """Return smoothed weights with the head refitted where `choice` says so, and input scales."""
-    assert checkpoint.architecture is not None
-    count = checkpoint.architecture.num_layers
-    weights, scales, reference = measure_int8(
-        checkpoint, texts, on_layer=by_layer(stages("int8: layers measured", count))
-    )
-    head = weights.head(dim=checkpoint.dim)
-    if choice == "off" or head is None:
-        return weights, scales, None
-    emulated = emulate_int8(
-        weights, scales, texts, on_layer=by_layer(stages("int8: layers emulated", count))
-    )
-    fitted, record = correct_head(head, reference, np.asarray(emulated), choice=choice)
-    return (CorrectedHead(weights, fitted) if record.applied else weights), scales, record

@@ -2,11 +2,10 @@
 
 Not read from an ONNX file: OpenVINO 2026.4's reader knows none of the fused operators that this
 tool's ONNX graphs are made of. Written so that its CPU plugin finds what it fuses: RMSNorm, rotary
-positions, attention, and FakeQuantize around int8 matrices.
+positions, attention, and FakeQuantize around int8 matrices (`exporter.openvino.rows`).
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,13 @@ from exporter.checkpoint.records import Gemma3Architecture
 from exporter.errors import MissingDependency
 from exporter.manifest import TensorRecord
 from exporter.openvino.positions import attention_biases, rotary_tables
+from exporter.openvino.rows import Rows, bits_per_weight, product, rounded_rows, whole
 from exporter.progress import Progress
-from exporter.quantization.pairs import quantize_pairs
+from exporter.quantization.int8 import Int8Model
 from exporter.quantization.table import table_codes
 from exporter.quantization.weights import ModelWeights
 
 SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
-LEVELS = 256
 
 
 def openvino_module() -> Any:
@@ -35,22 +34,24 @@ def openvino_module() -> Any:
 
 
 class Gemma3Graph:
-    """Builds the model. `scales`: of each matrix' input, so that input ~ int8 * scale; None keeps
-    everything in float32. `records` tells what is stored."""
+    """Builds the model. `int8`: the matrices in 8 bits, `weights` being rotated as they are; None
+    keeps everything in float32. `records` tells what is stored."""
 
     def __init__(
-        self, weights: ModelWeights, *, scales: Mapping[str, float] | None = None,
+        self,
+        weights: ModelWeights,
+        *,
+        int8: Int8Model | None = None,
         on_written: Progress = lambda done: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         openvino_module()
         from openvino import opset15
 
         self.ops: Any = opset15
-        self.weights, self.scales = weights, scales
+        self.weights, self.int8 = weights, int8
         self.a: Gemma3Architecture = weights.architecture
         self.records: list[TensorRecord] = []
         self._written = on_written
-        self._quantized: dict[tuple[int, float], Any] = {}
 
     def model(self, *, dim: int) -> Any:
         """Return the openvino.Model.
@@ -103,10 +104,7 @@ class Gemma3Graph:
             h = self._norm(x, at + "input_layernorm")
             attended = self._attention(h, at, bias=biases[kind], tables=tables[kind])
             x = ops.add(x, self._norm(attended, at + "post_attention_layernorm"))
-            h = self._norm(x, at + "pre_feedforward_layernorm")
-            gate, up = (self._project(h, f"{at}mlp.{part}_proj") for part in ("gate", "up"))
-            product = ops.multiply(ops.gelu(gate, "tanh"), up)
-            fed = self._project(product, at + "mlp.down_proj")
+            fed = self._feed_forward(self._norm(x, at + "pre_feedforward_layernorm"), at)
             x = ops.add(x, self._norm(fed, at + "post_feedforward_layernorm"))
         return self._norm(x, "norm")
 
@@ -114,7 +112,7 @@ class Gemma3Graph:
         ops, weights = self.ops, self.weights
         scale = np.float32(weights.embed_scale)
         axis = self._numbers(0)
-        if self.scales is None:
+        if self.int8 is None:
             table = weights.checkpoint.tensor("embed_tokens.weight")
             rows = ops.gather(self._constant("embed_tokens", table), ids, axis)
             return ops.multiply(rows, self._numbers(scale, np.float32))
@@ -142,7 +140,11 @@ class Gemma3Graph:
 
     def _attention(self, h: Any, at: str, *, bias: Any, tables: tuple[Any, Any]) -> Any:
         a, ops = self.a, self.ops
-        q, k, v = (self._project(h, f"{at}self_attn.{part}_proj") for part in "qkv")
+        rows = self._enter(h, site="attention_in")
+        q, k, v = (self._project(rows, f"{at}self_attn.{part}_proj") for part in "qkv")
+        # A factor of a row changes nothing behind a norm, but for its eps, which weighs nothing
+        # beside queries and keys.
+        v = whole(v, rows)
         q = self._rotate(self._heads(q, a.num_heads, norm=at + "self_attn.q_norm"), tables)
         k = self._rotate(self._heads(k, a.num_kv_heads, norm=at + "self_attn.k_norm"), tables)
         v = self._heads(v, a.num_kv_heads)
@@ -153,7 +155,18 @@ class Gemma3Graph:
         merged = ops.reshape(
             merged, self._numbers([0, 0, a.num_heads * a.head_dim]), special_zero=True
         )
-        return self._project(merged, at + "self_attn.o_proj")
+        rows = self._enter(merged, site="attended")
+        return whole(self._project(rows, at + "self_attn.o_proj"), rows)
+
+    def _feed_forward(self, h: Any, at: str) -> Any:
+        ops = self.ops
+        rows = self._enter(h, site="mlp_in")
+        gate, up = (self._project(rows, f"{at}mlp.{part}_proj") for part in ("gate", "up"))
+        gated = ops.gelu(whole(gate, rows), "tanh")
+        # The factor of a row of `up` is made up for behind down_proj: it passes a rounding whose
+        # scale is the row's own.
+        inner = self._enter(ops.multiply(gated, up), site="product")
+        return whole(self._project(inner, at + "mlp.down_proj"), inner, rows)
 
     def _heads(self, x: Any, heads: int, *, norm: str | None = None) -> Any:
         """Return (batch, heads, sequence, head_dim), each head's rows normalized by `norm`."""
@@ -185,24 +198,23 @@ class Gemma3Graph:
         order = np.repeat(np.arange(a.num_kv_heads), group)
         return ops.gather(x, self._numbers(order), self._numbers(1))
 
-    def _project(self, x: Any, name: str) -> Any:
-        ops = self.ops
-        weight = self.weights.matrix(name)
-        if self.scales is None:
-            return ops.matmul(x, self._constant(name, weight), False, True)
-        codes, found = quantize_pairs(weight)
-        stored = self._constant(name, codes, bits=8 + 32 / weight.shape[1])
-        rows = self._constant(name + "_scale", found[:, None], reason="scale of each output")
-        wide = ops.multiply(ops.convert(stored, "f32"), rows)
-        return ops.matmul(self._rounded(x, self.scales[name]), wide, False, True)
+    def _enter(self, x: Any, *, site: str) -> Rows:
+        """Return what all matrices that read `x` are multiplied with."""
+        if self.int8 is None:
+            return Rows(x)
+        return rounded_rows(x, block=self.int8.weights.runtime_block(site))
 
-    def _rounded(self, x: Any, scale: float) -> Any:
-        """Round to int8 with a scale fixed by calibration; once for all matrices that read `x`."""
-        key = (id(x), scale)
-        if key not in self._quantized:
-            low, high = (self._numbers(n * scale, np.float32) for n in (-128, 127))
-            self._quantized[key] = self.ops.fake_quantize(x, low, high, low, high, LEVELS)
-        return self._quantized[key]
+    def _project(self, x: Rows, name: str) -> Any:
+        """Return the product with a matrix, short of the factors of `x`."""
+        if self.int8 is None:
+            stored = self._constant(name, self.weights.matrix(name))
+            return self.ops.matmul(x.values, stored, False, True)
+        found = self.int8.matrices[name]
+        stored = self._constant(name, found.codes, bits=bits_per_weight(found))
+        scales = self._constant(
+            name + "_scale", found.scales[:, None], reason="scale of each output"
+        )
+        return product(x, stored, scales)
 
     def _head(self, hidden: Any, *, dim: int) -> Any:
         ops = self.ops

@@ -53,9 +53,9 @@ def miniature() -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def int8(miniature: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8(miniature: Checkpoint, few_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("openvino") / "int8"
-    export_openvino(miniature, folder, quant="int8")
+    export_openvino(miniature, folder, quant="int8", calibration=few_texts)
     return folder
 
 
@@ -98,17 +98,20 @@ def test_every_shape_of_attention_is_the_model_in_torch(
 
 
 def test_int8_is_near_on_the_miniature_and_on_its_twin_with_outliers(
-    miniature: Checkpoint, int8: Path, tmp_path: Path
+    miniature: Checkpoint, int8: Path, few_texts: Path, tmp_path: Path
 ) -> None:
     hard = read_checkpoint(harden(MINIATURE, tmp_path / "hard"))
-    manifest = export_openvino(hard, tmp_path / "o", quant="int8")
-    # Measured 6e-5 and 7e-5.
-    assert worst(OpenVinoEncoder(int8), TorchReference(miniature, dtype="float32")) < 2e-4
-    assert worst(OpenVinoEncoder(tmp_path / "o"), TorchReference(hard, dtype="float32")) < 2e-4
+    manifest = export_openvino(hard, tmp_path / "o", quant="int8", calibration=few_texts)
+    # Measured 6.0e-5 and 3.0e-4: the twin's outlier channels are spread over 64 only.
+    assert worst(OpenVinoEncoder(int8), TorchReference(miniature, dtype="float32")) < 9e-5
+    assert worst(OpenVinoEncoder(tmp_path / "o"), TorchReference(hard, dtype="float32")) < 4.5e-4
     table = next(t for t in manifest.tensors if t.name == "embed_tokens")
     assert (table.dtype, table.bits_per_weight) == ("int8", 8.125)
-    assert manifest.head_correction is not None
     assert manifest.calibration_sha256 is not None
+    assert any("the head" in line for line in manifest.kept)
+    matrices = [t for t in manifest.tensors if t.name.endswith("_proj")]
+    assert len(matrices) == 7 * hard.architecture.num_layers
+    assert {t.dtype for t in matrices} == {"int8"}
 
 
 def test_a_vector_does_not_depend_on_its_companions(int8: Path) -> None:
@@ -121,9 +124,11 @@ def test_a_vector_does_not_depend_on_its_companions(int8: Path) -> None:
         assert float(1 - vector.astype(np.float64) @ alone) < 1e-6
 
 
-def test_the_same_input_gives_the_same_bytes(tiny: Checkpoint, tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_bytes(
+    tiny: Checkpoint, few_texts: Path, tmp_path: Path
+) -> None:
     for name in ("a", "b"):
-        export_openvino(tiny, tmp_path / name, quant="int8")
+        export_openvino(tiny, tmp_path / name, quant="int8", calibration=few_texts)
     for file in ("model.xml", "model.bin", "manifest.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
@@ -152,7 +157,6 @@ def test_over_long_and_empty_texts_are_read_as_the_original_reads_them(
         ({"quant": "int7"}, "--quant 'int7'"),
         ({"dim": 17}, "not one that the model was trained for"),
         ({"calibration": Path("x.txt")}, "leave --calibration out"),
-        ({"head_correction": "on"}, "loses nothing"),
         ({"quant": "int8", "calibration": Path("no-such.txt")}, "no-such.txt"),
     ],
 )
