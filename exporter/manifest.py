@@ -82,22 +82,6 @@ class Fp16Record(Record):
     layers: tuple[RangeRecord, ...]
 
 
-class HeadCorrectionRecord(Record):
-    """Whether the head was refitted to the quantized model, and what held-out texts say.
-
-    `error_before` and `error_after`: mean of 1 - cosine to float32 over the `held_out` of the
-    calibration texts, in the emulation that calibration runs; `strength`: of the ridge.
-    """
-
-    choice: str
-    applied: bool
-    texts: int
-    held_out: int
-    strength: float
-    error_before: float
-    error_after: float
-
-
 class Manifest(Record):
     """Everything that is known about an artifact. Holds no timestamp: same input, same bytes."""
 
@@ -121,7 +105,6 @@ class Manifest(Record):
     options: dict[str, str] = {}
     calibration_sha256: str | None = None
     fp16: Fp16Record | None = None
-    head_correction: HeadCorrectionRecord | None = None
     kept: tuple[str, ...] = ()
     tensors: tuple[TensorRecord, ...]
     files: tuple[FileRecord, ...]
@@ -187,7 +170,6 @@ def write_manifest(
     kept: tuple[str, ...] = (),
     calibration_sha256: str | None = None,
     fp16: Fp16Record | None = None,
-    head_correction: HeadCorrectionRecord | None = None,
 ) -> Manifest:
     """Describe a finished artifact folder and write its manifest.json. Returns the record.
 
@@ -224,7 +206,6 @@ def write_manifest(
         options=options or {},
         calibration_sha256=calibration_sha256,
         fp16=fp16,
-        head_correction=head_correction,
         kept=kept,
         tensors=tensors,
         files=describe_files(folder),

@@ -29,10 +29,7 @@ def judged_onnx(
     from exporter.onnx.export import export_onnx
     from exporter.runtimes.onnxruntime import OnnxEncoder
 
-    manifest = export_onnx(
-        checkpoint, folder, quant=quant, flavour=flavour,
-        head_correction="auto" if quant == "none" else "off",
-    )  # fmt: skip
+    manifest = export_onnx(checkpoint, folder, quant=quant, flavour=flavour)
     encoder = OnnxEncoder(folder, threads=1)
     own_min = own_minimum("onnx", manifest.scheme)
     golden = build_golden(encoder, encoder, checkpoint.prompts, own_min=own_min)

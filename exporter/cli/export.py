@@ -1,7 +1,6 @@
 """lawvault export onnx, openvino, gguf."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -19,9 +18,6 @@ from exporter.manifest import Manifest
 from exporter.recipe import Recipe
 from exporter.records import canonical_json
 from exporter.registry import GGUF_PLANS, GGUF_TYPES, ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES
-
-if TYPE_CHECKING:
-    from exporter.quantization.head import Choice
 
 
 @click.group()

@@ -4,7 +4,7 @@ from typing import Any
 
 from exporter.quantization.forward import torch_module
 from exporter.quantization.gptq import Grid
-from exporter.quantization.pairs import PAIR_LIMIT, TINY
+from exporter.quantization.pairs import PAIR_LIMIT, TINY, within_pairs
 
 # What is tried of the scale that clips nothing.
 ROW_SHRINK = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.82)
@@ -19,8 +19,8 @@ def row_grid(weight: Any, importance: Any) -> Grid:
     included.
     """
     torch = torch_module()
-    even = weight[:, : weight.shape[1] // 2 * 2]
-    sums = (even[:, 0::2] + even[:, 1::2]).abs().amax(1, keepdim=True)
+    neighbours = torch.nn.functional.pad(weight, (0, weight.shape[1] % 2)).unflatten(1, (-1, 2))
+    sums = neighbours.sum(-1).abs().amax(1, keepdim=True)
     largest = weight.abs().amax(1, keepdim=True)
     widest = torch.maximum(largest / 127, sums / PAIR_LIMIT).clamp_min(TINY)
     group = torch.zeros(weight.shape[1], dtype=torch.int64)
@@ -35,16 +35,6 @@ def row_grid(weight: Any, importance: Any) -> Grid:
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
     return Grid(scale=best, group=group, low=-127, high=127, pairs=True)
-
-
-def within_pairs(codes: Any) -> Any:
-    """Return `codes`, (rows, columns) of whole numbers, the second of each pair of neighbours
-    moved until the two add up to no more than `PAIR_LIMIT` in magnitude."""
-    width = codes.shape[1] // 2 * 2
-    bounded = codes.clone()
-    first, second = codes[:, 0:width:2], codes[:, 1:width:2]
-    bounded[:, 1:width:2] = second.clamp(-PAIR_LIMIT - first, PAIR_LIMIT - first)
-    return bounded
 
 
 def block_grid(weight: Any, importance: Any, *, block: int, bits: int) -> Grid:

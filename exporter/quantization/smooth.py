@@ -31,21 +31,6 @@ class LayerSmoothing:
     up: Exponents
 
 
-def smoothing_exponents(
-    activations: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]
-) -> Exponents:
-    """Return the exponents that level two ranges. activations, columns: (n,), the largest
-    magnitude of each channel and of the weights that read it. Returns (n,), median 0; 0 where
-    either is 0."""
-    usable = (activations > 0) & (columns > 0)
-    if not usable.any():
-        return np.zeros(len(activations), np.int64)
-    ratio = np.zeros(len(activations))
-    ratio[usable] = 0.5 * np.log2(columns[usable] / activations[usable])
-    ratio[usable] -= np.median(ratio[usable])
-    return np.clip(np.rint(ratio), -FARTHEST, FARTHEST).astype(np.int64)
-
-
 class SmoothedWeights(ModelWeights):
     """The weights with every layer's exponents folded in."""
 

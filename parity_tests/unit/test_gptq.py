@@ -6,8 +6,8 @@ pytest.importorskip("torch")
 import torch
 
 from exporter.quantization.gptq import Grid, Moments, aim, compensate
-from exporter.quantization.grids import block_grid, row_grid, within_pairs
-from exporter.quantization.pairs import PAIR_LIMIT
+from exporter.quantization.grids import block_grid, row_grid
+from exporter.quantization.pairs import PAIR_LIMIT, within_pairs
 
 
 def inputs_of(width: int, *, seed: int = 0, rows: int = 2000) -> torch.Tensor:
