@@ -99,21 +99,21 @@ class Yardstick:
         for dim in self.dims:
             ours = documents.cut(dim), questions.cut(dim)
             theirs = self._documents.cut(dim), self._questions.cut(dim)
-            off = np.concatenate(
-                [1 - row_cosines(a, b) for a, b in zip(ours, theirs, strict=True)]
-            )
+            off = np.concatenate([1 - row_cosines(a, b) for a, b in zip(ours, theirs, strict=True)])
             errors[dim] = _errors(off)
             if self._long.size:
                 long[dim] = _errors(off[self._long])
-            sides = {"both": ours, "queries": (theirs[0], ours[1]), "documents": (ours[0], theirs[1])}
+            sides = {
+                "both": ours,
+                "queries": (theirs[0], ours[1]),
+                "documents": (ours[0], theirs[1]),
+            }
             ways[dim] = {name: self._way(dim, *sides[name]) for name in WAYS}
         return Figures(errors, long or None, ways)
 
     def _way(self, dim: int, documents: Rows, questions: Rows) -> Way:
         found = search(questions, documents)
-        mrr = paired_difference(
-            self._mrr_of(found), self._mrr[dim], resamples=RESAMPLES, seed=0
-        )
+        mrr = paired_difference(self._mrr_of(found), self._mrr[dim], resamples=RESAMPLES, seed=0)
         return Way(float(overlap(found, self._found[dim]).mean()), mrr)
 
     def _mrr_of(self, found: Ranking) -> Values:

@@ -39,12 +39,13 @@ def about(checkpoint: Checkpoint, arguments: list[str]) -> dict[str, Any]:
 
 def lines(found: dict[str, Any]) -> list[str]:
     """Return the same as lines of Markdown."""
+    prompts = found["prompts"]
     weights = ", ".join(f"{name} {digest}" for name, digest in found["weights_sha256"].items())
     versions = ", ".join(f"{name} {version}" for name, version in found["libraries"].items())
     flags = ", ".join(found["instructions"]) or "none of the instructions that decide kernels"
     return [
         f"- {found['checkpoint']}: {weights}",
-        f"- prompts: query `{found['prompts']['query']}`, document `{found['prompts']['document']}`",
+        f"- prompts: query `{prompts['query']}`, document `{prompts['document']}`",
         f"- {found['processor']}, {found['cores']} cores ({flags}), {found['system']}",
         f"- {versions}",
         f"- `{found['command']}`",

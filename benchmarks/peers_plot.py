@@ -7,10 +7,10 @@ from typing import Any
 from benchmarks.peer_files import NOISE
 
 OURS, OTHERS, INK, FAINT = "#1f6f8b", "#9a9a9a", "#333333", "#dddddd"
-LEAST = 1e-7
-"""Errors below are float32's own rounding and are drawn here."""
-LINE = 0.034
-"""Height of a label, as a part of the plot's."""
+LEAST = 2e-7
+"""Errors below are float32's own rounding, more or less, and are drawn here."""
+LINE, LETTER = 0.03, 0.0089
+"""Height of a label and width of its letters, as parts of the plot's."""
 
 
 def plot(found: Mapping[str, Any], path: Path) -> None:
@@ -29,22 +29,24 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
     axes.set_yscale("log")
     noise = found["rows"][NOISE]["errors"][dim]["median"]
     axes.axhline(max(noise, LEAST), color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-    points = []
+    points, hairs = [], []
     for name, row in rows.items():
         error = row["errors"][dim]
         colour = OURS if name.startswith(("ours", "artifact")) else OTHERS
         median, worst = max(error["median"], LEAST), max(error["worst"], LEAST)
         axes.plot([row["mb"]] * 2, [median, worst], color=colour, linewidth=1, alpha=0.45, zorder=2)
         axes.plot(row["mb"], median, _marker(name), color=colour, markersize=7,
-                  markeredgecolor="white", markeredgewidth=0.8, zorder=3)  # fmt: skip
+                  markeredgecolor="white", markeredgewidth=0.8,
+                  zorder=4 if colour == OURS else 3)  # fmt: skip
         points.append((row["mb"], median, name, colour))
+        hairs.append(((row["mb"], median), (row["mb"], worst)))
     sizes = [size for size, *_ in points]
-    axes.set_xlim(min(sizes) / 1.12, max(sizes) * 1.75)
-    axes.set_ylim(LEAST / 2, max(r["errors"][dim]["worst"] for r in rows.values()) * 2)
+    axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.35)
+    axes.set_ylim(LEAST / 1.8, max(r["errors"][dim]["worst"] for r in rows.values()) * 2)
     axes.annotate("torch bf16", (1, max(noise, LEAST)), xycoords=("axes fraction", "data"),
                   ha="right", va="bottom", fontsize=8.5, color=INK, xytext=(-4, 2),
                   textcoords="offset points")  # fmt: skip
-    _label(axes, points)
+    _label(axes, points, hairs)
     _axes(axes, found["about"])
     figure.savefig(path, dpi=150)
     plt.close(figure)
@@ -56,28 +58,57 @@ def _marker(name: str) -> str:
     return "s" if any(part in name for part in ("OpenVINO", "NNCF", "intel")) else "o"
 
 
-def _label(axes: Any, points: list[tuple[float, float, str, str]]) -> None:
-    """Write names to the right of points, moved apart where they would cover each other."""
+def _label(
+    axes: Any, points: list[tuple[float, float, str, str]],
+    hairs: list[tuple[tuple[float, float], tuple[float, float]]],
+) -> None:  # fmt: skip
+    """Write names beside points, in the nearest free place; a line leads to one that is far."""
     to_axes = axes.transData + axes.transAxes.inverted()
-    placed: list[tuple[float, float, float]] = []
-    for size, error, name, colour in sorted(points, key=lambda p: -p[1]):
-        x, y = to_axes.transform((size, error))
-        width = 0.0093 * len(name) + 0.02
-        at = y
-        while any(
-            abs(at - other) < LINE and x < right and left < x + width
-            for left, right, other in placed
-        ):
-            at -= LINE / 8
-        placed.append((x, x + width, at))
-        axes.annotate(
-            name, (x + 0.011, at), xycoords="axes fraction", va="center", fontsize=8.5,
+    at = {name: tuple(to_axes.transform((x, y))) for x, y, name, _ in points}
+    taken: list[Box] = [(x - 0.007, y - 0.012, x + 0.007, y + 0.012) for x, y in at.values()]
+    for low, high in (to_axes.transform(hair) for hair in hairs):
+        taken.append((low[0] - 0.001, low[1], high[0] + 0.001, high[1]))
+    for _, _, name, colour in sorted(points, key=lambda point: point[3] != OURS):
+        x, y = at[name]
+        width = LETTER * len(name) * (1.08 if colour == OURS else 1)
+        box, right = _free_place(x, y, width, taken)
+        taken.append(box)
+        middle = (box[1] + box[3]) / 2
+        label = axes.annotate(
+            name, (box[0] if right else box[2], middle), xycoords="axes fraction", va="center",
+            ha="left" if right else "right", fontsize=8.5, zorder=4,
             color=OURS if colour == OURS else "#555555",
-            fontweight="semibold" if colour == OURS else "normal", zorder=4,
+            fontweight="bold" if colour == OURS else "normal",
         )  # fmt: skip
-        if y - at > LINE / 2:
-            axes.plot([x + 0.001, x + 0.009], [y, at], transform=axes.transAxes, color=colour,
-                      linewidth=0.7, zorder=2)  # fmt: skip
+        label.set_in_layout(False)
+        if abs(middle - y) > LINE / 2:
+            end = box[0] - 0.002 if right else box[2] + 0.002
+            axes.plot([x, end], [y, middle], transform=axes.transAxes, color=colour, linewidth=0.7,
+                      alpha=0.7, zorder=2)  # fmt: skip
+
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top, as parts of the plot's size."""
+
+
+def _free_place(x: float, y: float, width: float, taken: list[Box]) -> tuple[Box, bool]:
+    """Return the nearest box for a label that covers nothing, and whether it is to the right."""
+    for step in range(60):
+        for sign in (1, -1):
+            for right in (True, False):
+                # A label that moved up or down moves away a little, so that its line is seen.
+                gap = 0.011 + 0.0015 * step
+                left = x + gap if right else x - gap - width
+                bottom = y + sign * step * LINE / 6 - LINE / 2
+                box = (left, bottom, left + width, bottom + LINE)
+                inside = left > 0.005 and box[2] < 0.995 and bottom > 0 and box[3] < 1
+                if inside and not any(_cover(box, other) for other in taken):
+                    return box, right
+    return (x + 0.011, y - LINE / 2, x + 0.011 + width, y + LINE / 2), True
+
+
+def _cover(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _axes(axes: Any, about: Mapping[str, Any]) -> None:

@@ -27,7 +27,8 @@ from benchmarks.peer_files import NOISE, QUALITY, TRUTH, chosen_names, missing_n
 from benchmarks.peer_made import Job, remove_file
 from benchmarks.peer_steps import Step, StepFailed, alone
 from benchmarks.peer_vectors import source_of, vectors_of
-from benchmarks.peers_tables import markdown, plot
+from benchmarks.peers_plot import plot
+from benchmarks.peers_tables import markdown
 from benchmarks.sampled import Split, split, spread_over
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
@@ -39,6 +40,7 @@ from exporter.runtimes.open import CheckpointTokens
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
 
 PADDED_TEXTS = 16
+GROUPS = ("documents", "questions")
 
 
 def compare(
@@ -52,10 +54,8 @@ def compare(
     file = _written(texts, job.work)
     step("encode", TRUTH, job, file)
     truth = source_of(TRUTH, job, checkpoint)
-    yardstick = Yardstick(
-        asked, vectors_of(truth, texts["documents"], job), vectors_of(truth, texts["questions"], job),
-        tokens=tokens, dims=dims,
-    )  # fmt: skip
+    documents, questions = (vectors_of(truth, texts[group], job) for group in GROUPS)
+    yardstick = Yardstick(asked, documents, questions, tokens=tokens, dims=dims)
     results: dict[str, Any] = {"mrr_at_10": yardstick.mrr, "rows": {}, "left_out": {}}
     for name in (NOISE, *names):
         try:
@@ -68,7 +68,7 @@ def compare(
             results["left_out"][name] = str(failed)
             continue
         source = source_of(name, job, checkpoint)
-        found = yardstick.judge(*(vectors_of(source, texts[g], job) for g in ("documents", "questions")))
+        found = yardstick.judge(*(vectors_of(source, texts[group], job) for group in GROUPS))
         results["rows"][name] = {
             "mb": made["mb"], "files": made["files"], **found.to_json(), "padding": padding,
         }  # fmt: skip

@@ -1,14 +1,10 @@
-"""The figures of `benchmarks.peers_quality` for people: Markdown tables and a plot."""
+"""The figures of `benchmarks.peers_quality` as Markdown."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import lines
 from benchmarks.peer_files import NOISE
-from benchmarks.peers_plot import plot
-
-__all__ = ["markdown", "plot"]
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -38,8 +34,8 @@ def _head(found: Mapping[str, Any]) -> str:
     else:
         which += f", none of the {a['choosing']:,} that chose between variants"
     return (
-        f"# {a['checkpoint']} on {a['corpus']}\n\n{a['documents']:,} documents, {which}. Errors are "
-        "1 - cosine to torch fp32 over all texts; overlap@10 and MRR@10 are to what fp32 finds "
+        f"# {a['checkpoint']} on {a['corpus']}\n\n{a['documents']:,} documents, {which}. Errors "
+        "are 1 - cosine to torch fp32 over all texts; overlap@10 and MRR@10 are to what fp32 finds "
         f"(MRR@10 {found['mrr_at_10']:.4f}), first with both sides embedded by the file, then with "
         "its questions on fp32's index, differences with their 95 % interval. Padding: how far a "
         "text moves between alone and padded batches up to the limit, the worst of 16 texts."
