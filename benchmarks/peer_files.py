@@ -1,297 +1,122 @@
-"""How each peer makes its file and runs it, for the benchmarks that put them side by side."""
+"""The files that benchmarks put side by side: this project's and other tools', by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-Ids = npt.NDArray[np.int64]
-Run = Callable[[Ids, Ids], npt.NDArray[np.float32]]
-CALIBRATION_TEXTS = 64
+from benchmarks.peer_makes import (
+    GROUP,
+    Make,
+    copy,
+    gguf,
+    intel_weights,
+    nncf_int8,
+    optimum_fp32,
+    optimum_int8,
+    ours,
+    ours_openvino,
+    plain_float16,
+    round_to_nearest,
+    st_int8,
+)
+from benchmarks.peer_runs import (
+    Run,
+    load_gguf,
+    load_openvino,
+    load_openvino_untouched,
+    load_st,
+    session,
+    torch_in,
+)
+from exporter.errors import unknown_name
 
 
 @dataclass(frozen=True)
 class Peer:
-    """`export(checkpoint, folder)` writes, `load(folder)` returns what runs; `after`: peers whose
-    folder it starts from; `needs`: distributions."""
+    """`make` writes a folder, `load` returns what runs it. `after`: the peer whose folder it starts
+    from; `needs`: distributions; `calibrated`: whether texts decide its bytes."""
 
-    export: Callable[[Path, Path], None]
+    make: Make
     load: Callable[[Path], Run]
     after: str = ""
     needs: tuple[str, ...] = ()
+    calibrated: bool = False
 
 
-def ours(quant: str, **options: Any) -> Callable[[Path, Path], None]:
-    def export(checkpoint: Path, folder: Path) -> None:
-        from exporter.checkpoint.read import read_checkpoint
-        from exporter.corpus.calibration import read_calibration
-        from exporter.onnx.export import export_onnx
+ONNX = ("onnx", "onnxruntime")
+TRACED = (*ONNX, "optimum-onnx")
+TORCH = ("sentence-transformers", "torch")
+LLAMA = ("gguf", "llama-cpp-python")
+NNCF = (*TRACED, "openvino", "nncf")
+FROM = "optimum fp32"
 
-        chosen = dict(options)
-        if quant in ("int8", "q4", "fp16"):
-            texts = folder.parent / "calibration.txt"
-            texts.write_text("\n".join(read_calibration(None)[:CALIBRATION_TEXTS]), "utf-8")
-            chosen["calibration"] = texts
-        export_onnx(read_checkpoint(checkpoint), folder, quant=quant, **chosen)
-
-    return export
-
-
-def ours_openvino(quant: str) -> Callable[[Path, Path], None]:
-    def export(checkpoint: Path, folder: Path) -> None:
-        from exporter.checkpoint.read import read_checkpoint
-        from exporter.openvino.export import export_openvino
-
-        export_openvino(read_checkpoint(checkpoint), folder, quant=quant)
-
-    return export
-
-
-def session(folder: Path, file: str = "model.onnx") -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    loaded = onnxruntime.InferenceSession(str(folder / file), options, ["CPUExecutionProvider"])
-    names = {i.name for i in loaded.get_inputs()}
-
-    def run(ids: Ids, mask: Ids) -> npt.NDArray[np.float32]:
-        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids * 0}
-        feed = {name: value for name, value in feed.items() if name in names}
-        return np.asarray(loaded.run(["sentence_embedding"], feed)[0])
-
-    return run
-
-
-def optimum_fp32(checkpoint: Path, folder: Path) -> None:
-    from exporter.checkpoint.read import read_checkpoint
-    from exporter.onnx.export import export_onnx
-
-    export_onnx(read_checkpoint(checkpoint), folder, graph="traced")
-
-
-def optimum_int8(source: Path, folder: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    folder.mkdir(parents=True)
-    quantize_dynamic(
-        source / "model.onnx", folder / "model.onnx", per_channel=True, weight_type=QuantType.QInt8,
-        use_external_data_format=True,
-    )  # fmt: skip
-
-
-def st_int8(checkpoint: Path, folder: Path) -> None:
-    import torch
-    from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
-
-    model = SentenceTransformer(
-        str(checkpoint), backend="onnx", device="cpu",
-        model_kwargs={"provider": "CPUExecutionProvider", "export": True},
-    )  # fmt: skip
-    with torch.inference_mode():
-        folder.mkdir(parents=True)
-        model.save_pretrained(str(folder))
-        export_dynamic_quantized_onnx_model(model, "avx512_vnni", str(folder))
-
-
-def load_st(folder: Path) -> Run:
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    files = [p.name for p in (folder / "onnx").glob("*quint8*.onnx")] or [
-        p.name for p in (folder / "onnx").glob("model_q*.onnx")
-    ]
-    model = SentenceTransformer(
-        str(folder), backend="onnx", device="cpu",
-        model_kwargs={"file_name": f"onnx/{files[0]}", "provider": "CPUExecutionProvider"},
-    )  # fmt: skip
-
-    def run(ids: Ids, mask: Ids) -> npt.NDArray[np.float32]:
-        with torch.inference_mode():
-            return model(features(ids, mask))["sentence_embedding"].numpy()
-
-    return run
-
-
-def features(ids: Ids, mask: Ids) -> dict[str, Any]:
-    import torch
-
-    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-
-
-def copy(source: Path, folder: Path) -> None:
-    """OpenVINO and torch read what is there already."""
-    folder.mkdir(parents=True)
-    (folder / "source").symlink_to(source)
-
-
-def load_openvino(folder: Path) -> Run:
-    import openvino
-
-    found = folder / "model.xml"
-    core = openvino.Core()
-    model = core.read_model(found if found.is_file() else folder / "source" / "model.onnx")
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    names = {port.get_any_name() for port in compiled.inputs}
-
-    def run(ids: Ids, mask: Ids) -> npt.NDArray[np.float32]:
-        feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids * 0}
-        result = compiled({k: v for k, v in feed.items() if k in names})
-        return np.asarray(result["sentence_embedding"])
-
-    return run
-
-
-def nncf_int8(source: Path, folder: Path) -> None:
-    import nncf
-    import openvino
-    from tokenizers import Tokenizer
-
-    from exporter.corpus.calibration import read_calibration
-
-    model = openvino.Core().read_model(source / "model.onnx")
-    names = {port.get_any_name() for port in model.inputs}
-    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
-    tokenizer.no_padding()
-
-    def feed(text: str) -> dict[str, Ids]:
-        ids = np.array([tokenizer.encode(text).ids[:512]], np.int64)
-        given = {"input_ids": ids, "attention_mask": ids * 0 + 1, "token_type_ids": ids * 0}
-        return {k: v for k, v in given.items() if k in names}
-
-    texts = read_calibration(None)[:CALIBRATION_TEXTS]
-    quantized = nncf.quantize(
-        model, nncf.Dataset(texts, feed), model_type=nncf.ModelType.TRANSFORMER,
-        preset=nncf.QuantizationPreset.MIXED, subset_size=len(texts),
-    )  # fmt: skip
-    folder.mkdir(parents=True)
-    openvino.save_model(quantized, folder / "model.xml", compress_to_fp16=False)
-
-
-def round_to_nearest(source: Path, folder: Path) -> None:
-    """Write 4 bits as transformers.js' conversion script does: block 32, matrices and table."""
-    import onnx
-    from onnxruntime.quantization.matmul_nbits_quantizer import (
-        DefaultWeightOnlyQuantConfig,
-        MatMulNBitsQuantizer,
-    )
-
-    config = DefaultWeightOnlyQuantConfig(
-        block_size=32, is_symmetric=True, accuracy_level=4,
-        op_types_to_quantize=("MatMul", "Gather"), quant_axes=(("MatMul", 0), ("Gather", 1)),
-    )  # fmt: skip
-    quantizer = MatMulNBitsQuantizer(onnx.load(source / "model.onnx"), algo_config=config)
-    quantizer.process()
-    folder.mkdir(parents=True)
-    quantizer.model.save_model_to_file(str(folder / "model.onnx"), use_external_data_format=True)
-
-
-def plain_float16(source: Path, folder: Path) -> None:
-    """Cast everything to float16, as optimum and transformers.js do."""
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    folder.mkdir(parents=True)
-    made = convert_float_to_float16(
-        onnx.load(source / "model.onnx"), keep_io_types=True, disable_shape_infer=True
-    )
-    onnx.save(made, folder / "model.onnx", save_as_external_data=True, location="model.onnx_data")
-
-
-def upstream_gguf(type_name: str) -> Callable[[Path, Path], None]:
-    """Return what writes the file of llama.cpp's own tools, byte for byte (a test compares)."""
-
-    def export(checkpoint: Path, folder: Path) -> None:
-        from exporter.checkpoint.read import read_checkpoint
-        from exporter.gguf.export import export_gguf
-        from exporter.gguf.options import GgufOptions
-
-        export_gguf(read_checkpoint(checkpoint), folder, type_name=type_name,
-                    options=GgufOptions(plan="upstream"))  # fmt: skip
-
-    return export
-
-
-def ours_gguf(type_name: str) -> Callable[[Path, Path], None]:
-    def export(checkpoint: Path, folder: Path) -> None:
-        from exporter.checkpoint.read import read_checkpoint
-        from exporter.gguf.export import export_gguf
-        from exporter.gguf.options import GgufOptions
-
-        export_gguf(read_checkpoint(checkpoint), folder, type_name=type_name,
-                    options=GgufOptions(imatrix="on"))  # fmt: skip
-
-    return export
-
-
-def load_gguf(folder: Path) -> Run:
-    from exporter.runtimes.llamacpp import LlamaCppEncoder
-
-    encoder = LlamaCppEncoder(folder)
-
-    def run(ids: Ids, mask: Ids) -> npt.NDArray[np.float32]:
-        rows = [row[seen.astype(bool)].tolist() for row, seen in zip(ids, mask, strict=True)]
-        return encoder.encode_ids(rows)
-
-    return run
-
-
-def load_torch(folder: Path) -> Run:
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(
-        str((folder / "source").resolve()), device="cpu", model_kwargs={"torch_dtype": "float32"}
-    )
-
-    def run(ids: Ids, mask: Ids) -> npt.NDArray[np.float32]:
-        with torch.inference_mode():
-            return model(features(ids, mask))["sentence_embedding"].numpy()
-
-    return run
-
-
+# Others' OpenVINO files are loaded with no property at all, as their users load them.
 PEERS: Mapping[str, Peer] = {
-    "torch fp32": Peer(copy, load_torch, needs=("sentence-transformers",)),
-    "ours fp32": Peer(ours("none"), session),
-    "ours fp32 cpu23": Peer(ours("none", flavour="cpu23"), session),
-    "ours int8": Peer(ours("int8", head_correction="off"), session),
-    "ours int8 cpu23": Peer(ours("int8", head_correction="off", flavour="cpu23"), session),
-    "ours int8 corrected": Peer(ours("int8", head_correction="on"), session),
-    "ours q4": Peer(ours("q4", head_correction="off"), session),
-    "optimum fp32": Peer(optimum_fp32, session, needs=("optimum-onnx",)),
-    "optimum int8": Peer(optimum_int8, session, after="optimum fp32", needs=("optimum-onnx",)),
-    "sentence-transformers int8": Peer(st_int8, load_st, needs=("optimum-onnx",)),
-    "llama.cpp f32": Peer(upstream_gguf("f32"), load_gguf, needs=("llama-cpp-python",)),
-    "llama.cpp q8_0": Peer(upstream_gguf("q8_0"), load_gguf, needs=("llama-cpp-python",)),
+    "torch fp32": Peer(copy, torch_in("float32"), needs=TORCH),
+    "torch bf16": Peer(copy, torch_in("bfloat16"), needs=TORCH),
+    "ours fp32": Peer(ours("none"), session, needs=ONNX),
+    "ours fp32 cpu23": Peer(ours("none", flavour="cpu23"), session, needs=ONNX),
+    "ours fp16": Peer(ours("fp16"), session, needs=ONNX, calibrated=True),
+    "ours int8": Peer(ours("int8"), session, needs=ONNX, calibrated=True),
+    "ours int8 cpu23": Peer(ours("int8", flavour="cpu23"), session, needs=ONNX, calibrated=True),
+    "ours q4": Peer(ours("q4"), session, needs=ONNX, calibrated=True),
+    "ours q4f16": Peer(ours("q4f16"), session, needs=ONNX, calibrated=True),
+    "optimum fp32": Peer(optimum_fp32, session, needs=TRACED),
+    "optimum plain fp16": Peer(plain_float16, session, after=FROM, needs=TRACED),
+    "optimum int8": Peer(optimum_int8, session, after=FROM, needs=TRACED),
+    "sentence-transformers int8": Peer(st_int8, load_st, needs=(*TRACED, *TORCH)),
+    "transformers.js q4": Peer(round_to_nearest, session, after=FROM, needs=(*TRACED, "onnx-ir")),
     "ours OpenVINO fp32": Peer(ours_openvino("none"), load_openvino, needs=("openvino",)),
-    "ours OpenVINO int8": Peer(ours_openvino("int8"), load_openvino, needs=("openvino",)),
-    "OpenVINO fp32": Peer(copy, load_openvino, after="optimum fp32", needs=("openvino",)),
-    "OpenVINO NNCF int8": Peer(
-        nncf_int8, load_openvino, after="optimum fp32", needs=("openvino", "nncf")
+    "ours OpenVINO int8": Peer(
+        ours_openvino("int8"), load_openvino, needs=("openvino",), calibrated=True
     ),
-}  # fmt: skip
-
-# For quality alone: nobody chooses these for speed on a CPU.
-ROUGH: Mapping[str, Peer] = {
-    "ours fp16": Peer(ours("fp16"), session),
-    "ours q4 corrected": Peer(ours("q4", head_correction="auto"), session),
-    "ours gguf q8_0": Peer(ours_gguf("q8_0"), load_gguf, needs=("llama-cpp-python",)),
-    "ours gguf q4_k_m": Peer(ours_gguf("q4_k_m"), load_gguf, needs=("llama-cpp-python",)),
-    "optimum plain fp16": Peer(
-        plain_float16, session, after="optimum fp32", needs=("optimum-onnx",)
+    "ours OpenVINO int8 no property": Peer(
+        copy, load_openvino_untouched, after="ours OpenVINO int8", needs=("openvino",)
     ),
-    "optimum 4 bits to nearest": Peer(
-        round_to_nearest, session, after="optimum fp32", needs=("optimum-onnx", "onnx-ir")
+    "OpenVINO fp32": Peer(copy, load_openvino, after=FROM, needs=(*TRACED, "openvino")),
+    "NNCF int8": Peer(nncf_int8, load_openvino_untouched, after=FROM, needs=NNCF, calibrated=True),
+    "optimum-intel int8 weights": Peer(
+        intel_weights("INT8_ASYM"), load_openvino_untouched, after=FROM, needs=NNCF
     ),
-    "llama.cpp q4_k_m": Peer(upstream_gguf("q4_k_m"), load_gguf, needs=("llama-cpp-python",)),
+    "optimum-intel int4 weights": Peer(
+        intel_weights("INT4_ASYM", group_size=GROUP),
+        load_openvino_untouched,
+        after=FROM,
+        needs=NNCF,
+    ),
+    "ours GGUF q8_0": Peer(gguf("q8_0"), load_gguf, needs=LLAMA, calibrated=True),
+    "ours GGUF q4_k_m": Peer(gguf("q4_k_m"), load_gguf, needs=LLAMA, calibrated=True),
+    "ours GGUF q4_0": Peer(gguf("q4_0"), load_gguf, needs=LLAMA, calibrated=True),
+    "llama.cpp f32": Peer(gguf("f32", plan="upstream"), load_gguf, needs=LLAMA),
+    "llama-quantize q8_0": Peer(gguf("q8_0", plan="upstream"), load_gguf, needs=LLAMA),
+    "llama-quantize q4_k_m": Peer(gguf("q4_k_m", plan="upstream"), load_gguf, needs=LLAMA),
 }
+"""Names have no comma: `--only` separates by it."""
+
+TRUTH, NOISE = "torch fp32", "torch bf16"
+
+# Float16 on a processor is for quality alone: most of it is computed in float32 there.
+SPEED = tuple(n for n in PEERS if n not in ("ours fp16", "ours q4f16", "optimum plain fp16"))
+QUALITY = tuple(
+    n
+    for n in PEERS
+    if n not in (TRUTH, NOISE, "ours fp32 cpu23", "ours int8 cpu23", "OpenVINO fp32",
+                 "ours OpenVINO fp32", "llama.cpp f32")
+)  # fmt: skip
 
 
-def installed_names() -> set[str]:
-    """Return the names of the installed distributions, as `Peer.needs` spells them."""
-    return {d.metadata["Name"].lower().replace("_", "-") for d in metadata.distributions()}
+def chosen_names(only: str | None, default: Sequence[str]) -> list[str]:
+    """Return the names in `only`, separated by commas, or the default. Raises BadInput for one that
+    is unknown."""
+    names = list(default) if only is None else [name.strip() for name in only.split(",")]
+    for name in names:
+        if name not in PEERS:
+            raise unknown_name("file", name, PEERS)
+    return names
+
+
+def missing_needs(name: str) -> list[str]:
+    """Return the distributions that a peer needs and that are not installed."""
+    installed = {d.metadata["Name"].lower().replace("_", "-") for d in metadata.distributions()}
+    return [need for need in PEERS[name].needs if need not in installed]

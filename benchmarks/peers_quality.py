@@ -1,160 +1,182 @@
-"""What each peer's file makes of retrieval, on the miniature and on its hardened twin.
+"""What each peer's file makes of a checkpoint's vectors and of retrieval, against torch fp32.
 
-    python -m benchmarks.peers_quality [--corpus FOLDER] [--documents N] [--only NAME,NAME]
+    python -m benchmarks.peers_quality --checkpoint FOLDER --corpus FOLDER --work FOLDER
+        [--prompts 'query=...,document=...'] [--dims 768,512,256,128] [--documents 3000]
+        [--choose] [--only NAME,NAME] [--remake NAME,NAME] [--artifacts FOLDER,FOLDER]
 
-The twin is the same function with outlier channels, as larger models have them. Files are made as
-in benchmarks/peers.py and fed the same token ids in padded batches of eight, in the corpus's order,
-as an application sends them. onnxruntime's CPU computes most of a float16 graph in float32, so
-plain fp16 looks sound here; on a GPU the twin overflows in it. Figures are against torch: 1 -
-cosine and overlap@10 against fp32, MRR@10 against bf16. Writes peers_quality_CORPUS.md, .json and
-.png to benchmarks/results/.
+Documents are those that answer a question, and others up to --documents. 300 questions, chosen by
+the hash of their ids, are for choosing between variants (--choose shows them); the figures are
+those of all others. Every file is made from the same checkpoint and, where its tool calibrates, on
+the same texts with the same prompts (--calibration; the bundled ones by default), fed the same
+token ids in padded batches of texts of similar length, in a process of its own. Files and vectors
+are kept in --work: a run that was stopped goes on where it was. Writes peers_quality_CORPUS.md,
+.json and .png to --output.
 """
 
 import argparse
+import hashlib
 import json
 import sys
-import tempfile
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.peer_files import PEERS, ROUGH, Peer, Run, installed_names
-from benchmarks.quality import COLUMNS, Figures, Yardstick, part_of
+from benchmarks.figures import Yardstick
+from benchmarks.machine import about
+from benchmarks.peer_files import NOISE, QUALITY, TRUTH, chosen_names, missing_needs
+from benchmarks.peer_made import Job, remove_file
+from benchmarks.peer_steps import Step, StepFailed, alone
+from benchmarks.peer_vectors import source_of, vectors_of
+from benchmarks.peers_plot import plot
+from benchmarks.peers_tables import markdown
+from benchmarks.sampled import Split, split, spread_over
 from exporter.checkpoint.read import read_checkpoint
-from exporter.corpus.beir import read_corpus
-from exporter.runtimes.batching import load_tokenizer, padded, token_rows
-from exporter.runtimes.encoder import Vectors
+from exporter.checkpoint.records import Checkpoint
+from exporter.cli.common import parse_prompts
+from exporter.corpus.beir import Corpus, read_corpus
+from exporter.errors import BadInput, LawvaultError
+from exporter.manifest import read_manifest
+from exporter.runtimes.open import CheckpointTokens
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
-from parity_tests.miniature.harden import harden
 
-BATCH = 8
-NAMES = (
-    "ours fp32", "ours fp16", "optimum plain fp16", "ours int8", "ours int8 corrected",
-    "optimum int8", "sentence-transformers int8", "ours OpenVINO int8", "OpenVINO NNCF int8",
-    "ours gguf q8_0", "llama.cpp q8_0", "ours q4 corrected", "optimum 4 bits to nearest",
-    "ours gguf q4_k_m", "llama.cpp q4_k_m",
-)  # fmt: skip
+PADDED_TEXTS = 16
+GROUPS = ("documents", "questions")
 
 
-def encode(run: Run, rows: list[list[int]]) -> Vectors:
-    """Return (n, dim) rows of length 1; NaN where the file gives NaN."""
-    made = []
-    for start in range(0, len(rows), BATCH):
-        some = rows[start : start + BATCH]
-        made.append(run(*padded(some, width=max(map(len, some)))))
-    vectors = np.concatenate(made).astype(np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.full_like(vectors, np.nan), where=norms > 0)
+def compare(
+    job: Job, asked: Corpus, names: Sequence[str], *, dims: Sequence[int], step: Step = alone,
+    report: Any = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return a row a file, torch bf16 first: size, figures, what padding does; and why others have
+    none. `report(results)` is called after every row."""
+    checkpoint = read_checkpoint(job.checkpoint, prompts=job.prompts)
+    texts, tokens = _texts(checkpoint, asked)
+    file = _written(texts, job.work)
+    step("encode", TRUTH, job, file)
+    truth = source_of(TRUTH, job, checkpoint)
+    documents, questions = (vectors_of(truth, texts[group], job) for group in GROUPS)
+    yardstick = Yardstick(asked, documents, questions, tokens=tokens, dims=dims)
+    results: dict[str, Any] = {"mrr_at_10": yardstick.mrr, "rows": {}, "left_out": {}}
+    for name in (NOISE, *names):
+        try:
+            made = {"mb": 2 * checkpoint.parameters / 1e6, "files": {}}
+            if name != NOISE:
+                made = step("make", name, job)
+            padding = step("encode", name, job, file)
+        except StepFailed as failed:
+            print(f"left out: {name} ({failed})", file=sys.stderr, flush=True)
+            results["left_out"][name] = str(failed)
+            continue
+        source = source_of(name, job, checkpoint)
+        found = yardstick.judge(*(vectors_of(source, texts[group], job) for group in GROUPS))
+        results["rows"][name] = {
+            "mb": made["mb"], "files": made["files"], **found.to_json(), "padding": padding,
+        }  # fmt: skip
+        errors = found.errors[dims[0]]
+        print(f"{name}: {made['mb']:,.0f} MB, median {errors.median:.1e}, worst {errors.worst:.1e}",
+              file=sys.stderr, flush=True)  # fmt: skip
+        if report is not None:
+            report(results)
+    return results
 
 
-class Twin:
-    """One checkpoint, its yardstick, and a folder for the files made of it."""
-
-    def __init__(self, checkpoint: Path, corpus: Any, work: Path) -> None:
-        self.path, self.work = checkpoint, work
-        self.work.mkdir()
-        read = read_checkpoint(checkpoint)
-        self.yardstick = Yardstick(read, corpus)
-        tokenizer = load_tokenizer(checkpoint / "tokenizer.json", max_tokens=read.max_tokens)
-        self.rows = token_rows(tokenizer, self.yardstick.texts)
-
-    def judge(self, name: str) -> tuple[Figures, bool]:
-        """Return the figures of a peer's file, and whether any of its vectors was NaN."""
-        peer = every()[name]
-        folder = self._made(name, peer)
-        vectors = encode(peer.load(folder), self.rows)
-        return self.yardstick.judge(vectors), not bool(np.isfinite(vectors).all())
-
-    def _made(self, name: str, peer: Peer) -> Path:
-        folder = self.work / name.replace(" ", "-")
-        if not folder.exists():
-            source = self._made(peer.after, every()[peer.after]) if peer.after else self.path
-            peer.export(source.resolve(), folder)
-        return folder
+def _texts(checkpoint: Checkpoint, asked: Corpus) -> tuple[dict[str, list[str]], list[int]]:
+    prompts = checkpoint.prompts
+    documents = [
+        prompts.render_document(text, title=title)
+        for text, title in zip(asked.texts, asked.titles, strict=True)
+    ]
+    questions = [prompts.render_query(text) for text in asked.queries]
+    every = documents + questions
+    tokens = [len(row) for row in CheckpointTokens(checkpoint)(every)]
+    padded = [every[i] for i in spread_over(tokens, PADDED_TEXTS)]
+    return {"documents": documents, "questions": questions, "padded": padded}, tokens
 
 
-def every() -> dict[str, Peer]:
-    return {**PEERS, **ROUGH}
+def _written(texts: dict[str, list[str]], work: Path) -> Path:
+    content = json.dumps(texts, ensure_ascii=False)
+    name = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    file = work / "texts" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(texts), "utf-8")
+    return file
 
 
-def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """Return the figures as Markdown."""
-    lines = [f"| | {COLUMNS} | hardened: {COLUMNS} |", "| --- |" + " --- |" * 6]
-    for name, pair in results.items():
-        cells = []
-        for found in pair:
-            nan = found["nan"]
-            figures = Figures(**{k: v for k, v in found.items() if k != "nan"})
-            cells.append("NaN | NaN | NaN" if nan else figures.cells)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    names = list(results)[::-1]
-    figure, axes = plt.subplots(figsize=(8, 0.4 * len(names) + 1.4), layout="constrained")
-    for i, name in enumerate(names):
-        colour = "#2a6fb0" if name.startswith("ours") else "#8a8a8a"
-        drawn = []
-        for found, marker in zip(results[name], "oD", strict=True):
-            if not found["nan"]:
-                axes.plot(max(found["error"], 1e-8), i, marker, color=colour,
-                          fillstyle="full" if marker == "o" else "none")  # fmt: skip
-                drawn.append(max(found["error"], 1e-8))
-        if len(drawn) == 2:
-            axes.plot(drawn, [i, i], color=colour, linewidth=1)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_xscale("log")
-    axes.set_xlabel("median of 1 - cosine to torch fp32; circle: miniature, diamond: hardened twin")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", alpha=0.3)
-    figure.savefig(path, dpi=130)
-
-
-def main() -> None:
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, default=MINIATURE)
     parser.add_argument("--corpus", type=Path, default=BUNDLED_CORPUS)
-    parser.add_argument("--documents", type=int, help="so many of them; default: all")
-    parser.add_argument("--only", help="names of peers, separated by commas")
+    parser.add_argument("--work", type=Path, required=True, help="keep files and vectors here")
+    parser.add_argument("--prompts", metavar="FILE|query=...,document=...", type=parse_prompts)
+    parser.add_argument("--dims", help="Matryoshka dims; default: those that the card names")
+    parser.add_argument("--documents", type=int, default=3000)
+    parser.add_argument("--calibration", type=Path)
+    parser.add_argument("--choose", action="store_true", help="the questions that choose")
+    parser.add_argument("--only", help="names of files, separated by commas")
+    parser.add_argument("--remake", help="names of files to make again, separated by commas")
+    parser.add_argument("--artifacts", help="folders that lawvault exported, separated by commas")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
-    given = parser.parse_args()
-    corpus = part_of(read_corpus(given.corpus), given.documents)
-    names = given.only.split(",") if given.only else NAMES
-    installed = installed_names()
-    results: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        twins = [Twin(given.checkpoint, corpus, work / "plain"),
-                 Twin(harden(given.checkpoint, work / "hard"), corpus, work / "twin")]  # fmt: skip
-        results["torch bf16"] = [
-            {**asdict(t.yardstick.judge(t.yardstick.used)), "nan": False} for t in twins
-        ]
-        for name in names:
-            if not installed.issuperset(every()[name].needs):
-                print(f"left out: {name} ({', '.join(every()[name].needs)})", file=sys.stderr)
-                continue
-            found = [twin.judge(name) for twin in twins]
-            results[name] = [{**asdict(figures), "nan": nan} for figures, nan in found]
-            print(table({name: results[name]}).splitlines()[-1], file=sys.stderr, flush=True)
-    about = {"corpus": corpus.name, "documents": len(corpus.doc_ids),
-             "questions": len(corpus.query_ids)}  # fmt: skip
+    return parser.parse_args(arguments)
+
+
+def run(arguments: list[str], *, step: Step = alone) -> Path:
+    """Do all of it. Returns the Markdown file. Raises BadInput."""
+    given = parse(arguments)
+    artifacts = [Path(part).resolve() for part in (given.artifacts or "").split(",") if part]
+    job = Job(
+        given.checkpoint.resolve(), given.prompts,
+        None if given.calibration is None else given.calibration.resolve(), given.work.resolve(),
+        {f"artifact {read_manifest(path).name}": path for path in artifacts},
+    )  # fmt: skip
+    checkpoint = read_checkpoint(job.checkpoint, prompts=job.prompts)
+    dims = _dims(given.dims, checkpoint)
+    names = chosen_names(given.only, QUALITY if not artifacts or given.only else ())
+    missing = {name: missing_needs(name) for name in names}
+    for name in chosen_names(given.remake, ()) if given.remake else ():
+        remove_file(name, job, checkpoint)
+    parts: Split = split(read_corpus(given.corpus), documents=given.documents)
+    kind = "choosing" if given.choose else "proving"
+    asked = parts.asked(kind)
+    described = {
+        **about(checkpoint, arguments), "corpus": asked.name, "corpus_sha256": asked.sha256,
+        "documents": len(asked.doc_ids), "questions": len(asked.query_ids), "kind": kind,
+        "choosing": len(parts.choosing), "dims": dims,
+    }  # fmt: skip
+    stem = given.output / f"peers_quality_{asked.name}{'_choosing' if given.choose else ''}"
     given.output.mkdir(parents=True, exist_ok=True)
-    stem = given.output / f"peers_quality_{corpus.name}"
-    stem.with_suffix(".json").write_text(
-        json.dumps({"about": about, "results": results}, indent=1) + "\n", "utf-8"
-    )
-    shown = f"{about['documents']:,} documents, {about['questions']:,} questions of {corpus.name}"
-    stem.with_suffix(".md").write_text(f"{shown}\n\n{table(results)}", "utf-8")
-    plot(results, stem.with_suffix(".png"))
-    print(shown, table(results), sep="\n\n")
+
+    def report(results: dict[str, Any]) -> None:
+        whole = {"about": described, **results}
+        for name, needs in missing.items():
+            if needs:
+                whole["left_out"][name] = f"not installed: {', '.join(needs)}"
+        stem.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
+        stem.with_suffix(".md").write_text(markdown(whole), "utf-8")
+        plot(whole, stem.with_suffix(".png"))
+
+    usable = [name for name in names if not missing[name]] + list(job.artifacts)
+    report(compare(job, asked, usable, dims=dims, step=step, report=report))
+    return stem.with_suffix(".md")
+
+
+def _dims(text: str | None, checkpoint: Checkpoint) -> list[int]:
+    try:
+        dims = sorted(map(int, text.split(",")), reverse=True) if text else []
+    except ValueError:
+        raise BadInput(f"--dims '{text}' is not a list such as 768,512,256,128") from None
+    dims = [d for d in dims or checkpoint.matryoshka_dims if d != checkpoint.dim]
+    if any(not 0 < dim < checkpoint.dim for dim in dims):
+        raise BadInput(f"--dims '{text}': the vectors have {checkpoint.dim} components")
+    return [checkpoint.dim, *sorted(dims, reverse=True)]
+
+
+def main() -> None:
+    try:
+        file = run(sys.argv[1:])
+    except (LawvaultError, StepFailed) as error:
+        sys.exit(f"error: {error}")
+    print(file.read_text("utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """What a file makes of a corpus, against torch: the figures that quality benchmarks share."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -73,19 +72,3 @@ class Yardstick:
         return measure(ranking, doc_ids=c.doc_ids, query_ids=c.query_ids, qrels=c.qrels)[
             "mrr_at_10"
         ]
-
-
-def part_of(corpus: Corpus, count: int | None) -> Corpus:
-    """Return a corpus of `count` documents: every right answer, then the first others by id."""
-    if count is None or count >= len(corpus.doc_ids):
-        return corpus
-    answers = {d for grades in corpus.qrels.values() for d in grades}
-    order = sorted(range(len(corpus.doc_ids)),
-                   key=lambda i: (corpus.doc_ids[i] not in answers, corpus.doc_ids[i]))  # fmt: skip
-    kept = sorted(order[: max(count, len(answers))])
-
-    def take(values: Sequence[str]) -> tuple[str, ...]:
-        return tuple(values[i] for i in kept)
-
-    return replace(corpus, doc_ids=take(corpus.doc_ids), titles=take(corpus.titles),
-                   texts=take(corpus.texts))  # fmt: skip
