@@ -32,6 +32,7 @@ from exporter.cli.common import parse_prompts
 from exporter.corpus.beir import Corpus, read_corpus
 from exporter.corpus.calibration import CalibrationText, read_calibration, sample
 from exporter.errors import LawvaultError, unknown_name
+from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.inputs import batch_by_length, token_rows
 from exporter.quantization.rotate import RotatedWeights
 from exporter.quantization.rounding import quantize_layers, run_rounded
@@ -65,7 +66,10 @@ class Bench:
         }
 
     def _run(self, row: Row) -> Any:
-        weights = RotatedWeights(ModelWeights(self.checkpoint), row.blocks)
+        plain = ModelWeights(self.checkpoint)
+        if row.smoothed:
+            plain = smoothed_weights(self.checkpoint, self.fitted_on[row.texts])
+        weights = RotatedWeights(plain, row.blocks)
         table = None if row.table_bits is None else table_of(row.table_bits)
         texts = self.fitted_on.get(row.texts, [])
         rounds: Any = row.rounds

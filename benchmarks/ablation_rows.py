@@ -33,7 +33,7 @@ def everywhere(block: int) -> dict[str, int]:
 class Row:
     """One way. `rounds`: the inputs of matrices, `static` for a scale a tensor; `fit`: the grid of
     the weights, None to leave them; `compensated`: GPTQ, else to nearest; `table_bits`: None to
-    leave the table."""
+    leave the table; `smoothed`: large channels moved into weights first."""
 
     name: str
     blocks: Mapping[str, int] = field(default_factory=dict)
@@ -43,6 +43,7 @@ class Row:
     texts: Texts = "bundled"
     aim: Literal["yes", "no"] = "no"
     table_bits: int | None = None
+    smoothed: bool = False
 
 
 class Nearest(Mapping[str, Rounded]):
@@ -145,30 +146,58 @@ def table_of(bits: int) -> Round:
     return rounded
 
 
-ALL, ROWS8, ROWS4 = everywhere(64), fit_rows, fit_blocks
+ALL, ROWS8, ROWS4 = everywhere(32), fit_rows, fit_blocks
 INT8 = (
     Row("inputs: a static scale a tensor", rounds="static"),
     Row("inputs: a scale a row", rounds=round_rows),
     Row("inputs: a scale a row, v/o folded", FOLDED, round_rows),
     Row("inputs: a scale a row, product rotated too", PRODUCT, round_rows),
-    Row("inputs: a scale a row, all sites in blocks of 32", everywhere(32), round_rows),
-    Row("inputs: a scale a row, all sites in blocks of 64", ALL, round_rows),
-    Row("inputs: a scale a row, all sites in blocks of 256", everywhere(256), round_rows),
+    Row("inputs: all sites in blocks of 16", everywhere(16), round_rows),
+    Row("inputs: all sites in blocks of 32", ALL, round_rows),
+    Row("inputs: all sites in blocks of 64", everywhere(64), round_rows),
+    Row("inputs: all sites in blocks of 256", everywhere(256), round_rows),
+    Row("inputs: large channels moved, not rotated", FOLDED, round_rows, smoothed=True),
+    Row("inputs: large channels moved, blocks of 16", everywhere(16), round_rows, smoothed=True),
+    Row("inputs: large channels moved, blocks of 32", ALL, round_rows, smoothed=True),
+    Row("inputs: large channels moved, blocks of 64", everywhere(64), round_rows, smoothed=True),
     Row("weights: to nearest, not rotated", fit=ROWS8),
-    Row("weights: to nearest, all sites in blocks of 64", ALL, fit=ROWS8),
+    Row("weights: to nearest, all sites in blocks of 32", ALL, fit=ROWS8),
     Row("weights: to nearest, no pair bound", ALL, fit=unbounded_rows),
-    Row("int8: to nearest", ALL, round_rows, ROWS8),
-    Row("int8: GPTQ", ALL, round_rows, ROWS8, compensated=True),
-    Row("int8: GPTQ in blocks of 32", everywhere(32), round_rows, ROWS8, compensated=True),
-    Row("int8: GPTQ without the pair bound", ALL, round_rows, unbounded_rows, compensated=True),
-    Row("int8: GPTQ and the table at 8 bits", ALL, round_rows, ROWS8, True, table_bits=8),
-    Row("int8: GPTQ on texts of the corpus", ALL, round_rows, ROWS8, True, texts="in-domain"),
+    Row("int8: to nearest", ALL, round_rows, ROWS8, smoothed=True),
+    Row("int8: GPTQ, channels not moved", ALL, round_rows, ROWS8, True),
+    Row("int8: GPTQ", ALL, round_rows, ROWS8, True, smoothed=True),
+    Row("int8: GPTQ without the pair bound", ALL, round_rows, unbounded_rows, True, smoothed=True),
+    Row(
+        "int8: GPTQ aimed at the unrounded model",
+        ALL,
+        round_rows,
+        ROWS8,
+        True,
+        aim="yes",
+        smoothed=True,
+    ),
+    Row(
+        "int8: GPTQ on texts of the corpus",
+        ALL,
+        round_rows,
+        ROWS8,
+        True,
+        texts="in-domain",
+        smoothed=True,
+    ),
 )
 Q4 = (
     Row("q4: to nearest, not rotated", fit=ROWS4),
     Row("q4: GPTQ, not rotated", fit=ROWS4, compensated=True),
     Row("q4: GPTQ, v/o folded", FOLDED, fit=ROWS4, compensated=True),
-    Row("q4: GPTQ, all sites in blocks of 32", everywhere(32), fit=ROWS4, compensated=True),
+    Row(
+        "q4: GPTQ, v/o folded, large channels moved",
+        FOLDED,
+        fit=ROWS4,
+        compensated=True,
+        smoothed=True,
+    ),
+    Row("q4: GPTQ, all sites in blocks of 32", ALL, fit=ROWS4, compensated=True),
     Row("q4: GPTQ without zero points", FOLDED, fit=signed_blocks, compensated=True),
     Row("q4: GPTQ aimed at the unrounded model", FOLDED, fit=ROWS4, compensated=True, aim="yes"),
     Row("q4: GPTQ on texts of the corpus", FOLDED, fit=ROWS4, compensated=True, texts="in-domain"),

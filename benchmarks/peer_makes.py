@@ -49,7 +49,9 @@ def ours_openvino(quant: str) -> Make:
         from exporter.openvino.export import export_openvino
 
         calibration = None if quant == "none" else origin.calibration
-        export_openvino(origin.checkpoint, folder, quant=quant, calibration=calibration)
+        export_openvino(
+            origin.checkpoint, folder, quant=quant, calibration=calibration, keep=origin.keep
+        )
 
     return make
 

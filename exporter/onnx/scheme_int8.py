@@ -56,8 +56,14 @@ class Int8:
         stages: Stages = silent,
     ) -> Measured:
         assert checkpoint.architecture is not None
-        rounded = by_layer(stages("int8: layers rounded", checkpoint.architecture.num_layers))
-        model = quantize_int8(checkpoint, texts, keep=keep, on_layer=rounded)
+        count = checkpoint.architecture.num_layers
+        model = quantize_int8(
+            checkpoint,
+            texts,
+            keep=keep,
+            on_measured=by_layer(stages("int8: layers measured", count)),
+            on_layer=by_layer(stages("int8: layers rounded", count)),
+        )
         return Measured(Int8(model), model.weights)
 
     def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:

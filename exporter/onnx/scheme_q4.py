@@ -66,7 +66,8 @@ class Q4(PlainInput):
             weights = RescaledWeights(checkpoint, rescaling)
         else:
             # The operator rounds inputs to 8 bits in blocks of 32: large channels cost others.
-            weights = smoothed_weights(checkpoint, texts)
+            measured = by_layer(stages(f"{self.name}: layers measured", count))
+            weights = smoothed_weights(checkpoint, texts, on_layer=measured)
         rounded = by_layer(stages(f"{self.name}: layers rounded", count))
         model = quantize_q4(weights, texts, on_layer=rounded)
         return Measured(Q4(self.name, self.compute, model=model), model.weights, fp16=fp16)

@@ -65,15 +65,14 @@ def export_openvino(
     check_output(output, force=force)
     check_free_disk(output, int(checkpoint.parameters * QUANTS[quant] * 1.1) + (1 << 20))
     with staged_folder(output, force=force) as stage:
-        int8 = None
+        int8, count = None, checkpoint.architecture.num_layers
         if texts is not None:
             int8 = quantize_int8(
                 checkpoint,
                 calibration_inputs(texts, checkpoint.prompts),
                 keep=keep,
-                on_layer=by_layer(
-                    stages("int8: layers rounded", checkpoint.architecture.num_layers)
-                ),
+                on_measured=by_layer(stages("int8: layers measured", count)),
+                on_layer=by_layer(stages("int8: layers rounded", count)),
             )
         weights = ModelWeights(checkpoint) if int8 is None else int8.weights
         written = stages(f"{output.name}: weights", checkpoint.parameters)

@@ -60,19 +60,22 @@ def quantize_int8(
     *,
     blocks: Mapping[str, int] = BLOCKS,
     keep: Path | None = None,
+    on_measured: Callable[[int], None] | None = None,
     on_layer: Callable[[int], None] | None = None,
 ) -> Int8Model:
     """Round the backbone's projections. texts: prompts applied.
 
     `keep`: a folder in which the result is looked up and left, for other graphs of the same
-    weights. Raises BadInput for activations that are not finite, MissingDependency without torch.
+    weights. `on_measured`, `on_layer`: called with each layer whose channels were measured, and
+    that was rounded. Raises BadInput for activations that are not finite, MissingDependency
+    without torch.
     """
     file = None
     if keep is not None:
         file = keep / f"int8-{_key(checkpoint, texts, blocks)}.npz"
         if file.is_file():
             return _read(file, checkpoint, blocks)
-    smoothed = smoothed_weights(checkpoint, texts)
+    smoothed = smoothed_weights(checkpoint, texts, on_layer=on_measured)
     weights = RotatedWeights(smoothed, blocks)
     found = quantize_layers(
         weights,
