@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
+from exporter.corpus import calibration
 from exporter.corpus.calibration import BUNDLED_NAME
 from parity_tests.tiny_checkpoint import SENTENCES, make_tiny_checkpoint
 
@@ -45,6 +47,14 @@ def few_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("calibration") / "few.jsonl"
     file.write_text("".join(line + "\n" for line in short), "utf-8")
     return file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def calibrated_on_few(few_texts: Path) -> Iterator[None]:
+    """Exports in this process that name no texts take few: all of them take minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "_bundled", lambda: few_texts)
+        yield
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import Any
 
 from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import read_corpus
+from exporter.corpus.calibration import CalibrationText, read_calibration
 from exporter.recipe import Recipe
 from exporter.release import ReleaseOutcome, run_release
 
@@ -31,6 +32,11 @@ def silent(label: str, total: int) -> Any:
     return lambda done: None
 
 
+def few() -> list[CalibrationText]:
+    """Return short bundled texts, the same ones in every process."""
+    return [text for text in read_calibration(None) if len(text.text) < 60][:24]
+
+
 def release(
     checkpoint: Checkpoint,
     corpus: Path,
@@ -42,6 +48,6 @@ def release(
     said: list[str] = []
     outcome = run_release(
         checkpoint, recipe=recipe, corpus=read_corpus(corpus), output=output, force=False,
-        stages=silent, tell=said.append, jobs=jobs,
+        stages=silent, tell=said.append, jobs=jobs, calibration=few(),
     )  # fmt: skip
     return outcome, said

@@ -21,6 +21,13 @@ from exporter.corpus.calibration import (
 from exporter.errors import BadInput
 from parity_tests.conftest import BUNDLED_CORPUS, REPOSITORY, write_corpus
 
+BUNDLED = calibration._bundled  # before tests are made to calibrate on few
+
+
+@pytest.fixture(autouse=True)
+def all_bundled_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "_bundled", BUNDLED)
+
 
 def test_the_bundled_texts_are_many_different_and_of_spread_lengths() -> None:
     texts = read_calibration(None)
