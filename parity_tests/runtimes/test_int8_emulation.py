@@ -26,9 +26,10 @@ from exporter.quantization.forward import (
     run_backbone,
     run_layer,
 )
+from exporter.quantization.gptq import Grid
 from exporter.quantization.inputs import token_rows
 from exporter.quantization.int8 import Int8Model, quantize_int8
-from exporter.quantization.rounding import rotated, round_rows, run_rounded
+from exporter.quantization.rounding import Rounded, rotated, round_rows, run_rounded
 from exporter.quantization.table import table_rounding
 from parity_tests.conftest import MINIATURE
 from parity_tests.real import real_checkpoint
@@ -86,6 +87,16 @@ def states_of(exported: Exported, batch: Batch, ids: Rows, mask: Rows) -> list[R
     return found
 
 
+def rounded_matrices(model: Int8Model) -> dict[str, Rounded]:
+    """Return the stored matrices as emulations take them."""
+    made = {}
+    for name, stored in model.matrices.items():
+        groups = torch.zeros(stored.codes.shape[1], dtype=torch.int64)
+        grid = Grid(torch.from_numpy(stored.scales[:, None]), groups, -127, 127)
+        made[name] = Rounded(torch.from_numpy(stored.codes).float(), grid)
+    return made
+
+
 def test_each_layer_gives_what_its_emulation_gives_from_equal_input(exported: Exported) -> None:
     weights, matrices = exported.model.weights, exported.model.matrices
     batch = embed(weights, exported.texts[:6], dtype=torch.float32)[0]
@@ -118,23 +129,12 @@ def test_each_layer_gives_what_its_emulation_gives_from_equal_input(exported: Ex
 
 
 def test_the_emulation_has_the_error_of_the_graph(exported: Exported) -> None:
-    from exporter.quantization.gptq import Grid
-    from exporter.quantization.rounding import Rounded
-
-    weights = exported.model.weights
-    group = {}
-    matrices = {}
-    for name, stored in exported.model.matrices.items():
-        width = stored.codes.shape[1]
-        group.setdefault(width, torch.zeros(width, dtype=torch.int64))
-        grid = Grid(torch.from_numpy(stored.scales[:, None]), group[width], -127, 127)
-        matrices[name] = Rounded(torch.from_numpy(stored.codes).float(), grid)
     truth = exported.vectors(run_backbone(exported.checkpoint, exported.texts))
     emulated = exported.vectors(
         run_rounded(
-            weights,
+            exported.model.weights,
             exported.texts,
-            matrices=matrices,
+            matrices=rounded_matrices(exported.model),
             round_input=round_rows,
             round_table=table_rounding(exported.checkpoint.tensors["embed_tokens.weight"]),
         )
