@@ -50,4 +50,4 @@ def release(
         checkpoint, recipe=recipe, corpus=read_corpus(corpus), output=output, force=False,
         stages=silent, tell=said.append, jobs=jobs, calibration=few(),
     )  # fmt: skip
-    return outcome, said
+    return outcome, [line for line in said if not line.startswith("calibration: ")]
