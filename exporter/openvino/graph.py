@@ -141,10 +141,9 @@ class Gemma3Graph:
     def _attention(self, h: Any, at: str, *, bias: Any, tables: tuple[Any, Any]) -> Any:
         a, ops = self.a, self.ops
         rows = self._enter(h, site="attention_in")
-        q, k, v = (self._project(rows, f"{at}self_attn.{part}_proj") for part in "qkv")
-        # A factor of a row changes nothing behind a norm, but for its eps, which weighs nothing
-        # beside queries and keys.
-        v = whole(v, rows)
+        # Queries and keys, too, though norms follow: without their factor the norms' eps moved what
+        # comes out of attention by 1e-4 on the real model, and codes with it.
+        q, k, v = (whole(self._project(rows, f"{at}self_attn.{part}_proj"), rows) for part in "qkv")
         q = self._rotate(self._heads(q, a.num_heads, norm=at + "self_attn.q_norm"), tables)
         k = self._rotate(self._heads(k, a.num_kv_heads, norm=at + "self_attn.k_norm"), tables)
         v = self._heads(v, a.num_kv_heads)
