@@ -32,5 +32,19 @@ def by_layer(progress: Progress) -> Callable[[int], None]:
     return lambda layer: progress(1)
 
 
+def next_stage(stages: Stages, label: str, count: int) -> Callable[[int], None]:
+    """Return what counts layers in a stage that begins with the first of them: one of several
+    stages of a step."""
+    begun: list[Progress] = []
+
+    def count_one(layer: int) -> None:
+        del layer
+        if not begun:
+            begun.append(stages(label, count))
+        begun[0](1)
+
+    return count_one
+
+
 def _nothing(done: int, /) -> None:
     del done

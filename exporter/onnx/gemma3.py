@@ -143,14 +143,13 @@ class Gemma3Layers:
         # Not merged: cutting the product apart again is a pass over it.
         x = self.scheme.enter(self.w, h, site="attention_in")
         q, k, v = (self._project(x, f"{at}self_attn.{part}_proj") for part in "qkv")
-        # A factor of a row changes nothing behind a norm, but for its eps, which weighs nothing
-        # in a row of a query or key.
+        # Multiplied by their rows' factors although norms follow: their eps is not nothing there.
+        q, k, v = (whole(self.w, part, x) for part in (q, k, v))
         scale = 1 / math.sqrt(a.query_pre_attn_scalar) if self.plain_attention else 1.0
         q = self._rotate(q, at + "self_attn.q_norm", heads=a.num_heads, tables=tables, scale=scale)
         k = self._rotate(k, at + "self_attn.k_norm", heads=a.num_kv_heads, tables=tables)
-        attended = self._attend(q, k, whole(self.w, v, x), bias)
+        attended = self._attend(q, k, v, bias)
         x = self.scheme.enter(self.w, attended, site="attended")
-        # Not left out although a norm follows: some rows are so short that its eps decides.
         return whole(self.w, self._project(x, at + "self_attn.o_proj"), x)
 
     def _project(self, x: Input, name: str) -> str:

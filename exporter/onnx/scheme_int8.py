@@ -20,7 +20,7 @@ import numpy.typing as npt
 from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.onnx.graph_writer import FLOAT, GraphWriter
 from exporter.onnx.scheme import Input, Load, Measured, row_scales
-from exporter.progress import Stages, by_layer, silent
+from exporter.progress import Stages, next_stage, silent
 from exporter.quantization.int8 import Int8Model, quantize_int8
 from exporter.quantization.rotate import hadamard
 from exporter.quantization.rounding import SMALLEST_ROW, STEP
@@ -61,8 +61,8 @@ class Int8:
             checkpoint,
             texts,
             keep=keep,
-            on_measured=by_layer(stages("int8: layers measured", count)),
-            on_layer=by_layer(stages("int8: layers rounded", count)),
+            on_measured=next_stage(stages, "int8: layers measured", count),
+            on_layer=next_stage(stages, "int8: layers rounded", count),
         )
         return Measured(Int8(model), model.weights)
 

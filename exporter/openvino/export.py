@@ -9,7 +9,7 @@ from exporter.corpus.calibration import calibration_inputs, calibration_sha256, 
 from exporter.errors import BadInput, unknown_name
 from exporter.manifest import Manifest, write_manifest
 from exporter.openvino.graph import Gemma3Graph, openvino_module
-from exporter.progress import Stages, by_layer, silent
+from exporter.progress import Stages, next_stage, silent
 from exporter.quantization.forward import torch_module
 from exporter.quantization.int8 import quantize_int8
 from exporter.quantization.weights import ModelWeights
@@ -71,8 +71,8 @@ def export_openvino(
                 checkpoint,
                 calibration_inputs(texts, checkpoint.prompts),
                 keep=keep,
-                on_measured=by_layer(stages("int8: layers measured", count)),
-                on_layer=by_layer(stages("int8: layers rounded", count)),
+                on_measured=next_stage(stages, "int8: layers measured", count),
+                on_layer=next_stage(stages, "int8: layers rounded", count),
             )
         weights = ModelWeights(checkpoint) if int8 is None else int8.weights
         written = stages(f"{output.name}: weights", checkpoint.parameters)
