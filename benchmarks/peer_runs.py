@@ -27,7 +27,7 @@ def session(folder: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     loaded = onnxruntime.InferenceSession(
-        str(folder / "model.onnx"), options, ["CPUExecutionProvider"]
+        str(inside(folder) / "model.onnx"), options, ["CPUExecutionProvider"]
     )
     names = {i.name for i in loaded.get_inputs()}
 
@@ -86,7 +86,7 @@ def load_gguf(folder: Path) -> Run:
     """Run a GGUF in llama.cpp, which is given no padding."""
     from exporter.runtimes.llamacpp import LlamaCppEncoder
 
-    encoder = LlamaCppEncoder(folder)
+    encoder = LlamaCppEncoder(inside(folder))
 
     def run(ids: Ids, mask: Ids) -> npt.NDArray[np.float32]:
         rows = [row[seen.astype(bool)].tolist() for row, seen in zip(ids, mask, strict=True)]
