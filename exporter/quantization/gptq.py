@@ -94,8 +94,8 @@ def aim(weight: Any, moments: Moments) -> Any:
     """Return the weights that, given the quantized model's inputs, come closest to the products of
     the unquantized one, or `weight`, (out, in), where those are not known.
 
-    Not for inputs that are rounded themselves: least squares then shrink the products of every
-    token alike, and where rounding errors leave a mean over tokens, a bias stays.
+    Where inputs are rounded themselves, least squares shrink the products of every token alike: a
+    bias that a mean over tokens does not average out.
     """
     torch = torch_module()
     if moments.missing is None:
