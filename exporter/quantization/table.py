@@ -8,6 +8,7 @@ import numpy.typing as npt
 from exporter.checkpoint.records import TensorInfo
 from exporter.checkpoint.safetensors_file import largest_magnitude, read_row_blocks
 from exporter.quantization.pairs import TINY
+from exporter.quantization.rotate import largest_block
 
 BLOCK = 128  # at most as many weights share a scale
 BLOCK_BYTES = 1 << 24
@@ -18,10 +19,7 @@ Coded = tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]
 
 def table_block(table: TensorInfo) -> int:
     """Return how many weights of a row share a scale: a power of two that divides the width."""
-    block = BLOCK
-    while table.shape[1] % block:
-        block //= 2
-    return block
+    return largest_block(table.shape[1], BLOCK)
 
 
 def table_unit(table: TensorInfo) -> np.float32:
