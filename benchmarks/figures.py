@@ -67,8 +67,7 @@ class Figures:
 
 
 class Yardstick:
-    """torch fp32's vectors of a corpus, and what it finds. `tokens`: of each document, then of each
-    question."""
+    """torch fp32's vectors of a corpus, and what it finds, and its vectors of long texts."""
 
     def __init__(
         self,
@@ -76,13 +75,12 @@ class Yardstick:
         documents: Rows,
         questions: Rows,
         *,
-        tokens: Sequence[int],
+        long: Rows | None = None,
         dims: Sequence[int],
     ) -> None:
         self.corpus, self.dims = corpus, tuple(dims)
         self._documents, self._questions = documents, questions
-        lengths = np.asarray(tokens)
-        self._long = np.flatnonzero((lengths >= LONG[0]) & (lengths <= LONG[1]))
+        self._long = long
         self._found = {d: search(questions.cut(d), documents.cut(d)) for d in self.dims}
         self._mrr = {dim: self._mrr_of(found) for dim, found in self._found.items()}
 
@@ -91,7 +89,7 @@ class Yardstick:
         """Return fp32's own MRR@10 at full width."""
         return float(self._mrr[self.dims[0]].mean())
 
-    def judge(self, documents: Rows, questions: Rows) -> Figures:
+    def judge(self, documents: Rows, questions: Rows, long_texts: Rows | None = None) -> Figures:
         """Return the figures of a file's vectors of the same texts."""
         errors: dict[int, Errors] = {}
         long: dict[int, Errors] = {}
@@ -101,8 +99,8 @@ class Yardstick:
             theirs = self._documents.cut(dim), self._questions.cut(dim)
             off = np.concatenate([1 - row_cosines(a, b) for a, b in zip(ours, theirs, strict=True)])
             errors[dim] = _errors(off)
-            if self._long.size:
-                long[dim] = _errors(off[self._long])
+            if self._long is not None and long_texts is not None:
+                long[dim] = _errors(1 - row_cosines(long_texts.cut(dim), self._long.cut(dim)))
             sides = {
                 "both": ours,
                 "queries": (theirs[0], ours[1]),

@@ -23,6 +23,7 @@ from exporter.runtimes.encoder import PaddedEncoder, Source, Vectors, unit_rows
 from exporter.runtimes.identity import processor
 from exporter.runtimes.open import reference_source
 
+GROUPS = ("documents", "questions", "long")
 BATCH_TEXTS, BATCH_TOKENS = 32, 8192
 """Texts of similar length go together, padded to the longest, as applications send them."""
 LIBRARIES = ("llama-cpp-python", "onnxruntime", "openvino", "sentence-transformers", "tokenizers",
@@ -112,11 +113,12 @@ def encode_texts(
     *,
     start: Callable[[str, int], Progress] = silent,
 ) -> dict[str, Any]:
-    """Encode what is not kept yet: `documents`, `questions`, and `padded` as `padding_effect` does.
+    """Encode what is not kept yet: each group of texts, `padded` as `padding_effect` does.
     Returns the padding's effect: {"median", "worst", "texts", "width"}."""
     source = source_of(name, job, checkpoint)
-    for group in ("documents", "questions"):
-        vectors_of(source, texts[group], job, start=start)
+    for group in GROUPS:
+        if texts[group]:
+            vectors_of(source, texts[group], job, start=start)
     key = json.dumps([dict(source.identity), list(texts["padded"])], sort_keys=True)
     file = job.work / "padding" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     if not file.is_file():

@@ -1,16 +1,16 @@
 """What each peer's file makes of a checkpoint's vectors and of retrieval, against torch fp32.
 
     python -m benchmarks.peers_quality --checkpoint FOLDER --corpus FOLDER --work FOLDER
-        [--prompts 'query=...,document=...'] [--dims 768,512,256,128] [--documents 3000]
+        [--prompts 'query=...,document=...'] [--dims 768,512,256,128] [--documents 3000] [--long 24]
         [--choose] [--only NAME,NAME] [--remake NAME,NAME] [--artifacts FOLDER,FOLDER]
 
 Documents are those that answer a question, and others up to --documents. 300 questions, chosen by
 the hash of their ids, are for choosing between variants (--choose shows them); the figures are
-those of all others. Every file is made from the same checkpoint and, where its tool calibrates, on
-the same texts with the same prompts (--calibration; the bundled ones by default), fed the same
-token ids in padded batches of texts of similar length, in a process of its own. Files and vectors
-are kept in --work: a run that was stopped goes on where it was. Writes peers_quality_CORPUS.md,
-.json and .png to --output.
+those of all others. Texts of 513 to 2,048 tokens are neighbouring documents, joined. Every file is
+made from the same checkpoint and, where its tool calibrates, on the same texts with the same
+prompts (--calibration; the bundled ones by default), fed the same token ids in padded batches of
+texts of similar length, in a process of its own. Files and vectors are kept in --work: a run that
+was stopped resumes. Writes peers_quality_CORPUS.md, .json and .png to --output.
 """
 
 import argparse
@@ -21,41 +21,46 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Yardstick
+from benchmarks.figures import LONG, Yardstick
 from benchmarks.machine import about
 from benchmarks.peer_files import NOISE, QUALITY, TRUTH, chosen_names, missing_needs
 from benchmarks.peer_made import Job, remove_file
 from benchmarks.peer_steps import Step, StepFailed, alone
-from benchmarks.peer_vectors import source_of, vectors_of
+from benchmarks.peer_vectors import GROUPS, source_of, vectors_of
 from benchmarks.peers_plot import plot
 from benchmarks.peers_tables import markdown
-from benchmarks.sampled import Split, split, spread_over
+from benchmarks.sampled import Split, joined, split, spread_over
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
 from exporter.cli.common import parse_prompts
 from exporter.corpus.beir import Corpus, read_corpus
 from exporter.errors import BadInput, LawvaultError
 from exporter.manifest import read_manifest
+from exporter.parity.rows import Rows
+from exporter.runtimes.encoder import Source
 from exporter.runtimes.open import CheckpointTokens
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
 
 PADDED_TEXTS = 16
-GROUPS = ("documents", "questions")
 
 
 def compare(
-    job: Job, asked: Corpus, names: Sequence[str], *, dims: Sequence[int], step: Step = alone,
-    report: Any = None,
+    job: Job, asked: Corpus, names: Sequence[str], *, dims: Sequence[int],
+    long_texts: Sequence[tuple[str, str]] = (), step: Step = alone, report: Any = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return a row a file, torch bf16 first: size, figures, what padding does; and why others have
     none. `report(results)` is called after every row."""
     checkpoint = read_checkpoint(job.checkpoint, prompts=job.prompts)
-    texts, tokens = _texts(checkpoint, asked)
+    texts = _texts(checkpoint, asked, long_texts)
     file = _written(texts, job.work)
     step("encode", TRUTH, job, file)
     truth = source_of(TRUTH, job, checkpoint)
-    documents, questions = (vectors_of(truth, texts[group], job) for group in GROUPS)
-    yardstick = Yardstick(asked, documents, questions, tokens=tokens, dims=dims)
+
+    def rows_of(source: Source) -> list[Rows]:
+        return [vectors_of(source, texts[group], job) for group in GROUPS if texts[group]]
+
+    documents, questions, *rest = rows_of(truth)
+    yardstick = Yardstick(asked, documents, questions, long=rest[0] if rest else None, dims=dims)
     results: dict[str, Any] = {"mrr_at_10": yardstick.mrr, "rows": {}, "left_out": {}}
     for name in (NOISE, *names):
         try:
@@ -68,7 +73,7 @@ def compare(
             results["left_out"][name] = str(failed)
             continue
         source = source_of(name, job, checkpoint)
-        found = yardstick.judge(*(vectors_of(source, texts[group], job) for group in GROUPS))
+        found = yardstick.judge(*rows_of(source))
         results["rows"][name] = {
             "mb": made["mb"], "files": made["files"], **found.to_json(), "padding": padding,
         }  # fmt: skip
@@ -80,7 +85,9 @@ def compare(
     return results
 
 
-def _texts(checkpoint: Checkpoint, asked: Corpus) -> tuple[dict[str, list[str]], list[int]]:
+def _texts(
+    checkpoint: Checkpoint, asked: Corpus, long_texts: Sequence[tuple[str, str]]
+) -> dict[str, list[str]]:
     prompts = checkpoint.prompts
     documents = [
         prompts.render_document(text, title=title)
@@ -89,8 +96,20 @@ def _texts(checkpoint: Checkpoint, asked: Corpus) -> tuple[dict[str, list[str]],
     questions = [prompts.render_query(text) for text in asked.queries]
     every = documents + questions
     tokens = [len(row) for row in CheckpointTokens(checkpoint)(every)]
-    padded = [every[i] for i in spread_over(tokens, PADDED_TEXTS)]
-    return {"documents": documents, "questions": questions, "padded": padded}, tokens
+    return {
+        "documents": documents, "questions": questions,
+        "long": [prompts.render_document(text, title=title) for title, text in long_texts],
+        "padded": [every[i] for i in spread_over(tokens, PADDED_TEXTS)],
+    }  # fmt: skip
+
+
+def _long_texts(corpus: Corpus, checkpoint: Checkpoint, count: int) -> list[tuple[str, str]]:
+    longest = min(LONG[1], checkpoint.max_tokens) - 32  # room for the prompt
+    if not count or longest <= LONG[0]:
+        return []
+    tokens = CheckpointTokens(checkpoint)
+    sizes = [len(row) for row in tokens(corpus.texts)]
+    return joined(corpus, count, sizes, shortest=LONG[0], longest=longest)
 
 
 def _written(texts: dict[str, list[str]], work: Path) -> Path:
@@ -111,6 +130,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--prompts", metavar="FILE|query=...,document=...", type=parse_prompts)
     parser.add_argument("--dims", help="Matryoshka dims; default: those that the card names")
     parser.add_argument("--documents", type=int, default=3000)
+    parser.add_argument("--long", type=int, default=24, help="texts of joined documents")
     parser.add_argument("--calibration", type=Path)
     parser.add_argument("--choose", action="store_true", help="the questions that choose")
     parser.add_argument("--only", help="names of files, separated by commas")
@@ -135,7 +155,8 @@ def run(arguments: list[str], *, step: Step = alone) -> Path:
     missing = {name: missing_needs(name) for name in names}
     for name in chosen_names(given.remake, ()) if given.remake else ():
         remove_file(name, job, checkpoint)
-    parts: Split = split(read_corpus(given.corpus), documents=given.documents)
+    corpus = read_corpus(given.corpus)
+    parts: Split = split(corpus, documents=given.documents)
     kind = "choosing" if given.choose else "proving"
     asked = parts.asked(kind)
     described = {
@@ -155,8 +176,9 @@ def run(arguments: list[str], *, step: Step = alone) -> Path:
         stem.with_suffix(".md").write_text(markdown(whole), "utf-8")
         plot(whole, stem.with_suffix(".png"))
 
+    long_texts = _long_texts(corpus, checkpoint, given.long)
     usable = [name for name in names if not missing[name]] + list(job.artifacts)
-    report(compare(job, asked, usable, dims=dims, step=step, report=report))
+    report(compare(job, asked, usable, dims=dims, long_texts=long_texts, step=step, report=report))
     return stem.with_suffix(".md")
 
 

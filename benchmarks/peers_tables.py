@@ -17,7 +17,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     long = [row["long"] for row in rows.values() if row["long"]]
     if long:
         parts += [
-            f"## The {long[0][dim]['texts']:,} texts of 513 to 2,048 tokens",
+            f"## {long[0][dim]['texts']:,} texts of 513 to 2,048 tokens, joined from neighbours",
             _long(rows, dims=a["dims"]),
         ]
     if found["left_out"]:

@@ -63,6 +63,30 @@ def _of_documents(corpus: Corpus, count: int | None) -> Corpus:
     )
 
 
+def joined(
+    corpus: Corpus, count: int, sizes: Sequence[int], *, shortest: int, longest: int
+) -> list[tuple[str, str]]:
+    """Return `count` long texts as (title, text): neighbouring documents, joined by line breaks as
+    far as they fit in lengths spread evenly from `shortest` to `longest` tokens.
+
+    sizes: the tokens of each document.
+    """
+    goals = np.linspace(shortest, longest, count + 1)[1:]
+    starts = np.linspace(0, len(sizes), count, endpoint=False).astype(int)
+    made = []
+    for start, goal in zip(starts, goals, strict=True):
+        size, parts = 0, []
+        for step in range(len(sizes)):
+            at = (start + step) % len(sizes)
+            if size + sizes[at] > goal:
+                break
+            size += sizes[at]
+            parts.append(corpus.texts[at])
+        if size >= shortest:
+            made.append((corpus.titles[start], "\n".join(parts)))
+    return made
+
+
 def spread_over(lengths: Sequence[int], count: int, *, longest: int = 256) -> list[int]:
     """Return indices of `count` texts spread evenly over the lengths up to `longest` tokens."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
