@@ -27,8 +27,9 @@ def grams(text: str, size: int) -> set[str]:
 def test_it_has_the_promised_size_and_one_answer_a_question() -> None:
     corpus = read_corpus(BUNDLED_CORPUS)
     assert len(corpus.doc_ids) >= 600
-    assert len(corpus.query_ids) == 120
+    assert len(corpus.query_ids) == 600
     assert all(len(answers) == 1 for answers in corpus.qrels.values())
+    assert {next(iter(answers)) for answers in corpus.qrels.values()} == set(corpus.doc_ids)
     assert len(set(corpus.titles)) == len(corpus.titles)
 
 
