@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 from pydantic import model_validator as validator
@@ -19,25 +19,84 @@ CLASS_OF_SCHEME: dict[str, PrecisionClass] = {
     "iq4_nl": "4bit", "q5_k_m": "6bit", "q6_k": "6bit",
 }  # fmt: skip
 Way = Literal["both", "queries", "documents"]
+WAYS: tuple[Way, ...] = ("both", "queries", "documents")
 DEFAULT_MARGIN: dict[PrecisionClass, float] = {
     "fp32": 0.01, "16bit": 0.01, "8bit": 0.01, "6bit": 0.01, "4bit": 0.02,
 }  # fmt: skip
+RELATIVE = 2
+"""How many times an absolute margin a relative one may be: MRR@10 of lay questions is about 0.5."""
 
 
-class Limits(Record):
-    """What an artifact of one precision must reach, at each dim."""
+class Bounds(Record):
+    """The limits of one way of deployment. None: as for all ways."""
+
+    cosine_p1_min: StrictFloat | None = Field(default=None, ge=-1, le=1)
+    overlap_at_10_min: StrictFloat | None = Field(default=None, ge=0, le=1)
+    mrr_at_10_margin: StrictFloat | None = Field(default=None, gt=0, le=1)
+    mrr_at_10_relative_margin: StrictFloat | None = Field(default=None, gt=0, le=1)
+
+    @validator(mode="after")
+    def _one_margin(self) -> "Bounds":
+        if self.mrr_at_10_margin is not None and self.mrr_at_10_relative_margin is not None:
+            raise ValueError("give mrr_at_10_margin or mrr_at_10_relative_margin, not both")
+        return self
+
+
+class WayBounds(Record):
+    """What one way of deployment must reach. One of the margins is None."""
+
+    cosine_p1_min: float
+    overlap_at_10_min: float
+    mrr_at_10_margin: float | None
+    mrr_at_10_relative_margin: float | None
+
+
+class Limits(Bounds):
+    """What an artifact of one precision must reach, at each dim and in each way of deployment.
+
+    All is against torch fp32. An artifact that is as near to it as torch bf16, which users run,
+    is never refused for its cosine or overlap.
+    """
 
     cosine_p1_min: StrictFloat = Field(ge=-1, le=1)
-    """Least 1st percentile of the cosine to the fp32 reference over all texts."""
+    """Least 1st percentile of the cosine, over the texts that the artifact embeds in this way."""
     overlap_at_10_min: StrictFloat = Field(ge=0, le=1)
-    """Least mean share of the fp32 reference's ten first documents that are found again."""
-    mrr_at_10_margin: StrictFloat = Field(gt=0, le=1)
-    """Non-inferiority margin: how much MRR@10 may be lost against the bf16 reference."""
+    """Least mean share of fp32's ten first documents that are found again."""
+    mrr_at_10_margin: StrictFloat | None = Field(default=None, gt=0, le=1)
+    """Non-inferiority margin: how much MRR@10 may be lost."""
+    mrr_at_10_relative_margin: StrictFloat | None = Field(default=None, gt=0, le=1)
+    """The same as a share of fp32's own MRR@10. One of the two must be given."""
+    both: Bounds | None = None
+    queries: Bounds | None = None
+    documents: Bounds | None = None
+    """What differs in one way of deployment; only for ways that are judged."""
     companions_error_max: StrictFloat = Field(default=1e-6, ge=0, le=2)
     """How far, as 1 - cosine, a text's vector may move with the other texts of its batch at equal
     padded length. Rounding in float32 moves it by 1e-7; a scale taken over a batch by 1e-3."""
     reason: StrictStr = ""
     """Why a margin is wider than the default of its class. Required then."""
+
+    @validator(mode="after")
+    def _a_margin(self) -> "Limits":
+        if self.mrr_at_10_margin is None and self.mrr_at_10_relative_margin is None:
+            raise ValueError("give mrr_at_10_margin or mrr_at_10_relative_margin")
+        return self
+
+    def of(self, way: Way) -> WayBounds:
+        """Return the limits of one way of deployment."""
+        own: Bounds = getattr(self, way) or Bounds()
+
+        def either(name: str) -> Any:
+            given = getattr(own, name)
+            return getattr(self, name) if given is None else given
+
+        has_own = own.mrr_at_10_margin or own.mrr_at_10_relative_margin
+        margins: Bounds = own if has_own else self
+        return WayBounds(
+            cosine_p1_min=either("cosine_p1_min"), overlap_at_10_min=either("overlap_at_10_min"),
+            mrr_at_10_margin=margins.mrr_at_10_margin,
+            mrr_at_10_relative_margin=margins.mrr_at_10_relative_margin,
+        )  # fmt: skip
 
 
 OPTIONS_OF_KIND = {"flavour": "onnx", "plan": "gguf", "embedding_type": "gguf", "imatrix": "gguf"}
@@ -84,10 +143,11 @@ class Recipe(Record):
     window: WindowChoice = "as-saved"
     corpus: StrictStr
     prompts: Prompts = Prompts()
-    bootstrap_resamples: StrictInt = Field(default=10_000, ge=1_000, le=1_000_000)
     seed: StrictInt = 0
+    """Of the documents that a pool draws at random."""
     ways: tuple[Way, ...] = Field(default=("both", "queries", "documents"), min_length=1)
-    """The ways of deployment whose MRR@10 is judged; all three are always measured."""
+    """The ways of deployment that decide whether an artifact passes; all three are always measured,
+    and each has its verdict."""
     pool: StrictInt | None = Field(default=None, ge=0)
     """How many first documents of each question each chooser puts into the pool that is judged. 0:
     the whole corpus is. None: the whole, or a pool where that would take over ten minutes."""
@@ -100,11 +160,13 @@ class Recipe(Record):
     @validator(mode="after")
     def _wider_margins_have_reasons(self) -> "Recipe":
         for name, limits in self.limits.items():
-            if limits.mrr_at_10_margin > DEFAULT_MARGIN[name] and not limits.reason.strip():
-                raise ValueError(
-                    f"limits.{name}.mrr_at_10_margin {limits.mrr_at_10_margin} is wider than "
-                    f"{DEFAULT_MARGIN[name]}; give limits.{name}.reason"
-                )
+            for way in WAYS:
+                if getattr(limits, way) is not None and way not in self.ways:
+                    raise ValueError(
+                        f"limits.{name}.{way} is given, but '{way}' is not among the judged ways; "
+                        "add it to ways, or take the limits out"
+                    )
+                _check_margin(name, way, limits)
         for spec in self.artifacts:
             if spec.scheme not in CLASS_OF_SCHEME:
                 known = ", ".join(CLASS_OF_SCHEME)
@@ -124,6 +186,18 @@ class Recipe(Record):
                 + (f"; add [limits.{name}]" if name else "")
             )
         return self.limits[name]
+
+
+def _check_margin(name: PrecisionClass, way: Way, limits: Limits) -> None:
+    bounds, usual = limits.of(way), DEFAULT_MARGIN[name]
+    for key, widest in (
+        ("mrr_at_10_margin", usual), ("mrr_at_10_relative_margin", RELATIVE * usual),
+    ):  # fmt: skip
+        margin = getattr(bounds, key)
+        if margin is not None and margin > widest and not limits.reason.strip():
+            raise ValueError(
+                f"limits.{name}.{key} {margin} is wider than {widest}; give limits.{name}.reason"
+            )
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -23,8 +23,8 @@ def print_verdicts(report: ParityReport) -> None:
         table.add_row(
             "torch bf16", "", str(floor.dim), f"{floor.cosine.p1:.6f}",
             "1.0 x", f"{floor.mrr_at_10_bf16:.4f}",
-            f"{floor.mrr_at_10_bf16 - floor.mrr_at_10_fp32:+.4f} to fp32",
-            f"{floor.overlap_at_10:.3f}", "reference", style="dim",
+            show_difference(floor.deployed("both").mrr_difference),
+            f"{floor.deployed('both').overlap_at_10:.3f}", "the unit", style="dim",
         )  # fmt: skip
     for artifact in report.artifacts:
         table.add_section()

@@ -57,7 +57,8 @@ def build_card(
         first=max(manifests.values(), key=lambda m: m.dim), gemma_terms=GEMMA_TERMS,
         notice=GEMMA_NOTICE,
         power=show_power(passed[0].dims[0].power) if passed else "", floor=report.noise_floor[0],
-        passed=passed, difference=show_difference(report.noise_floor[0].mrr_difference),
+        passed=passed,
+        difference=show_difference(report.noise_floor[0].deployed("both").mrr_difference),
     )  # fmt: skip
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
@@ -87,7 +88,7 @@ def _base_model(checkpoint: Checkpoint, terms: Terms) -> list[str] | None:
 def _results(report: ParityReport, passed: Sequence[ArtifactResult]) -> Iterator[EvalResult]:
     measured: list[tuple[str, Metrics]] = []
     if passed:
-        measured.append(("torch bf16", passed[0].dims[0].reference))
+        measured.append(("torch bf16", passed[0].dims[0].baseline))
     measured += [(a.name, a.dims[0].deployed("both").metrics) for a in passed]
     for name, metrics in measured:
         for field, kind, shown in METRICS:

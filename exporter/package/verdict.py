@@ -5,6 +5,7 @@ from typing import Literal
 
 from exporter.errors import BadInput, GateClosed
 from exporter.manifest import MANIFEST_NAME, read_manifest, sha256_file
+from exporter.parity.advice import way_verdict
 from exporter.parity.pool_words import show_size
 from exporter.parity.records import ParityReport
 from exporter.records import Record
@@ -20,6 +21,10 @@ class PackageVerdict(Record):
     corpus_sha256: str | None = None
     pooled: str | None = None
     """How much of the corpus was judged, where that was a pool of it."""
+    new_index: str | None = None
+    """The verdict, in words, on an index that the artifact makes itself."""
+    existing_index: str | None = None
+    """And on an index that the original made."""
     cosine_minimum: float | None = None
     """The least cosine to the fp32 reference in the report, at the full dim."""
 
@@ -43,6 +48,8 @@ def verdict_of(
         corpus=report.corpus,
         corpus_sha256=report.corpus_sha256,
         pooled=show_size(report) if report.pool else None,
+        new_index=way_verdict(result, "both"),
+        existing_index=way_verdict(result, "queries"),
         cosine_minimum=result.dims[0].cosine.minimum if result.dims else None,
     )
 

@@ -50,6 +50,19 @@ def may(artifact: ArtifactResult, d: DimResult, way: Way) -> bool:
     return artifact.verdict == "pass" and d.deployed(way).verdict == "pass"
 
 
+def way_verdict(artifact: ArtifactResult, way: Way) -> str:
+    """Return the verdict on one way of deployment over all dims, in words: `pass`, `pass at 768 and
+    512, undecided at 256`, or `no usable vectors`."""
+    by_verdict: dict[str, list[str]] = {}
+    for d in artifact.dims:
+        by_verdict.setdefault(d.deployed(way).verdict, []).append(f"{d.dim}")
+    if not by_verdict:
+        return "no usable vectors"
+    if len(by_verdict) == 1:
+        return next(iter(by_verdict))
+    return ", ".join(f"{verdict} at {_listed(dims)}" for verdict, dims in by_verdict.items())
+
+
 def dims_of(artifact: ArtifactResult, way: Way) -> tuple[int, ...]:
     """Return the dims at which the artifact may be used in this way."""
     return tuple(d.dim for d in artifact.dims if may(artifact, d, way))
@@ -79,12 +92,13 @@ def _existing(names: Sequence[str], by_name: Artifacts, report: ParityReport) ->
             "index made by the original what the original finds.",
         )  # fmt: skip
     best = by_name[names[0]]
+    widest = best.dims[0]
     others = f" So may {_listed(names[1:])}." if names[1:] else ""
     return Sentence(
         lead=lead,
         rest=f"{best.name} ({megabytes(best)}) may replace {report.model_name}: its queries on an "
-        f"index made by the original keep MRR@10 within {best.limits.mrr_at_10_margin:g} at dim "
-        f"{best.dims[0].dim} (95 %).{others}",
+        f"index made by the original keep MRR@10 within {widest.deployed('queries').margin:.3g} at "
+        f"dim {widest.dim} (95 %).{others}",
     )  # fmt: skip
 
 

@@ -15,7 +15,6 @@ from exporter.parity.records import Stripping, WhiteSpace, WindowEffect
 from exporter.parity.retrieval import measure, search
 from exporter.parity.rows import Rows
 from exporter.parity.statistics import paired_difference
-from exporter.recipe import Recipe
 
 WHITE_SPACE = (" ", "\u3000", "\n")
 SAMPLE_QUESTIONS = 64
@@ -26,7 +25,7 @@ Embed = Callable[[Sequence[str]], Rows]
 
 def measure_window(
     embed_other: Embed, *, windows: tuple[int, int], used: int, truth: Embedded, texts: Texts,
-    lengths: Lengths, corpus: Corpus, recipe: Recipe,
+    lengths: Lengths, corpus: Corpus,
 ) -> WindowEffect:  # fmt: skip
     """Compare the damaged window with the repaired one.
 
@@ -62,14 +61,11 @@ def measure_window(
 
     base = ranks(as_saved, as_saved)
     mended = ranks(as_repaired, as_repaired)
-    options = {"resamples": recipe.bootstrap_resamples, "seed": recipe.seed}
     return WindowEffect(
         saved=saved, repaired=repaired, texts_affected=len(affected), cosine=cosine,
         mrr_at_10_saved=float(base.mean()), mrr_at_10_repaired=float(mended.mean()),
-        mrr_difference=paired_difference(mended, base, **options),
-        queries_on_saved_index=paired_difference(
-            ranks(as_repaired, as_saved), base, **options
-        ),
+        mrr_difference=paired_difference(mended, base),
+        queries_on_saved_index=paired_difference(ranks(as_repaired, as_saved), base),
     )  # fmt: skip
 
 

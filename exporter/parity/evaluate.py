@@ -63,14 +63,13 @@ def evaluate(
     if against is not None:
         width = dim if table is not None else against.checkpoint.dim
         theirs = _retrieve(against, corpus, dim=width, stages=stages, cache=cache)
-    options = {"resamples": recipe.bootstrap_resamples, "seed": recipe.seed}
     return Evaluation(
         tool_version=__version__, libraries=library_versions(REFERENCE_LIBRARIES),
         corpus=corpus.name, corpus_sha256=corpus.sha256, documents=len(corpus.doc_ids),
         questions=len(corpus.query_ids), dim=dim, table=table.name if table else None,
-        origin=origin, model=_model(checkpoint, ours, options),
-        base=_model(against.checkpoint, theirs, options) if against and theirs else None,
-        differences=compare_measures(ours.values, theirs.values, **options) if theirs else None,
+        origin=origin, model=_model(checkpoint, ours),
+        base=_model(against.checkpoint, theirs) if against and theirs else None,
+        differences=compare_measures(ours.values, theirs.values) if theirs else None,
         mcnemar=exact_mcnemar(ours.values["top_1"], theirs.values["top_1"]) if theirs else None,
         ranks=_ranks(corpus, ours, theirs),
     )  # fmt: skip
@@ -149,13 +148,13 @@ def _found(corpus: Corpus, ranking: np.ndarray[tuple[int, int], np.dtype[np.int6
     return Found(ranking, values)
 
 
-def _model(checkpoint: Checkpoint, found: Found, options: Mapping[str, int]) -> EvaluatedModel:
+def _model(checkpoint: Checkpoint, found: Found) -> EvaluatedModel:
     return EvaluatedModel(
         name=checkpoint.name,
         checkpoint_files={path: digest for path, _, digest in checkpoint.file_hashes()},
         query_prompt=checkpoint.prompts.query, document_prompt=checkpoint.prompts.document,
         window_used=checkpoint.window_used,
-        **{name: mean_interval(found.values[name], **options) for name in MEASURES},
+        **{name: mean_interval(found.values[name]) for name in MEASURES},
     )  # fmt: skip
 
 

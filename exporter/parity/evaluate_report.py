@@ -66,7 +66,7 @@ def describe(found: Evaluation) -> str:
     """Return what was measured, in a sentence or three."""
     text = (
         f"{found.documents:,} documents, {found.questions:,} questions; torch bf16, {found.dim} "
-        "dimensions, exact search; intervals by bootstrap over the questions. Query prompt "
+        "dimensions, exact search; 95 % intervals over the questions. Query prompt "
         f"`{found.model.query_prompt}`, document prompt `{found.model.document_prompt}`."
     )
     base = found.base

@@ -22,7 +22,7 @@ from exporter.parity.records import ArtifactResult, Difference, Interval, Parity
 
 HAN = re.compile(r"[\u2e80-\u2fdf\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 SIDES = {"both": "both its own", "queries": "its queries", "documents": "its index"}
-"""Ways of deployment where there is little room: what is the artifact's, the rest is bf16's."""
+"""Ways of deployment where there is little room: what is the artifact's, the rest is fp32's."""
 VERDICT_SIGNS = {"pass": "✓", "fail": "✕", "undecided": "?"}
 
 
@@ -101,7 +101,7 @@ def _plots(report: ParityReport) -> list[dict[str, Any]]:
     wanted: list[tuple[str, Plot, str]] = [
         ("Size against MRR@10", size_against_mrr,
          f"Its queries on its index, dim {dim}. The line is the 95 % interval of the difference to "
-         "torch bf16 (dashed); it must stay above the red mark, the margin."),
+         "torch fp32 (dashed); it must stay above the red mark, the margin."),
         ("Distance from fp32, over all texts", error_distribution,
          f"Dim {dim}. Left is better. Upright line: the 1st percentile of the cosine; red: its "
          "limit. torch bf16 is what a user of the checkpoint runs."),

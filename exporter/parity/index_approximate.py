@@ -11,7 +11,6 @@ from exporter.parity.retrieval import Ranking, overlap
 from exporter.parity.rows import Vectors
 from exporter.parity.statistics import mean_interval
 from exporter.progress import Stages
-from exporter.recipe import Recipe
 
 NOTHING = -1
 """Fills a list that the index left short; it is no document."""
@@ -20,7 +19,7 @@ NOTHING = -1
 def measure_approximate(
     table: LanceTable, scan: TableScan, queries: Mapping[str, Vectors],
     exact: Mapping[tuple[str, Metric], Ranking], *, names: Mapping[str, str], reference: str,
-    recipe: Recipe, nprobes: int | None, refine_factor: int | None, stages: Stages,
+    nprobes: int | None, refine_factor: int | None, stages: Stages,
 ) -> tuple[ApproximateIndex, ...]:  # fmt: skip
     """Search through each approximate index of the table, as an application does.
 
@@ -28,7 +27,6 @@ def measure_approximate(
     are shown. Each is compared with its own exact list (the index's recall) and with what
     `reference` gets through the same index.
     """
-    options = {"resamples": recipe.bootstrap_resamples, "seed": recipe.seed}
     measured = []
     for index in table.vector_indexes():
         metric = next((m for m in METRICS if m == index.distance), None)
@@ -47,11 +45,9 @@ def measure_approximate(
             searches = [
                 ApproximateSearch(
                     name=names[name],
-                    recall_at_10=mean_interval(overlap(exact[name, metric], ranking), **options),
-                    overlap_at_10=mean_interval(_shared(ranking, base), **options),
-                    top_1_agreement=mean_interval(
-                        (ranking[:, 0] == base[:, 0]).astype(np.float64), **options
-                    ),
+                    recall_at_10=mean_interval(overlap(exact[name, metric], ranking)),
+                    overlap_at_10=mean_interval(_shared(ranking, base)),
+                    top_1_agreement=mean_interval((ranking[:, 0] == base[:, 0]).astype(np.float64)),
                 )
                 for name, ranking in found.items()
             ]

@@ -16,17 +16,23 @@ from exporter.parity.index_records import (
     IndexVerdict,
     OriginCheck,
 )
-from exporter.parity.judge import judge_dim, worst_verdict
-from exporter.parity.records import Difference, RankFlips, Verdict
+from exporter.parity.judge import (
+    FP32_ROUNDING,
+    Baseline,
+    Measured,
+    judge_way,
+    margin_of,
+    worst_verdict,
+)
+from exporter.parity.records import RankFlips
 from exporter.parity.retrieval import Ranking, Values, answer_moved, first_place_changed, overlap
 from exporter.parity.rows import Rows
 from exporter.parity.statistics import (
     mean_interval,
-    non_inferiority,
     paired_difference,
     questions_to_decide,
 )
-from exporter.recipe import Limits, Recipe
+from exporter.recipe import Recipe
 
 SHOWN_CHANGES = 20
 
@@ -48,16 +54,17 @@ def agreement(a: Ranking, b: Ranking) -> Values:
 
 
 class TableBaseline:
-    """What both references find in the table, by metric. `truth`: torch fp32's questions."""
+    """What both references find in the table, by metric. `truth`, `used`: the questions' vectors by
+    torch fp32 and bf16."""
 
     def __init__(
-        self, questions: Questions, recipe: Recipe, ids: Sequence[str], *, truth: Rows,
+        self, questions: Questions, recipe: Recipe, ids: Sequence[str], *, truth: Rows, used: Rows,
         found_truth: Mapping[Metric, Ranking], found_used: Mapping[Metric, Ranking],
         metrics: Sequence[Metric],
     ) -> None:  # fmt: skip
         self.questions, self.recipe, self.ids, self.truth = questions, recipe, ids, truth
         self._truth, self._used, self._metrics = found_truth, found_used, metrics
-        self._options = {"resamples": recipe.bootstrap_resamples, "seed": recipe.seed}
+        self._noise_p1 = float(np.percentile(row_cosines(used, truth), 1))
 
     def noise_floor(self) -> tuple[IndexNoise, ...]:
         """Compare torch bf16 with torch fp32 on the table."""
@@ -76,8 +83,9 @@ class TableBaseline:
         manifest_sha256: str,
     ) -> IndexArtifact:  # fmt: skip
         """Compare one artifact's queries and what they find with the references, and judge it."""
+        cosines = row_cosines(asked, self.truth)
         cosine = summarize_cosines(
-            row_cosines(asked, self.truth), self.questions.texts, ids=self.questions.ids,
+            cosines, self.questions.texts, ids=self.questions.ids,
             kinds=["question"] * len(self.questions.ids),
         )  # fmt: skip
         limits = self.recipe.limits_for(manifest.scheme)
@@ -86,19 +94,25 @@ class TableBaseline:
             truth, used = self._truth[metric], self._used[metric]
             mine = reciprocal_ranks(ranking, truth[:, 0])
             base = reciprocal_ranks(used, truth[:, 0])
-            difference = paired_difference(mine, base, **self._options)
-            shared = mean_interval(overlap(ranking, truth), **self._options)
-            verdict, reasons = judge_dim(
-                cosine_p1=cosine.p1, cosine_median=cosine.median, overlap_at_10=shared.mean,
-                limits=limits, retrieval=(),
+            difference = paired_difference(mine, base)
+            shared = mean_interval(overlap(ranking, truth))
+            margin = margin_of(limits, "queries", reference=float(base.mean()))
+            measured = Measured(
+                "queries", cosine.p1, cosine.median, shared.mean, difference, margin,
+                needed=questions_to_decide(mine, base, margin=margin),
+                identical=bool(np.array_equal(ranking, truth))
+                and bool(cosines.min() >= 1 - FP32_ROUNDING),
+                measure="self-MRR@10 against torch bf16",
             )  # fmt: skip
-            if verdict == "pass":
-                verdict, reasons = _judge_first(mine, base, difference, limits)
+            verdict, reasons = judge_way(
+                measured, limits=limits,
+                baseline=Baseline(self._noise_p1, float(overlap(used, truth).mean())),
+            )  # fmt: skip
             searches.append(
                 IndexSearch(
                     metric=metric, overlap_at_10=shared,
-                    overlap_at_10_bf16=mean_interval(overlap(ranking, used), **self._options),
-                    top_1_agreement=mean_interval(agreement(ranking, used), **self._options),
+                    overlap_at_10_bf16=mean_interval(overlap(ranking, used)),
+                    top_1_agreement=mean_interval(agreement(ranking, used)),
                     self_mrr_at_10=float(mine.mean()), difference=difference,
                     rank_flips=self._flips(metric, ranking, manifest.name),
                     changed=self._changed(ranking, used), judged=metric in self._metrics,
@@ -137,22 +151,6 @@ class TableBaseline:
             )
             for i in map(int, order)
         )  # fmt: skip
-
-
-def _judge_first(
-    ours: Values, theirs: Values, difference: Difference, limits: Limits
-) -> tuple[Verdict, tuple[str, ...]]:
-    margin = limits.mrr_at_10_margin
-    verdict = non_inferiority(difference, margin=margin)
-    if verdict == "pass":
-        return verdict, ()
-    d = difference
-    shown = f"self-MRR@10 {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}] against torch bf16"
-    if verdict == "fail":
-        return verdict, (f"{shown} lies beyond mrr_at_10_margin {margin}",)
-    needed = questions_to_decide(ours, theirs, margin=margin)
-    more = f"; about {needed:,} questions would decide" if needed else ""
-    return verdict, (f"{shown} reaches past mrr_at_10_margin {margin}{more}",)
 
 
 def _without_repetition(searches: Sequence[IndexSearch]) -> tuple[str, ...]:

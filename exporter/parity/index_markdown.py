@@ -17,7 +17,7 @@ Questions are embedded by each artifact and by the original in torch; the table'
 searched exactly. overlap@10 is with torch fp32's ten first documents, in brackets with torch
 bf16's. Top-1: share of questions whose first document is torch bf16's. self-MRR@10 takes torch
 fp32's first document for the right answer; its difference is to torch bf16, which is what a user of
-the checkpoint runs, with a 95 % interval by paired bootstrap over the questions. Nobody has said
+the checkpoint runs, with its 95 % interval over the questions. Nobody has said
 here which documents are right: this tells whether answers stay the same, not whether they are good.
 Judged by the recipe's limits for cosine, overlap@10 and MRR@10; a table not made with this
 checkpoint and prompt fails whatever is found in it."""

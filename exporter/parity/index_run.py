@@ -75,7 +75,8 @@ def run_index_parity(
     )
     clock.lap("searched exactly")
     baseline = TableBaseline(
-        questions, recipe, scan.ids, truth=askers.rows[TRUTH].cut(table.dim), metrics=metrics,
+        questions, recipe, scan.ids, truth=askers.rows[TRUTH].cut(table.dim),
+        used=askers.rows[USED].cut(table.dim), metrics=metrics,
         found_truth={m: found[TRUTH, m] for m in METRICS},
         found_used={m: found[USED, m] for m in METRICS},
     )  # fmt: skip
@@ -94,7 +95,7 @@ def run_index_parity(
             )
         )  # fmt: skip
     approximate = measure_approximate(
-        table, scan, vectors, found, names=names, reference=USED, recipe=recipe, nprobes=nprobes,
+        table, scan, vectors, found, names=names, reference=USED, nprobes=nprobes,
         refine_factor=refine_factor, stages=stages,
     )  # fmt: skip
     if approximate:

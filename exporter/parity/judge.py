@@ -3,72 +3,110 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from exporter.errors import BadInput
 from exporter.parity.records import Difference, Invariance, Verdict
 from exporter.parity.statistics import non_inferiority
 from exporter.recipe import Limits, Way
 
-WAYS: dict[Way, str] = {
-    "both": "",
-    "queries": "its queries on the reference's index: ",
-    "documents": "the reference's queries on its index: ",
-}
 FAR_OFF = 0.5
 """Median cosine under which the artifact computes another function, not the same one coarsely."""
+FP32_ROUNDING = 1e-6
+"""1 - cosine of vectors that differ only in the order in which float32 was summed."""
 
 
 @dataclass(frozen=True)
-class Retrieval:
-    """MRR@10 of one way of deployment; `needed`: about how many questions would decide; `missed`:
-    how much of the interval's lower side is there because a pool may miss documents."""
+class Baseline:
+    """What torch bf16 itself reaches in one way of deployment: the unit of every distance.
+
+    No artifact is refused for being as near to fp32 as what its users run today.
+    """
+
+    cosine_p1: float
+    overlap_at_10: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way of deployment against torch fp32, at one dim.
+
+    Cosines are of the texts that the artifact embeds in this way. `margin`: of MRR@10. `needed`:
+    about how many questions would decide; `missed`, `overlap_missed`: what a pool may miss of
+    MRR@10 and of overlap. `identical`: every ranking is fp32's, and so are the vectors, to
+    float32's rounding.
+    """
 
     way: Way
+    cosine_p1: float
+    cosine_median: float
+    overlap_at_10: float
     difference: Difference
-    needed: int | None
+    margin: float
+    needed: int | None = None
     missed: float = 0.0
+    overlap_missed: float = 0.0
+    identical: bool = False
+    measure: str = "MRR@10"
 
 
-def judge_dim(
-    *, cosine_p1: float, cosine_median: float, overlap_at_10: float,
-    retrieval: Sequence[Retrieval], limits: Limits, overlap_missed: float = 0.0,
-) -> tuple[Verdict, tuple[str, ...]]:  # fmt: skip
-    """Return the verdict at one dim and the reasons for one that is not pass.
+def margin_of(limits: Limits, way: Way, *, reference: float) -> float:
+    """Return how much MRR@10 may be lost in this way, where the reference has `reference`.
 
-    Cosine and overlap gate deterministically, the overlap less what a pool may miss of it
-    (`overlap_missed`); MRR@10 by its interval, in each way of deployment given.
+    Raises BadInput for a relative margin of a reference that finds nothing.
     """
-    reasons = []
+    bounds = limits.of(way)
+    if bounds.mrr_at_10_margin is not None:
+        return bounds.mrr_at_10_margin
+    assert bounds.mrr_at_10_relative_margin is not None
+    if reference <= 0:
+        raise BadInput(
+            "a relative margin of nothing: the reference's MRR@10 is 0, so no right answer is "
+            "among its first ten; check the corpus' answers, or give mrr_at_10_margin"
+        )
+    return bounds.mrr_at_10_relative_margin * reference
+
+
+def judge_way(
+    found: Measured, *, baseline: Baseline | None, limits: Limits
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Return the verdict on one way of deployment at one dim, and the reasons where it is no pass.
+
+    Cosine and overlap gate deterministically, the overlap less what a pool may miss of it; MRR@10
+    by its interval. `baseline`: None where bf16 was not measured.
+    """
+    bounds, reasons = limits.of(found.way), []
     # Written so that NaN closes the gate.
-    if not cosine_p1 >= limits.cosine_p1_min:
+    least = bounds.cosine_p1_min
+    if baseline is not None:
+        least = min(least, baseline.cosine_p1)
+    if not found.cosine_p1 >= least:
         hint = ""
-        if not cosine_median >= FAR_OFF:
-            hint = (f" (median {cosine_median:.3f}: another function, as when a Dense, the pooling "
-                    "or the prompt is not the checkpoint's)")  # fmt: skip
+        if not found.cosine_median >= FAR_OFF:
+            hint = (f" (median {found.cosine_median:.3f}: another function, as when a Dense, the "
+                    "pooling or the prompt is not the checkpoint's)")  # fmt: skip
         reasons.append(
-            f"cosine 1st percentile {cosine_p1:.6f} is under cosine_p1_min "
-            f"{limits.cosine_p1_min}{hint}"
+            f"cosine 1st percentile {found.cosine_p1:.6f} is under cosine_p1_min {least:.6g}{hint}"
         )
-    if not overlap_at_10 - overlap_missed >= limits.overlap_at_10_min:
-        less = f" less {overlap_missed:.4f} that the pool may miss" if overlap_missed else ""
+    least = bounds.overlap_at_10_min
+    if baseline is not None:
+        least = min(least, baseline.overlap_at_10)
+    if not found.overlap_at_10 - found.overlap_missed >= least:
+        less = (f" less {found.overlap_missed:.4f} that the pool may miss"
+                if found.overlap_missed else "")  # fmt: skip
         reasons.append(
-            f"overlap@10 {overlap_at_10:.4f}{less} is under overlap_at_10_min "
-            f"{limits.overlap_at_10_min}"
+            f"overlap@10 {found.overlap_at_10:.4f}{less} is under overlap_at_10_min {least:.4g}"
         )
-    open_questions = []
-    for way in retrieval:
-        d, margin = way.difference, limits.mrr_at_10_margin
-        shown = f"{WAYS[way.way]}MRR@10 {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
-        verdict = non_inferiority(d, margin=margin)
-        if verdict == "fail":
-            reasons.append(f"{shown} lies beyond mrr_at_10_margin {margin}")
-        elif verdict == "undecided":
-            more = f"; about {way.needed:,} questions would decide" if way.needed else ""
-            if way.missed:
-                more = f", {way.missed:.4f} of it for what the pool may miss{more}"
-            open_questions.append(f"{shown} reaches past mrr_at_10_margin {margin}{more}")
+    d, margin = found.difference, found.margin
+    shown = f"{found.measure} {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+    verdict: Verdict = "pass" if found.identical else non_inferiority(d, margin=margin)
+    if verdict == "fail":
+        reasons.append(f"{shown} lies beyond mrr_at_10_margin {margin:.4g}")
     if reasons:
         return "fail", tuple(reasons)
-    if open_questions:
-        return "undecided", tuple(open_questions)
+    if verdict == "undecided":
+        more = f"; about {found.needed:,} questions would decide" if found.needed else ""
+        if found.missed:
+            more = f", {found.missed:.4f} of it for what the pool may miss{more}"
+        return verdict, (f"{shown} reaches past mrr_at_10_margin {margin:.4g}{more}",)
     return "pass", ()
 
 
@@ -83,7 +121,7 @@ def judge_invariance(found: Invariance, *, limits: Limits) -> tuple[str, ...]:
     )
 
 
-def worst_verdict(verdicts: list[Verdict]) -> Verdict:
+def worst_verdict(verdicts: Sequence[Verdict]) -> Verdict:
     """Return fail before undecided before pass."""
     for verdict in ("fail", "undecided"):
         if verdict in verdicts:

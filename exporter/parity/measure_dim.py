@@ -3,6 +3,7 @@ other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -10,7 +11,14 @@ from exporter.corpus.beir import Corpus
 from exporter.parity.changed import Answers, changed_answers
 from exporter.parity.compare import Cosines, count_errors, row_cosines, summarize_cosines
 from exporter.parity.embed import Embedded, Texts
-from exporter.parity.judge import Retrieval, judge_dim
+from exporter.parity.judge import (
+    FP32_ROUNDING,
+    Baseline,
+    Measured,
+    judge_way,
+    margin_of,
+    worst_verdict,
+)
 from exporter.parity.lengths import Lengths
 from exporter.parity.pool import Pool
 from exporter.parity.pool_falls import grades_of
@@ -20,9 +28,10 @@ from exporter.parity.records import (
     ChangedAnswer,
     CosineSummary,
     Deployment,
+    Difference,
     DimResult,
-    Interval,
     NoiseFloor,
+    NoiseWay,
     RankFlips,
 )
 from exporter.parity.retrieval import (
@@ -40,7 +49,6 @@ from exporter.parity.statistics import (
     compare_measures,
     exact_mcnemar,
     mean_interval,
-    non_inferiority,
     paired_difference,
     power_of,
     questions_to_decide,
@@ -48,7 +56,16 @@ from exporter.parity.statistics import (
 )
 from exporter.recipe import Limits, Recipe, Way
 
-FLIP_NAMES = ("reference", "both", "queries", "documents")
+FLIP_NAMES = ("torch fp32", "torch bf16", "both", "queries", "documents")
+SIDES: dict[Way, Literal["all", "queries", "documents"]] = {
+    "both": "all", "queries": "queries", "documents": "documents",
+}  # fmt: skip
+"""The texts that an artifact embeds in each way of deployment."""
+SAID: dict[Way, str] = {
+    "both": "",
+    "queries": "its queries on the original's index: ",
+    "documents": "the original's queries on its index: ",
+}
 
 
 @dataclass(frozen=True)
@@ -71,12 +88,12 @@ class Found:
         return Answers(self.queries, self.documents, self.ranking, self.values["mrr_at_10"])
 
 
-class Baseline:
-    """The references, and their rankings computed once per dim.
+class References:
+    """Both references, and their rankings computed once per dim.
 
-    `truth` is torch fp32: cosines and overlap, which have no noise of their own to hide in, are to
-    it. `used` is torch bf16, what the user runs: the measures of retrieval are compared with it.
-    Where there is a `pool`, the corpus is its part and every interval holds what it may miss.
+    `truth` is torch fp32, which everything is compared with. `used` is torch bf16, what the user
+    runs: its own distance from fp32 is the unit. Where there is a `pool`, the corpus is its part
+    and every interval holds what it may miss.
     """
 
     def __init__(
@@ -87,106 +104,129 @@ class Baseline:
         self.truth, self.used, self.pool = truth, used, pool
         self._found: dict[tuple[str, int], Found] = {}
         self._noise: dict[int, Cosines] = {}
+        self._floors: dict[int, NoiseFloor] = {}
 
     def judge(self, ours: Embedded, dim: int, *, scheme: str, name_changes: bool) -> DimResult:
-        """Compare one artifact at one dim with the references, and judge it.
+        """Compare one artifact at one dim with the references, and judge it in each way.
 
         `name_changes`: record which questions get another first document, not only how many.
+        Raises BadInput for a relative margin of a reference that finds nothing.
         """
-        limits = self.recipe.limits_for(scheme)
-        documents, queries = ours.at(dim)
-        reference_documents, reference_queries = self.used.at(dim)
-        reference = self.found(self.used, dim)
-        both = self._find(queries, documents)
-        ways: dict[Way, Found] = {
-            "both": both,
-            "queries": self._find(queries, reference_documents, near=both.near),
-            "documents": self._find(reference_queries, documents, near=reference.near),
-        }
-        deployments = tuple(
-            self._deployment(way, f, dim, limits=limits, name_changes=name_changes)
-            for way, f in ways.items()
-        )
+        limits, truth = self.recipe.limits_for(scheme), self.found(self.truth, dim)
+        ways = self._ways(ours, dim)
         cosines = row_cosines(ours.together(dim), self.truth.together(dim))
-        cosine = self._summary(cosines)
-        base = reference.values["mrr_at_10"]
-        verdict, reasons = judge_dim(
-            cosine_p1=cosine.p1, cosine_median=cosine.median,
-            overlap_at_10=deployments[0].overlap_at_10.mean,
-            overlap_missed=deployments[0].missed.overlap_at_10 if deployments[0].missed else 0.0,
-            limits=limits,
-            retrieval=[
-                Retrieval(
-                    way, d.differences.mrr_at_10,
-                    questions_to_decide(
-                        ways[way].values["mrr_at_10"], base, margin=limits.mrr_at_10_margin,
-                        missed=d.missed.mrr_at_10 if d.missed else 0.0,
-                    ),
-                    missed=d.missed.mrr_at_10 if d.missed else 0.0,
-                )
-                for way, d in zip(ways, deployments, strict=True)
-                if way in self.recipe.ways
-            ],
+        deployments = tuple(
+            self._deployment(
+                way, found, dim, limits=limits, cosines=self._of_way(cosines, way),
+                name_changes=name_changes,
+            )
+            for way, found in ways.items()
         )  # fmt: skip
+        judged = [d for d in deployments if d.way in self.recipe.ways]
+        cosine = self._summary(cosines)
         noise = float(1 - np.median(self._noise_cosines(dim)))
-        mine = ways["both"].values["mrr_at_10"]
+        mine, base = ways["both"].values["mrr_at_10"], truth.values["mrr_at_10"]
+        used = self.found(self.used, dim)
         return DimResult(
-            dim=dim, cosine=cosine, errors=count_errors(cosines), reference=means(reference.values),
+            dim=dim, cosine=cosine, errors=count_errors(cosines), reference=means(truth.values),
+            baseline=means(used.values),
             error_over_noise=(1 - cosine.median) / noise if noise > 0 else None,
-            deployments=deployments, rank_flips=_rank_flips([reference, *ways.values()]),
-            power=power_of(mine, base, margin=limits.mrr_at_10_margin),
+            deployments=deployments, rank_flips=_rank_flips([truth, used, *ways.values()]),
+            power=power_of(mine, base, margin=deployments[0].margin),
             lengths=self.lengths.buckets(
                 cosines, self.texts, ours=mine, reference=base, corpus=self.corpus
             ),
-            verdict=verdict, reasons=reasons,
+            verdict=worst_verdict([d.verdict for d in judged]),
+            reasons=tuple(SAID[d.way] + reason for d in judged for reason in d.reasons),
         )  # fmt: skip
+
+    def _ways(self, ours: Embedded, dim: int) -> dict[Way, Found]:
+        documents, queries = ours.at(dim)
+        their_documents, their_queries = self.truth.at(dim)
+        both = self._find(queries, documents)
+        return {
+            "both": both,
+            "queries": self._find(queries, their_documents, near=both.near),
+            "documents": self._find(
+                their_queries, documents, near=self.found(self.truth, dim).near
+            ),
+        }
+
+    def _of_way(self, cosines: Cosines, way: Way) -> Cosines:
+        """Return the cosines, of documents and then questions, of what is embedded in this way."""
+        count = len(self.corpus.doc_ids)
+        sides = {"all": slice(None), "queries": slice(count, None), "documents": slice(count)}
+        return cosines[sides[SIDES[way]]]
 
     def _deployment(
-        self, way: Way, found: Found, dim: int, *, limits: Limits, name_changes: bool
+        self, way: Way, found: Found, dim: int, *, limits: Limits, cosines: Cosines,
+        name_changes: bool,
     ) -> Deployment:  # fmt: skip
-        reference, truth = self.found(self.used, dim), self.found(self.truth, dim)
-        options = {"resamples": self.recipe.bootstrap_resamples, "seed": self.recipe.seed}
+        truth, used = self.found(self.truth, dim), self.found(self.used, dim)
+        mine, base = found.values["mrr_at_10"], truth.values["mrr_at_10"]
         differences = widened_differences(
-            compare_measures(found.values, reference.values, **options),
-            found.bound, reference.bound,
+            compare_measures(found.values, truth.values), found.bound, truth.bound
+        )
+        shared = widened_overlap(
+            mean_interval(overlap(found.ranking, truth.ranking)), found.bound, truth.bound
+        )
+        missed = missed_of(found.bound, truth.bound)
+        margin = margin_of(limits, way, reference=float(base.mean()))
+        lost = missed.mrr_at_10 if missed else 0.0
+        floor = self.noise_floor(dim).deployed(way)
+        measured = Measured(
+            way, float(np.percentile(cosines, 1)), float(np.median(cosines)), shared.mean,
+            differences.mrr_at_10, margin,
+            needed=questions_to_decide(mine, base, margin=margin, missed=lost),
+            missed=lost, overlap_missed=missed.overlap_at_10 if missed else 0.0,
+            identical=not lost and bool(np.array_equal(found.ranking, truth.ranking))
+            and bool(cosines.min() >= 1 - FP32_ROUNDING),
         )  # fmt: skip
-
-        def shared(other: Found) -> Interval:
-            lists = mean_interval(overlap(found.ranking, other.ranking), **options)
-            return widened_overlap(lists, found.bound, other.bound)
-
+        verdict, reasons = judge_way(
+            measured, limits=limits, baseline=Baseline(floor.cosine_p1, floor.overlap_at_10)
+        )
         changed: tuple[ChangedAnswer, ...] = ()
         if name_changes:
-            changed = changed_answers(found.answers, reference.answers, corpus=self.corpus)
+            changed = changed_answers(found.answers, truth.answers, corpus=self.corpus)
         return Deployment(
-            way=way, metrics=means(found.values), differences=differences,
-            overlap_at_10=shared(truth), overlap_at_10_bf16=shared(reference),
-            first_place_changed=first_place_changed(found.ranking, reference.ranking),
+            way=way, cosine_p1=measured.cosine_p1, cosine_median=measured.cosine_median,
+            metrics=means(found.values), differences=differences,
+            mrr_to_bf16=self._mrr_difference(found, used), margin=margin, overlap_at_10=shared,
+            first_place_changed=first_place_changed(found.ranking, truth.ranking),
             changed_answers=changed,
-            mcnemar=exact_mcnemar(found.values["top_1"], reference.values["top_1"]),
-            missed=missed_of(found.bound, reference.bound, truth.bound),
-            verdict=non_inferiority(differences.mrr_at_10, margin=limits.mrr_at_10_margin),
+            mcnemar=exact_mcnemar(found.values["top_1"], truth.values["top_1"]),
+            missed=missed, verdict=verdict, reasons=reasons,
         )  # fmt: skip
 
     def noise_floor(self, dim: int) -> NoiseFloor:
-        """Compare torch bf16 with torch fp32 at one dim."""
-        truth, used = self.found(self.truth, dim), self.found(self.used, dim)
-        return NoiseFloor(
-            dim=dim,
-            cosine=self._summary(self._noise_cosines(dim)),
-            errors=count_errors(self._noise_cosines(dim)),
-            mrr_at_10_fp32=float(truth.values["mrr_at_10"].mean()),
-            mrr_at_10_bf16=float(used.values["mrr_at_10"].mean()),
-            mrr_difference=widened(
-                paired_difference(
-                    used.values["mrr_at_10"], truth.values["mrr_at_10"],
-                    resamples=self.recipe.bootstrap_resamples, seed=self.recipe.seed,
+        """Compare torch bf16 with torch fp32 at one dim, in each way of deployment."""
+        if dim not in self._floors:
+            truth, used = self.found(self.truth, dim), self.found(self.used, dim)
+            cosines = self._noise_cosines(dim)
+            self._floors[dim] = NoiseFloor(
+                dim=dim,
+                cosine=self._summary(cosines),
+                errors=count_errors(cosines),
+                mrr_at_10_fp32=float(truth.values["mrr_at_10"].mean()),
+                mrr_at_10_bf16=float(used.values["mrr_at_10"].mean()),
+                ways=tuple(
+                    NoiseWay(
+                        way=way, cosine_p1=float(np.percentile(self._of_way(cosines, way), 1)),
+                        overlap_at_10=float(overlap(found.ranking, truth.ranking).mean()),
+                        mrr_difference=self._mrr_difference(found, truth),
+                    )
+                    for way, found in self._ways(self.used, dim).items()
                 ),
-                ours=used.bound.measures["mrr_at_10"] if used.bound else 0.0,
-                theirs=truth.bound.measures["mrr_at_10"] if truth.bound else 0.0,
-            ),
-            overlap_at_10=float(overlap(used.ranking, truth.ranking).mean()),
-        )  # fmt: skip
+            )  # fmt: skip
+        return self._floors[dim]
+
+    def _mrr_difference(self, found: Found, other: Found) -> Difference:
+        name = "mrr_at_10"
+        return widened(
+            paired_difference(found.values[name], other.values[name]),
+            ours=found.bound.measures[name] if found.bound else 0.0,
+            theirs=other.bound.measures[name] if other.bound else 0.0,
+        )
 
     def found(self, of: Embedded, dim: int) -> Found:
         """Return what a reference finds in its own index, searched once per dim."""

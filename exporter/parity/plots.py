@@ -24,7 +24,7 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
         d = a.dims[0].deployed("both").differences.mrr_at_10
         base = a.dims[0].reference.mrr_at_10
         spans.append((base + d.low, base + d.mean, base + d.high,
-                      base - a.limits.mrr_at_10_margin))  # fmt: skip
+                      base - a.dims[0].deployed("both").margin))  # fmt: skip
     low = min(min(s) for s in spans)
     high = max(reference, *(s[2] for s in spans))
     pad = 0.08 * (high - low)
@@ -62,7 +62,7 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
         taken += [(x - 8, y_of(upper) - 5, x + 8, y_of(lower) + 5),
                   (x - 10, y_of(margin) - 3, x + 10, y_of(margin) + 3)]  # fmt: skip
         marks.append((a, x, y_of(mean), y_of(upper), y_of(lower)))
-    words = f"torch bf16, dim {widest}"
+    words = f"torch fp32, dim {widest}"
     svg.text(width - 8, y_of(reference) - 6, words, style="tick", anchor="end")
     taken.append((width - 8 - CHARACTER_WIDTH * len(words), y_of(reference) - 18, width,
                   y_of(reference) + 1))  # fmt: skip

@@ -38,7 +38,7 @@ def overlap_missed(ours: Bound | None, theirs: Bound | None) -> float:
     return min(1.0, (ours.entering + theirs.entering) / DEPTH)
 
 
-def missed_of(ours: Bound | None, reference: Bound | None, truth: Bound | None) -> Missed | None:
+def missed_of(ours: Bound | None, reference: Bound | None) -> Missed | None:
     """Return what the report says of one way of deployment."""
     if ours is None or reference is None:
         return None
@@ -46,5 +46,5 @@ def missed_of(ours: Bound | None, reference: Bound | None, truth: Bound | None) 
         mrr_at_10=ours.measures["mrr_at_10"],
         reference_mrr_at_10=reference.measures["mrr_at_10"],
         entering=ours.entering,
-        overlap_at_10=overlap_missed(ours, truth),
+        overlap_at_10=overlap_missed(ours, reference),
     )

@@ -4,14 +4,14 @@ from exporter.parity.records import ArtifactResult, ParityReport
 
 WAY_NAMES = {
     "both": "its queries, its index",
-    "queries": "its queries, reference's index",
-    "documents": "reference's queries, its index",
+    "queries": "its queries, the original's index",
+    "documents": "the original's queries, its index",
 }
 MISSED = (
     "dim",
     "deployment",
     "MRR@10 lower by",
-    "reference's lower by",
+    "fp32's lower by",
     "among a question's ten",
     "overlap@10 off by",
 )

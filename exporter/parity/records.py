@@ -5,7 +5,7 @@ from typing import Literal
 from exporter.recipe import Limits, Way
 from exporter.records import Record
 
-SCHEMA_VERSION: Literal[4] = 4
+SCHEMA_VERSION: Literal[5] = 5
 Verdict = Literal["pass", "fail", "undecided"]
 
 
@@ -50,8 +50,8 @@ class Metrics(Record):
 
 
 class Difference(Record):
-    """A mean paired difference over the questions, with its 95 % bootstrap interval, widened by
-    what a pool may miss where there is one."""
+    """A mean paired difference over the questions, with its 95 % interval, widened by what a pool
+    may miss where there is one."""
 
     mean: float
     low: float
@@ -59,7 +59,7 @@ class Difference(Record):
 
 
 class Interval(Record):
-    """A mean over the questions, with its 95 % bootstrap interval."""
+    """A mean over the questions, with its 95 % interval."""
 
     mean: float
     low: float
@@ -67,7 +67,7 @@ class Interval(Record):
 
 
 class Differences(Record):
-    """Ours minus the bf16 reference's, for each measure."""
+    """Ours minus torch fp32's, for each measure."""
 
     mrr_at_10: Difference
     hit_at_10: Difference
@@ -86,21 +86,19 @@ class McNemar(Record):
 
 
 class Power(Record):
-    """What a comparison on this many questions can see."""
+    """What a comparison on this many questions can prove."""
 
     questions: int
     margin: float
-    detectable_drop: float | None
-    """The drop of MRR@10 found in four of five such comparisons; None where no question's rank
-    differs, so that their spread is unknown."""
+    provable_margin: float
+    """The least margin that an artifact passes here which loses nothing on average and whose
+    differences are spread as these are."""
     questions_for_margin: int | None
-    """How many questions would find a drop of the margin as often."""
-    unseen_share: float
-    """The share of questions that may change with none of these changing (95 %)."""
+    """How many questions such an artifact needs to pass `margin`; None beyond ten million."""
 
 
 class ChangedAnswer(Record):
-    """A question whose first document is not the bf16 reference's. Documents are ids.
+    """A question whose first document is not torch fp32's. Documents are ids.
 
     Ranks are the right answer's, None where it is not among the ten. Gaps are differences of
     scores: how far each puts its own first document before the other's.
@@ -137,7 +135,7 @@ class Missed(Record):
     mrr_at_10: float
     """By how much ours may be lower over the whole corpus; `differences` holds it already."""
     reference_mrr_at_10: float
-    """The same of the bf16 reference."""
+    """The same of torch fp32."""
     entering: float
     """Documents outside among our first ten, a question."""
     overlap_at_10: float
@@ -145,25 +143,33 @@ class Missed(Record):
 
 
 class Deployment(Record):
-    """One way to use the artifact. `both`: its queries on its index. `queries`: its queries on the
-    bf16 reference's index, one already shipped. `documents`: the reference's queries on its index.
+    """One way to use the artifact, against torch fp32. `both`: its queries on its index. `queries`:
+    its queries on fp32's index, as on one already shipped. `documents`: fp32's queries on its
+    index.
     """
 
     way: Way
+    cosine_p1: float
+    """To fp32, over the texts that the artifact embeds in this way."""
+    cosine_median: float
     metrics: Metrics
     differences: Differences
+    mrr_to_bf16: Difference
+    """MRR@10 minus that of torch bf16 on both sides, what users run. Not judged: where bf16 happens
+    to be lucky, every faithful artifact seems to lose."""
+    margin: float
+    """How much MRR@10 may be lost here."""
     overlap_at_10: Interval
-    """With the lists of the fp32 reference."""
-    overlap_at_10_bf16: Interval
-    """With the lists of the bf16 reference, whose own noise is in it; not judged."""
+    """With fp32's lists."""
     first_place_changed: int
-    """Questions whose first document is not the bf16 reference's."""
+    """Questions whose first document is not fp32's."""
     changed_answers: tuple[ChangedAnswer, ...] = ()
     """The most telling of them, at its widest dim only: right answers lost or won first."""
     mcnemar: McNemar
     missed: Missed | None = None
     """None where the whole corpus was searched."""
     verdict: Verdict
+    reasons: tuple[str, ...]
 
 
 class RankFlips(Record):
@@ -198,12 +204,15 @@ class DimResult(Record):
     error_over_noise: float | None
     """Median 1 - cosine to fp32, as a multiple of torch bf16's; None where bf16 has none."""
     reference: Metrics
-    """The bf16 reference at the same dim."""
+    """torch fp32 at the same dim."""
+    baseline: Metrics
+    """torch bf16 at the same dim."""
     deployments: tuple[Deployment, ...]
     rank_flips: RankFlips
     power: Power
     lengths: tuple[LengthBucket, ...]
     verdict: Verdict
+    """Over the ways that are judged."""
     reasons: tuple[str, ...]
 
     def deployed(self, way: Way) -> Deployment:
@@ -278,17 +287,29 @@ class ArtifactResult(Record):
     reasons: tuple[str, ...]
 
 
+class NoiseWay(Record):
+    """What torch bf16 reaches in one way of deployment, as an artifact would."""
+
+    way: Way
+    cosine_p1: float
+    overlap_at_10: float
+    mrr_difference: Difference
+    """bf16 minus fp32."""
+
+
 class NoiseFloor(Record):
-    """How far the bf16 reference is from fp32: the unit of every other error."""
+    """How far torch bf16 is from fp32: the unit of every other error."""
 
     dim: int
     cosine: CosineSummary
     errors: ErrorHistogram
     mrr_at_10_fp32: float
     mrr_at_10_bf16: float
-    mrr_difference: Difference
-    """bf16 minus fp32."""
-    overlap_at_10: float
+    ways: tuple[NoiseWay, ...]
+
+    def deployed(self, way: Way) -> NoiseWay:
+        """Return bf16's own figures of one way of deployment."""
+        return next(w for w in self.ways if w.way == way)
 
 
 class WindowEffect(Record):
@@ -355,7 +376,7 @@ class Question(Record):
 class ParityReport(Record):
     """The whole report. No timestamps: the same input gives the same bytes."""
 
-    schema_version: Literal[4] = SCHEMA_VERSION
+    schema_version: Literal[5] = SCHEMA_VERSION
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]

@@ -28,7 +28,7 @@ from exporter.parity.embed import Texts, embed_texts
 from exporter.parity.invariance import measure_invariance, sample_texts
 from exporter.parity.judge import judge_invariance, worst_verdict
 from exporter.parity.lengths import Lengths
-from exporter.parity.measure_dim import Baseline
+from exporter.parity.measure_dim import References
 from exporter.parity.mentioned import mentioned
 from exporter.parity.parts import part_sizes
 from exporter.parity.pool import SAMPLE_DOCUMENTS
@@ -62,9 +62,9 @@ def run_parity(
 ) -> ParityReport:
     """Return the report on `artifacts`, all made from one checkpoint.
 
-    Cosines and overlap are to torch fp32, the truth; MRR@10 is compared with torch bf16, what the
-    user runs. Vectors are kept in `cache`, below a temporary folder by default: nothing is encoded
-    twice, and a run that was stopped goes on where it was. `dims` defaults to the Matryoshka dims;
+    All is compared with torch fp32, the truth; torch bf16, what the user runs, is the unit of
+    distances. Vectors are kept in `cache`, below a temporary folder by default: nothing is encoded
+    twice, and a run that was stopped resumes. `dims` defaults to the Matryoshka dims;
     an artifact narrower than a dim is not judged at it. An artifact whose vectors are not finite
     fails; one made from another checkpoint, or for other prompts, raises BadInput before any long
     step. A corpus that would take long is judged by a pool, with `pool_sample` documents at random;
@@ -103,22 +103,22 @@ def run_parity(
     truth = texts.spread(embed(original.truth, texts.unique))
     used = texts.spread(embed(original.used, texts.unique))
     lengths = _lengths(texts, original)
-    baseline = Baseline(corpus, recipe, texts, lengths, truth=truth, used=used, pool=pool)
+    references = References(corpus, recipe, texts, lengths, truth=truth, used=used, pool=pool)
     results = [
         _judge_artifact(
-            folder, manifest, source, baseline, tokens=original.tokens, embed=embed, dims=chosen,
+            folder, manifest, source, references, tokens=original.tokens, embed=embed, dims=chosen,
             stages=stages,
         )
         for folder, manifest, source in zip(artifacts, manifests, sources, strict=True)
     ]  # fmt: skip
-    floors = tuple(baseline.noise_floor(dim) for dim in chosen)
+    floors = tuple(references.noise_floor(dim) for dim in chosen)
     articles, asked = mentioned(corpus, results, floors)
     windows, other = both_windows(checkpoint), original.other_window
     window_effect = None
     if windows is not None and other is not None:
         window_effect = measure_window(
             partial(embed, other), windows=windows, used=checkpoint.window_used or 0, truth=truth,
-            texts=texts, lengths=lengths, corpus=corpus, recipe=recipe,
+            texts=texts, lengths=lengths, corpus=corpus,
         )  # fmt: skip
     return ParityReport(
         tool_version=__version__, model_name=checkpoint.name,
@@ -127,7 +127,7 @@ def run_parity(
         questions=len(corpus.query_ids), window_used=checkpoint.window_used,
         libraries=library_versions(REFERENCE_LIBRARIES),
         query_prompt=checkpoint.prompts.query, document_prompt=checkpoint.prompts.document,
-        reference="MRR@10: torch bf16; cosine and overlap: torch fp32",
+        reference="torch fp32; torch bf16, which users run, beside it",
         judged_ways=recipe.ways,
         pool=pool.record if pool else None,
         noise_floor=floors,
@@ -155,10 +155,10 @@ def _lengths(texts: Texts, original: Original) -> Lengths:
 
 
 def _judge_artifact(
-    folder: Path, manifest: Manifest, source: Source, baseline: Baseline, *, tokens: TokenIds,
+    folder: Path, manifest: Manifest, source: Source, references: References, *, tokens: TokenIds,
     embed: Callable[[Source, Sequence[str]], Rows], dims: Sequence[int], stages: Stages,
 ) -> ArtifactResult:  # fmt: skip
-    texts = baseline.texts
+    texts = references.texts
     with closing(source.open()) as encoder:
         count, line = token_differences(encoder, texts.all, tokens)
     judged: tuple[DimResult, ...] = ()
@@ -168,11 +168,11 @@ def _judge_artifact(
         if count:
             raise other_ids(count, line)
         ours = texts.spread(embed(source, texts.unique))
-        sample = sample_texts(baseline.lengths.tokens.tolist())
+        sample = sample_texts(references.lengths.tokens.tolist())
         progress = stages(f"{source.name}: companions, padding, threads", len(sample))
         invariance = measure_invariance(
             source, [texts.all[i] for i in sample],
-            truth=baseline.truth.together(baseline.truth.documents.dim).take(np.array(sample)),
+            truth=references.truth.together(references.truth.documents.dim).take(np.array(sample)),
             max_tokens=manifest.max_tokens,
         )  # fmt: skip
         progress(len(sample))
@@ -180,10 +180,12 @@ def _judge_artifact(
         # No vectors, no figures: a failed artifact, not a failed run.
         reasons = (str(error),)
     else:
-        dependent = judge_invariance(invariance, limits=baseline.recipe.limits_for(manifest.scheme))
+        dependent = judge_invariance(
+            invariance, limits=references.recipe.limits_for(manifest.scheme)
+        )
         possible = [dim for dim in dims if dim <= manifest.dim]
         judged = tuple(
-            baseline.judge(ours, dim, scheme=manifest.scheme, name_changes=dim == max(possible))
+            references.judge(ours, dim, scheme=manifest.scheme, name_changes=dim == max(possible))
             for dim in possible
         )
         reasons = dependent + tuple(f"dim {d.dim}: {r}" for d in judged for r in d.reasons)
@@ -194,7 +196,7 @@ def _judge_artifact(
         name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
         manifest_sha256=sha256_file(folder / MANIFEST_NAME),
         size_bytes=manifest.size_bytes, parts=part_sizes(manifest),
-        limits=baseline.recipe.limits_for(manifest.scheme), window_used=manifest.window.used,
+        limits=references.recipe.limits_for(manifest.scheme), window_used=manifest.window.used,
         kernels=source.kernels, tokens_differ=count, first_token_difference=line, dims=judged,
         invariance=invariance,
         verdict=worst_verdict(verdicts), reasons=reasons,

@@ -1,12 +1,13 @@
-"""Is the difference real? Paired bootstrap, McNemar, power, and the verdicts of non-inferiority."""
+"""Is the difference real? Intervals, McNemar, power, and the verdicts of non-inferiority."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from exporter.parity.mean_bounds import lower_bound, upper_bound
 from exporter.parity.records import (
     Difference,
     Differences,
@@ -16,36 +17,27 @@ from exporter.parity.records import (
     Verdict,
 )
 
-BLOCK_ITEMS = 4_000_000
-Z_95 = 1.959964  # half-width of a two-sided 95 % interval, in standard errors
-Z_80 = 0.841621  # quantile of the normal distribution at 0.8, the power asked for
+MOST_QUESTIONS = 10_000_000
+"""More than that many are never asked for."""
+
+Values = npt.NDArray[np.float64]
 
 
-def paired_difference(
-    ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], *, resamples: int, seed: int
-) -> Difference:
-    """Return mean(ours - theirs) with its 95 % percentile bootstrap interval over questions.
+def paired_difference(ours: Values, theirs: Values) -> Difference:
+    """Return mean(ours - theirs) with its 95 % interval over questions (`mean_bounds`).
 
-    ours, theirs: (n,) in the same order. Efron and Tibshirani, An Introduction to the Bootstrap
-    (1993), chapter 13; scipy.stats.bootstrap. Where all differences are equal (none at all,
-    mostly), resampling cannot spread them: the interval is that value. Deterministic for a seed.
+    ours, theirs: (n,) in the same order, in [0, 1].
     """
     if ours.shape != theirs.shape or ours.ndim != 1 or not ours.size:
         raise ValueError(f"values are not paired: {ours.shape} and {theirs.shape}")
-    found = mean_interval(ours - theirs, resamples=resamples, seed=seed)
+    found = mean_interval(ours - theirs, least=-1.0)
     return Difference(mean=found.mean, low=found.low, high=found.high)
 
 
-def compare_measures(
-    ours: Mapping[str, npt.NDArray[np.float64]], theirs: Mapping[str, npt.NDArray[np.float64]], *,
-    resamples: int, seed: int,
-) -> Differences:  # fmt: skip
+def compare_measures(ours: Mapping[str, Values], theirs: Mapping[str, Values]) -> Differences:
     """Return `paired_difference` of each measure. ours, theirs: measure -> (n,)."""
     return Differences(
-        **{
-            name: paired_difference(ours[name], theirs[name], resamples=resamples, seed=seed)
-            for name in Differences.model_fields
-        }
+        **{name: paired_difference(ours[name], theirs[name]) for name in Differences.model_fields}
     )
 
 
@@ -57,20 +49,17 @@ def widened(found: Difference, *, ours: float, theirs: float) -> Difference:
     )
 
 
-def mean_interval(values: npt.NDArray[np.float64], *, resamples: int, seed: int) -> Interval:
-    """Return the mean of `values` (n,) with its 95 % percentile bootstrap interval."""
-    mean = float(values.mean())
-    if np.all(values == values[0]):
-        return Interval(mean=mean, low=mean, high=mean)
-    result = stats.bootstrap(
-        (values,), np.mean, n_resamples=resamples, method="percentile", vectorized=True,
-        batch=max(1, BLOCK_ITEMS // len(values)), random_state=np.random.default_rng(seed),
-    )  # fmt: skip
-    interval = result.confidence_interval
-    return Interval(mean=mean, low=float(interval.low), high=float(interval.high))
+def mean_interval(values: Values, *, least: float = 0.0) -> Interval:
+    """Return the mean of `values` (n,), which lie in [least, 1], with its 95 % interval."""
+    different, counts = np.unique(values, return_counts=True)
+    return Interval(
+        mean=float(values.mean()),
+        low=lower_bound(different, counts, worst=least),
+        high=upper_bound(different, counts, best=1.0),
+    )
 
 
-def exact_mcnemar(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> McNemar:
+def exact_mcnemar(ours: Values, theirs: Values) -> McNemar:
     """Return the exact McNemar test of two paired 0/1 outcomes. ours, theirs: (n,).
 
     Two-sided binomial test on the questions where they disagree (McNemar, Psychometrika 12, 1947;
@@ -82,26 +71,29 @@ def exact_mcnemar(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]
     return McNemar(lost=lost, won=won, p_value=float(p_value))
 
 
-def power_of(
-    ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], *, margin: float
-) -> Power:
-    """Return what this many questions can see, judged by the spread of their differences.
+def least_questions(margin: float) -> int:
+    """Return how many questions a margin needs where none of them changes: with fewer, so many
+    others may be lost without any of these showing it (Hanley and Lippman-Hand, JAMA 249, 1983)."""
+    return math.ceil(math.log(0.025) / math.log1p(-margin)) if margin < 1 else 1
 
-    A drop d is seen where the 95 % interval lies below 0; with n questions of standard deviation s
-    that happens in 80 % of comparisons for d = (1.960 + 0.842) s / sqrt(n). Where all differences
-    are equal the spread is unknown; what remains is that a share of 1 - 0.05^(1/n) of all
-    questions may change with none of n changing (Hanley and Lippman-Hand, JAMA 249, 1983).
+
+def power_of(ours: Values, theirs: Values, *, margin: float) -> Power:
+    """Return what this many questions can show, judged by the spread of their differences.
+
+    `provable_margin` is how far the interval of an artifact that loses nothing on average would
+    reach below zero: any smaller margin stays undecided.
     """
     difference = ours - theirs
-    count = len(difference)
-    spread = float(difference.std(ddof=1)) if count > 1 else 0.0
-    factor = (Z_95 + Z_80) * spread
+    centred = np.clip(difference - difference.mean(), -1.0, 1.0)
+    different, counts = np.unique(centred, return_counts=True)
     return Power(
-        questions=count,
+        questions=len(difference),
         margin=margin,
-        detectable_drop=factor / math.sqrt(count) if spread else None,
-        questions_for_margin=math.ceil((factor / margin) ** 2) if spread else None,
-        unseen_share=1 - 0.05 ** (1 / count),
+        provable_margin=-lower_bound(different, counts, worst=-1.0),
+        questions_for_margin=_questions_until(
+            lambda factor: lower_bound(different, counts * factor, worst=-1.0) >= -margin,
+            asked=len(difference),
+        ),
     )
 
 
@@ -114,17 +106,33 @@ def non_inferiority(difference: Difference, *, margin: float) -> Verdict:
 
 
 def questions_to_decide(
-    ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], *, margin: float,
-    missed: float = 0.0,
-) -> int | None:  # fmt: skip
-    """Return about how many questions would bring the whole interval to one side of -margin,
-    were mean and spread to stay; None where the mean lies on the margin itself, or within what a
-    pool may miss above it: more questions do not help there."""
+    ours: Values, theirs: Values, *, margin: float, missed: float = 0.0
+) -> int | None:
+    """Return about how many questions would bring the whole interval to one side of -margin, were
+    the differences to stay as they are spread; None where the mean lies on the margin itself, or
+    within what a pool may miss above it: more questions do not help there."""
     difference = ours - theirs
     room = float(difference.mean()) + margin
-    if room > 0:
-        room = max(0.0, room - missed)
-    if abs(room) < 1e-9 or len(difference) < 2:
+    if abs(room) < 1e-9 or 0 < room <= missed:
         return None
-    needed = math.ceil((Z_95 * float(difference.std(ddof=1)) / room) ** 2)
-    return max(needed, len(difference) + 1)
+    different, counts = np.unique(difference, return_counts=True)
+
+    def decided(factor: float) -> bool:
+        if room > 0:
+            return lower_bound(different, counts * factor, worst=-1.0) - missed >= -margin
+        return upper_bound(different, counts * factor, best=1.0) < -margin
+
+    return _questions_until(decided, asked=len(difference))
+
+
+def _questions_until(decided: Callable[[float], bool], *, asked: int) -> int | None:
+    """Return the least multiple of `asked` that decides, to 1 %; None beyond MOST_QUESTIONS."""
+    low, high = 0.0, 1.0
+    while not decided(high):
+        low, high = high, 2 * high
+        if high * asked > MOST_QUESTIONS:
+            return None
+    while high - low > 0.01 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if decided(middle) else (middle, high)
+    return math.ceil(high * asked)

@@ -34,7 +34,7 @@ def judge(
     names = tuple(f"q{i}" for i in range(COUNT))
     baseline = TableBaseline(
         Questions("q", names, names, "0"), RECIPE, [f"d{i}" for i in range(DOCUMENTS)],
-        truth=as_rows(VECTORS), found_truth={"l2": LISTS, "cosine": LISTS},
+        truth=as_rows(VECTORS), used=as_rows(VECTORS), found_truth={"l2": LISTS, "cosine": LISTS},
         found_used={"l2": used, "cosine": used}, metrics=metrics,
     )  # fmt: skip
     manifest = Manifest.model_construct(

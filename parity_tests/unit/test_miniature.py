@@ -70,7 +70,7 @@ def test_it_beats_bm25_on_the_bundled_corpus() -> None:
     keys = {"doc_ids": corpus.doc_ids, "query_ids": corpus.query_ids, "qrels": corpus.qrels}
     ours = measure(search(queries, documents), **keys)["mrr_at_10"]
     floor = measure(rank_by_bm25(corpus), **keys)["mrr_at_10"]
-    difference = paired_difference(ours, floor, resamples=10_000, seed=0)
+    difference = paired_difference(ours, floor)
     # Measured +0.216 [+0.139, +0.293].
     assert difference.mean >= 0.05
     assert difference.low > 0

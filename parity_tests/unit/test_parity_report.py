@@ -16,6 +16,7 @@ from exporter.corpus.beir import Corpus, read_corpus
 from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput
 from exporter.manifest import MANIFEST_NAME, TensorRecord, sha256_file, write_manifest
+from exporter.parity.embed import Texts
 from exporter.parity.markdown import first_line, render_markdown
 from exporter.parity.records import ParityReport
 from exporter.parity.report import read_report, write_report
@@ -210,23 +211,45 @@ def test_each_distinct_text_is_encoded_once_and_counted(bench: Bench) -> None:
 def test_the_noise_floor_is_bf16_against_fp32(bench: Bench, sound: ParityReport) -> None:
     floor = sound.noise_floor[0]
     assert 0.999 < floor.cosine.minimum < 1 - 1e-6
-    assert 0.9 < floor.overlap_at_10 <= 1.0
-    assert floor.mrr_at_10_bf16 == sound.artifacts[0].dims[0].reference.mrr_at_10
+    assert 0.9 < floor.deployed("both").overlap_at_10 <= 1.0
+    full = sound.artifacts[0].dims[0]
+    assert floor.mrr_at_10_bf16 == full.baseline.mrr_at_10
+    assert floor.mrr_at_10_fp32 == full.reference.mrr_at_10
+    found = floor.deployed("both").mrr_difference
+    assert found.mean == pytest.approx(floor.mrr_at_10_bf16 - floor.mrr_at_10_fp32)
 
 
-def test_retrieval_is_compared_with_bf16_and_cosines_with_fp32(
-    bench: Bench, sound: ParityReport
-) -> None:
+def test_bf16_itself_has_the_figures_of_the_noise_floor(bench: Bench, sound: ParityReport) -> None:
     as_bf16 = bench.run(Candidate(bench.references["bfloat16"])).artifacts[0].dims[0]
     assert as_bf16.cosine == sound.noise_floor[0].cosine
     assert as_bf16.error_over_noise == 1.0
     for deployment in as_bf16.deployments:
-        assert deployment.overlap_at_10_bf16.mean == 1.0
-        assert deployment.overlap_at_10.mean == sound.noise_floor[0].overlap_at_10
-        assert deployment.differences.mrr_at_10.mean == deployment.differences.mrr_at_10.low == 0.0
-        assert deployment.first_place_changed == 0
-        assert deployment.metrics == as_bf16.reference
-    assert all(set(row) == {0} for row in as_bf16.rank_flips.first_place)
+        floor = sound.noise_floor[0].deployed(deployment.way)
+        assert deployment.overlap_at_10.mean == floor.overlap_at_10
+        assert deployment.cosine_p1 == floor.cosine_p1
+        assert deployment.differences.mrr_at_10 == floor.mrr_difference
+    both = as_bf16.deployed("both")
+    assert both.mrr_to_bf16.mean == 0.0
+    assert both.metrics == as_bf16.baseline
+    assert as_bf16.rank_flips.first_place[1][2] == 0  # bf16, and the artifact on both sides
+
+
+def test_cosines_of_a_way_are_those_of_the_texts_it_embeds(bench: Bench) -> None:
+    """Documents begin with another prompt than questions: only theirs are moved here."""
+    texts = Texts(bench.corpus, bench.checkpoint.prompts)
+    rendered = texts.all[: texts.documents]
+    documents = set(bench.references["float32"].encode(rendered)[:, 0].tolist())
+
+    def change(vectors: Vectors) -> Vectors:
+        moved = noisy(1.0)(vectors)
+        theirs = np.array([row[0] in documents for row in vectors.tolist()])
+        return np.where(theirs[:, None], moved, vectors).astype(np.float32)
+
+    found = bench.run(bench.candidate(change), recipe=loosened(bench.recipe))
+    both, queries, by_documents = found.artifacts[0].dims[0].deployments
+    assert queries.cosine_p1 > 1 - 1e-6
+    assert by_documents.cosine_p1 < 0.95
+    assert both.cosine_p1 < 0.95
 
 
 def test_another_basis_is_harmless_on_both_sides_and_ruins_a_shipped_index(bench: Bench) -> None:
@@ -242,19 +265,20 @@ def test_another_basis_is_harmless_on_both_sides_and_ruins_a_shipped_index(bench
         assert ruined.differences.mrr_at_10.high < 0
         assert ruined.mcnemar.lost > ruined.mcnemar.won
     flips = result.rank_flips
-    assert flips.names == ("reference", "both", "queries", "documents")
-    assert flips.first_place[0][1] < 5 < flips.first_place[0][2]
-    assert flips.first_place[2] == tuple(row[2] for row in flips.first_place)
+    assert flips.names == ("torch fp32", "torch bf16", "both", "queries", "documents")
+    assert flips.first_place[0][2] < 5 < flips.first_place[0][3]
+    assert flips.first_place[3] == tuple(row[3] for row in flips.first_place)
 
 
 def test_a_way_of_deployment_that_is_not_judged_is_still_measured(bench: Bench) -> None:
     basis, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((64, 64)))
     rotated = bench.candidate(lambda vectors: (vectors @ basis).astype(np.float32))
-    recipe = loosened(bench.recipe, mrr_at_10_margin=0.05)
+    recipe = loosened(bench.recipe, overlap_at_10_min=0.5)
     recipe = recipe.model_copy(update={"ways": ("both", "queries", "documents")})
     judged = bench.run(rotated, dims=[64], recipe=recipe).artifacts[0]
     assert judged.verdict == "fail"
-    assert "on the reference's index" in judged.reasons[0]
+    assert "its queries on the original's index: overlap@10" in judged.reasons[0]
+    assert judged.dims[0].deployed("both").verdict == "pass"
     both = recipe.model_copy(update={"ways": ("both",)})
     report = bench.run(rotated, dims=[64], recipe=both)
     assert report.artifacts[0].verdict == "pass"
@@ -403,12 +427,12 @@ def test_a_missing_damaged_or_foreign_report_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "parity.json"
     with pytest.raises(BadInput, match="no parity report"):
         read_report(path)
-    for text in ("{", json.dumps({"schema_version": 4}), "[]"):
+    for text in ("{", json.dumps({"schema_version": 5}), "[]"):
         path.write_text(text)
         with pytest.raises(BadInput, match="not a sound parity report"):
             read_report(path)
-    path.write_text(json.dumps({"schema_version": 3}))
-    with pytest.raises(BadInput, match=r"has schema version 3, this tool reads 4; run 'lawvault"):
+    path.write_text(json.dumps({"schema_version": 4}))
+    with pytest.raises(BadInput, match=r"has schema version 4, this tool reads 5; run 'lawvault"):
         read_report(path)
 
 

@@ -25,7 +25,7 @@ pytest.importorskip("sentence_transformers")
 
 
 def with_pool(recipe: Recipe, pool: int | None) -> Recipe:
-    return recipe.model_copy(update={"pool": pool, "bootstrap_resamples": 1000})
+    return recipe.model_copy(update={"pool": pool})
 
 
 def agree(pooled: ParityReport, whole: ParityReport) -> None:
