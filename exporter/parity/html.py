@@ -7,7 +7,7 @@ import jinja2
 from markupsafe import Markup
 
 from exporter.parity.advice import dims_of, megabytes, three_sentences
-from exporter.parity.markdown import show_multiple, show_power
+from exporter.parity.markdown import show_multiple, show_padded, show_power
 from exporter.parity.plots import (
     Plot,
     both_widths,
@@ -49,7 +49,8 @@ def page_environment(*packages: str) -> jinja2.Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(
-        mb=megabytes, signed=signed, multiple=show_multiple, power=show_power, lang=language,
+        mb=megabytes, signed=signed, multiple=show_multiple, power=show_power,
+        padded=show_padded, lang=language,
         mean_of=lambda interval: f"{interval.mean:.3f}", error=lambda cosine: f"{1 - cosine:.1e}",
     )  # fmt: skip
     environment.globals.update(ways=WAY_NAMES, sides=SIDES, signs=VERDICT_SIGNS, dims_of=dims_of)

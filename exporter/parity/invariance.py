@@ -14,6 +14,8 @@ from exporter.parity.rows import Rows, Vectors
 from exporter.runtimes.encoder import PaddedEncoder, Source
 
 SAMPLE_TEXTS = 16
+FULL_TOKENS = 8192
+"""Tokens of a batch that is padded as far as the model reads: more would only cost memory."""
 LONGEST_SAMPLED = 256
 """Tokens. Effects of padding begin past 64; longer texts would only cost time."""
 
@@ -52,8 +54,13 @@ def measure_invariance(
             order = _changed(batch, run(rows[::-1], width=width)[::-1])
             bare = np.concatenate([run([row], width=len(row)) for row in rows])
             wider = run(rows, width=min(width + width // 2, max_tokens))
-            to_width, to_wider = _changed(bare, single), _changed(bare, wider)
-            padding = (max(to_width[0], to_wider[0]), max(to_width[1], to_wider[1]))
+            count = max(1, FULL_TOKENS // max_tokens)
+            full = np.concatenate([
+                run(rows[start : start + count], width=max_tokens)
+                for start in range(0, len(rows), count)
+            ])  # fmt: skip
+            moved = [_changed(bare, padded) for padded in (single, wider, full)]
+            padding = (max(m[0] for m in moved), max(m[1] for m in moved))
             left = _changed(single, run(rows, width=width, left=True))[1]
     with closing(source.open(threads=1)) as encoder:
         threads = _changed(together, encoder.encode(texts))
@@ -68,6 +75,25 @@ def measure_invariance(
         padding_error=padding[1] if padding else None, left_padding_error=left,
         threads_changed=threads[0], threads_error=threads[1],
     )  # fmt: skip
+
+
+def encode_in_padded_batches(
+    source: Source, texts: Sequence[str], *, batch: int = 32
+) -> Vectors | None:
+    """Return (n, dim) vectors of `texts` in batches of similar length, each padded on the right to
+    its longest, as sentence-transformers makes them; None where the runtime does not pad."""
+    with closing(source.open()) as encoder:
+        if not isinstance(encoder, PaddedEncoder):
+            return None
+        rows = encoder.token_ids(texts)
+        order = sorted(range(len(rows)), key=lambda i: (-len(rows[i]), i))
+        vectors = np.empty((len(rows), encoder.dim), np.float32)
+        for start in range(0, len(order), batch):
+            picked = order[start : start + batch]
+            vectors[picked] = encoder.encode_padded(
+                [rows[i] for i in picked], width=len(rows[picked[0]])
+            )
+        return vectors
 
 
 def _changed(a: Vectors, b: Vectors) -> tuple[int, float]:

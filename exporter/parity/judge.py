@@ -111,14 +111,23 @@ def judge_way(
 
 
 def judge_invariance(found: Invariance, *, limits: Limits) -> tuple[str, ...]:
-    """Return why an encoder whose vectors depend on their companions may not be used, if so."""
+    """Return why an encoder whose vectors depend on their companions, or move by more than its own
+    error with padding, may not be used, if so."""
+    reasons = []
     worst = max(found.as_used_error, found.companions_error or 0.0, found.order_error or 0.0)
-    if worst <= limits.companions_error_max:
-        return ()
-    return (
-        f"a text's vector depends on the other texts of its batch: 1 - cosine up to {worst:.1e} is "
-        f"over companions_error_max {limits.companions_error_max:.1e}",
-    )
+    if not worst <= limits.companions_error_max:
+        reasons.append(
+            f"a text's vector depends on the other texts of its batch: 1 - cosine up to "
+            f"{worst:.1e} is over companions_error_max {limits.companions_error_max:.1e}"
+        )
+    # Every consumer pads, as its batch happens to be.
+    most = max(found.own_error, limits.companions_error_max)
+    if found.padding_error is not None and not found.padding_error <= most:
+        reasons.append(
+            f"padding moves a text's vector by up to {found.padding_error:.1e}, more than its own "
+            f"error of {most:.1e} (1 - cosine)"
+        )
+    return tuple(reasons)
 
 
 def worst_verdict(verdicts: Sequence[Verdict]) -> Verdict:

@@ -13,6 +13,7 @@ from exporter.parity.records import (
     Interval,
     Invariance,
     NoiseFloor,
+    PaddedBatches,
     ParityReport,
     Power,
     RankFlips,
@@ -151,6 +152,8 @@ def _artifact(artifact: ArtifactResult, report: ParityReport) -> list[str]:
     lines += ["", f"By length at dim {full.dim}:", "", *_lengths(full)]
     if artifact.invariance is not None:
         lines += ["", *_invariance(artifact.invariance)]
+    if artifact.padded is not None:
+        lines += ["", show_padded(artifact.padded)]
     lines += ["", f"Texts farthest from fp32, at dim {full.dim}:", ""]
     return lines + _table(
         ("cosine", "id", "text"),
@@ -238,6 +241,15 @@ def _invariance(v: Invariance) -> list[str]:
             ],
         ),
     ]  # fmt: skip
+
+
+def show_padded(p: PaddedBatches) -> str:
+    """Return what padded batches of questions give, as a sentence."""
+    return (
+        f"Questions in padded batches of {p.batch}, as sentence-transformers makes them: MRR@10 "
+        f"{show_difference(p.mrr_difference)} against fp32, overlap@10 {p.overlap_at_10:.4f}, "
+        f"least cosine to the same question not padded {p.cosine_minimum:.6f}: {p.verdict}."
+    )
 
 
 def _window(effect: WindowEffect | None) -> list[str]:

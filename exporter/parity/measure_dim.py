@@ -32,6 +32,7 @@ from exporter.parity.records import (
     DimResult,
     NoiseFloor,
     NoiseWay,
+    PaddedBatches,
     RankFlips,
 )
 from exporter.parity.retrieval import (
@@ -44,7 +45,7 @@ from exporter.parity.retrieval import (
     overlap,
     search,
 )
-from exporter.parity.rows import Rows
+from exporter.parity.rows import Rows, Vectors, as_rows
 from exporter.parity.statistics import (
     compare_measures,
     exact_mcnemar,
@@ -61,6 +62,8 @@ SIDES: dict[Way, Literal["all", "queries", "documents"]] = {
     "both": "all", "queries": "queries", "documents": "documents",
 }  # fmt: skip
 """The texts that an artifact embeds in each way of deployment."""
+PADDED_BATCH = 32
+"""Texts a batch, the default of sentence-transformers."""
 SAID: dict[Way, str] = {
     "both": "",
     "queries": "its queries on the original's index: ",
@@ -196,6 +199,40 @@ class References:
             changed_answers=changed,
             mcnemar=exact_mcnemar(found.values["top_1"], truth.values["top_1"]),
             missed=missed, verdict=verdict, reasons=reasons,
+        )  # fmt: skip
+
+    def judge_padded(self, ours: Embedded, padded: Vectors, *, scheme: str) -> PaddedBatches:
+        """Judge questions that were embedded in padded batches, (questions, width), on the
+        artifact's own index at full width, by the limits of `both`."""
+        dim, limits = padded.shape[1], self.recipe.limits_for(scheme)
+        documents, queries = ours.at(dim)
+        asked, truth = as_rows(padded, source=ours.name), self.found(self.truth, dim)
+        found = self._find(asked, documents)
+        shared = mean_interval(overlap(found.ranking, truth.ranking)).mean
+        mine, base = found.values["mrr_at_10"], truth.values["mrr_at_10"]
+        difference = self._mrr_difference(found, truth)
+        cosines = row_cosines(asked, self.truth.queries.cut(dim))
+        noise = self.noise_floor(dim).deployed("queries")
+        verdict, reasons = judge_way(
+            Measured(
+                "both", float(np.percentile(cosines, 1)), float(np.median(cosines)), shared,
+                difference, margin_of(limits, "both", reference=float(base.mean())),
+                needed=questions_to_decide(
+                    mine, base, margin=margin_of(limits, "both", reference=float(base.mean()))
+                ),
+                missed=found.bound.measures["mrr_at_10"] if found.bound else 0.0,
+                identical=bool(np.array_equal(found.ranking, truth.ranking))
+                and found.bound is None and bool(cosines.min() >= 1 - FP32_ROUNDING),
+            ),
+            limits=limits,
+            baseline=Baseline(
+                noise.cosine_p1, self.noise_floor(dim).deployed("both").overlap_at_10
+            ),
+        )  # fmt: skip
+        return PaddedBatches(
+            batch=PADDED_BATCH, cosine_minimum=float(row_cosines(asked, queries).min()),
+            overlap_at_10=shared, mrr_difference=difference, verdict=verdict,
+            reasons=tuple(f"in padded batches of {PADDED_BATCH}: {r}" for r in reasons),
         )  # fmt: skip
 
     def noise_floor(self, dim: int) -> NoiseFloor:

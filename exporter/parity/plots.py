@@ -66,8 +66,9 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
     svg.text(width - 8, y_of(reference) - 6, words, style="tick", anchor="end")
     taken.append((width - 8 - CHARACTER_WIDTH * len(words), y_of(reference) - 18, width,
                   y_of(reference) + 1))  # fmt: skip
+    labels: list[Box] = []
     for a, x, y, upper, lower in marks:
-        _place(svg, a.name, x, y, (upper, lower), taken, bounds=(left, top, width, bottom),
+        _place(svg, a.name, x, y, (upper, lower), taken, labels, bounds=(left, top, width, bottom),
                style=f"label {a.kind}")  # fmt: skip
     return str(svg)
 
@@ -78,20 +79,26 @@ def _sizes(low: float, high: float) -> list[float]:
 
 
 def _place(
-    svg: Svg, words: str, x: float, y: float, ends: tuple[float, float], taken: list[Box], *,
-    bounds: Box, style: str,
+    svg: Svg, words: str, x: float, y: float, ends: tuple[float, float], taken: list[Box],
+    labels: list[Box], *, bounds: Box, style: str,
 ) -> None:  # fmt: skip
     """Write `words` beside (x, y) where nothing is yet: beside it, or past its interval."""
     half, upper, lower = CHARACTER_WIDTH * len(words) / 2, *ends
     places = [(x - half - 11, y + 4), (x + half + 11, y + 4), (x, lower + 18), (x, upper - 9)]
-    places += [(x, lower + 18 + 14 * i) for i in (1, 2, 3, 4)]
-    places += [(x, upper - 9 - 14 * i) for i in (1, 2, 3, 4)]
+    for i in (1, 2, 3, 4):
+        places += [(x, lower + 18 + 14 * i), (x, upper - 9 - 14 * i)]
+    for i in range(1, 12):  # a crowd: beside it, ever farther up or down
+        places += [(x + side * (half + 11), y + 4 + 14 * i * up) for side in (-1, 1)
+                   for up in (-1, 1)]  # fmt: skip
     boxes = [(cx - half, cy - 11, cx + half, cy + 3) for cx, cy in places]
     inside = [b for b in boxes if b[0] >= bounds[0] and b[2] <= bounds[2]
               and b[1] >= bounds[1] - 10 and b[3] <= bounds[3]]  # fmt: skip
     free = [b for b in inside if not any(_touch(b, other) for other in taken)]
-    box = next(iter(free or inside or boxes))
+    # Where every place is crossed by an interval, at least no label covers another.
+    legible = [b for b in inside if not any(_touch(b, other) for other in labels)]
+    box = next(iter(free or legible or inside or boxes))
     taken.append(box)
+    labels.append(box)
     svg.text((box[0] + box[2]) / 2, box[3] - 3, words, style=style, anchor="middle")
 
 

@@ -242,13 +242,28 @@ class Invariance(Record):
     """Padded to the same width, the batch in reverse order."""
     order_error: float | None
     padding_changed: int | None
-    """Not padded against padded, to the width and half as much again."""
     padding_error: float | None
+    """Not padded against padded on the right: to the width, half as much again, and as far as the
+    model reads."""
     left_padding_error: float | None
     """Padded on the left; reported only, nothing here pads there."""
     threads_changed: int
     """With one thread against two."""
     threads_error: float
+
+
+class PaddedBatches(Record):
+    """Questions in padded batches, as sentence-transformers makes them, on the artifact's own index
+    at its widest dim, against torch fp32."""
+
+    batch: int
+    """Texts of similar length in a batch, padded on the right to the longest."""
+    cosine_minimum: float
+    """To the same question's vector as it was judged, not padded."""
+    overlap_at_10: float
+    mrr_difference: Difference
+    verdict: Verdict
+    reasons: tuple[str, ...]
 
 
 class PartSize(Record):
@@ -283,6 +298,8 @@ class ArtifactResult(Record):
     first_token_difference: str | None
     dims: tuple[DimResult, ...]
     invariance: Invariance | None
+    padded: PaddedBatches | None
+    """None where the runtime does not pad, or gave no usable vectors."""
     verdict: Verdict
     reasons: tuple[str, ...]
 

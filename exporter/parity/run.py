@@ -25,10 +25,14 @@ from exporter.manifest import (
 from exporter.parity.compare import first_token_difference
 from exporter.parity.conventions import measure_stripping, measure_window
 from exporter.parity.embed import Texts, embed_texts
-from exporter.parity.invariance import measure_invariance, sample_texts
+from exporter.parity.invariance import (
+    encode_in_padded_batches,
+    measure_invariance,
+    sample_texts,
+)
 from exporter.parity.judge import judge_invariance, worst_verdict
 from exporter.parity.lengths import Lengths
-from exporter.parity.measure_dim import References
+from exporter.parity.measure_dim import PADDED_BATCH, References
 from exporter.parity.mentioned import mentioned
 from exporter.parity.parts import part_sizes
 from exporter.parity.pool import SAMPLE_DOCUMENTS
@@ -162,7 +166,7 @@ def _judge_artifact(
     with closing(source.open()) as encoder:
         count, line = token_differences(encoder, texts.all, tokens)
     judged: tuple[DimResult, ...] = ()
-    invariance = None
+    invariance = padded = None
     reasons: tuple[str, ...]
     try:
         if count:
@@ -176,6 +180,8 @@ def _judge_artifact(
             max_tokens=manifest.max_tokens,
         )  # fmt: skip
         progress(len(sample))
+        questions = texts.all[texts.documents :]
+        in_batches = encode_in_padded_batches(source, questions, batch=PADDED_BATCH)
     except BadInput as error:
         # No vectors, no figures: a failed artifact, not a failed run.
         reasons = (str(error),)
@@ -189,7 +195,13 @@ def _judge_artifact(
             for dim in possible
         )
         reasons = dependent + tuple(f"dim {d.dim}: {r}" for d in judged for r in d.reasons)
+        if in_batches is not None:
+            padded = references.judge_padded(ours, in_batches, scheme=manifest.scheme)
+            if not reasons:  # else the same is said twice
+                reasons = padded.reasons
     verdicts = [d.verdict for d in judged]
+    if padded is not None:
+        verdicts.append(padded.verdict)
     if not judged or (invariance is not None and dependent):
         verdicts.append("fail")
     return ArtifactResult(
@@ -198,7 +210,7 @@ def _judge_artifact(
         size_bytes=manifest.size_bytes, parts=part_sizes(manifest),
         limits=references.recipe.limits_for(manifest.scheme), window_used=manifest.window.used,
         kernels=source.kernels, tokens_differ=count, first_token_difference=line, dims=judged,
-        invariance=invariance,
+        invariance=invariance, padded=padded,
         verdict=worst_verdict(verdicts), reasons=reasons,
     )  # fmt: skip
 

@@ -109,7 +109,7 @@ def test_another_function_altogether_is_said_to_be_one() -> None:
 
 def invariance(**errors: float | None) -> Invariance:
     counts = dict.fromkeys(Invariance.model_fields, 0)
-    none = {"companions_error": None, "order_error": None, "left_padding_error": None}
+    none = dict.fromkeys(("companions_error", "order_error", "padding_error", "left_padding_error"))
     return Invariance.model_validate({**counts, **none, **errors})
 
 
@@ -120,8 +120,16 @@ def test_a_vector_that_depends_on_its_companions_closes_the_gate(name: str) -> N
     assert "companions_error_max 1.0e-06" in reason
 
 
-def test_padding_and_threads_are_reported_and_not_judged() -> None:
-    found = invariance(padding_error=0.1, left_padding_error=0.2, threads_error=0.1)
+def test_padding_that_moves_a_vector_by_more_than_its_own_error_closes_the_gate() -> None:
+    assert judge_invariance(invariance(own_error=1e-4, padding_error=1e-4), limits=LIMITS) == ()
+    (reason,) = judge_invariance(invariance(own_error=1e-4, padding_error=1.1e-4), limits=LIMITS)
+    assert "padding moves a text's vector by up to 1.1e-04, more than its own error" in reason
+    # An exact artifact may move by what rounding in float32 does.
+    assert judge_invariance(invariance(own_error=0.0, padding_error=1e-6), limits=LIMITS) == ()
+
+
+def test_padding_on_the_left_and_threads_are_reported_and_not_judged() -> None:
+    found = invariance(left_padding_error=0.2, threads_error=0.1)
     assert judge_invariance(found, limits=LIMITS) == ()
 
 

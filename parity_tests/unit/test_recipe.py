@@ -32,8 +32,8 @@ def test_the_bundled_recipe_has_limits_for_each_precision_and_lawvaults_prompts(
     assert set(recipe.limits) == {"fp32", "16bit", "8bit", "6bit", "4bit"}
     assert recipe.prompts.query == "{text}"
     assert recipe.prompts.document == "title: {title} | text: {text}"
-    assert recipe.limits_for("int8").mrr_at_10_margin == 0.02
-    assert "120 questions" in recipe.limits_for("int8").reason
+    assert recipe.ways == ("both", "queries", "documents")
+    assert recipe.limits_for("int8").mrr_at_10_margin == 0.01
     assert recipe.limits_for("q4_0").mrr_at_10_margin == 0.02
 
 
@@ -124,3 +124,33 @@ def test_artifacts_that_make_no_sense_are_refused(
     path.write_text(RECIPE.read_text("utf-8").replace(old, new), "utf-8")
     with pytest.raises(BadInput, match=message):
         read_recipe(path)
+
+
+def test_a_way_of_deployment_may_have_limits_of_its_own(tmp_path: Path) -> None:
+    own = "[limits.8bit]\nqueries = { overlap_at_10_min = 0.99 }"
+    found = read_recipe(broken(tmp_path, "[limits.8bit]", own)).limits_for("int8")
+    assert found.of("queries").overlap_at_10_min == 0.99
+    assert found.of("both").overlap_at_10_min == found.overlap_at_10_min == 0.975
+    assert found.of("queries").mrr_at_10_margin == 0.01
+
+
+def test_limits_of_a_way_that_is_not_judged_are_refused(tmp_path: Path) -> None:
+    path = broken(tmp_path, "[limits.8bit]", "[limits.8bit]\nqueries = { cosine_p1_min = 0.9 }")
+    path.write_text('ways = ["both"]\n' + path.read_text("utf-8"), "utf-8")
+    assert "limits.8bit.queries is given, but 'queries' is not among the judged ways" in refusal(
+        path
+    )
+
+
+def test_a_margin_is_absolute_or_relative(tmp_path: Path) -> None:
+    both = "mrr_at_10_margin = 0.01\nmrr_at_10_relative_margin = 0.02"
+    assert "not both" in refusal(broken(tmp_path, "mrr_at_10_margin = 0.01", both))
+    lines = RECIPE.read_text("utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith("mrr_at_10_margin")]
+    path = tmp_path / "none.toml"
+    path.write_text("\n".join(kept), "utf-8")
+    assert "give mrr_at_10_margin or mrr_at_10_relative_margin" in refusal(path)
+    wide = broken(tmp_path, "mrr_at_10_margin = 0.01", "mrr_at_10_relative_margin = 0.03")
+    assert "mrr_at_10_relative_margin 0.03 is wider than 0.02" in refusal(wide)
+    narrow = broken(tmp_path, "mrr_at_10_margin = 0.01", "mrr_at_10_relative_margin = 0.02")
+    assert read_recipe(narrow).limits["fp32"].of("both").mrr_at_10_relative_margin == 0.02
