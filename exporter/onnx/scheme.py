@@ -12,6 +12,7 @@ from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.manifest import Fp16Record
 from exporter.onnx.graph_writer import FLOAT, GraphWriter
 from exporter.progress import Stages, silent
+from exporter.quantization.rotate import hadamard
 from exporter.quantization.weights import ModelWeights
 
 Load = Callable[[], npt.NDArray[np.float32]]
@@ -115,3 +116,16 @@ class MeasuringScheme(Scheme, Protocol):
         graphs of the same scheme can use again. Raises BadInput for
         activations that are not finite, MissingDependency without torch."""
         ...
+
+
+def rotate(
+    writer: GraphWriter, x: str, *, block: int, compute: type[np.floating[Any]] = np.float32
+) -> str:
+    """Add the product of each run of `block` with a Hadamard matrix: one product of all runs.
+    x: (batch, sequence, width) in `compute`, as what is returned."""
+    if block == 1:
+        return x
+    runs = writer.node("Reshape", [x, writer.constant([0, 0, -1, block], np.int64)])
+    turned = writer.node("MatMul", [runs, writer.constant(hadamard(block), compute)])
+    whole: str = writer.node("Reshape", [turned, writer.constant([0, 0, -1], np.int64)])
+    return whole

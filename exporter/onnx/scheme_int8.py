@@ -19,10 +19,9 @@ import numpy.typing as npt
 
 from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.onnx.graph_writer import FLOAT, GraphWriter
-from exporter.onnx.scheme import Input, Load, Measured, row_scales
+from exporter.onnx.scheme import Input, Load, Measured, rotate, row_scales
 from exporter.progress import Stages, next_stage, silent
 from exporter.quantization.int8 import Int8Model, quantize_int8
-from exporter.quantization.rotate import hadamard
 from exporter.quantization.rounding import SMALLEST_ROW, STEP
 from exporter.quantization.table import coded_rows, table_block, table_unit
 
@@ -126,17 +125,6 @@ class Int8:
             domain="com.microsoft",
         )  # fmt: skip
         return product
-
-
-def rotate(writer: GraphWriter, x: str, *, block: int) -> str:
-    """Add the product of each run of `block` with a Hadamard matrix: one product of all runs.
-    x: (batch, sequence, width), as what is returned."""
-    if block == 1:
-        return x
-    runs = writer.node("Reshape", [x, writer.constant([0, 0, -1, block], np.int64)])
-    turned = writer.node("MatMul", [runs, writer.constant(hadamard(block), np.float32)])
-    whole: str = writer.node("Reshape", [turned, writer.constant([0, 0, -1], np.int64)])
-    return whole
 
 
 SCHEME = Int8()

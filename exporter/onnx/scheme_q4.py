@@ -1,9 +1,11 @@
 """4-bit weights in blocks of 32, rounded so that their errors compensate each other (GPTQ).
 
 Matrices are stored for MatMulNBits with int8 arithmetic (accuracy_level 4), whose activation scales
-belong to one row and block, so that a text's vector does not depend on its companions. The
-embedding table has 4 bits too, its scales searched; the head keeps the dtype of computation:
-float32 for q4, and for q4f16 float16, in a graph whose weights were rescaled so that it fits.
+belong to one row and block, so that a text's vector does not depend on its companions. Inputs are
+rotated in the same blocks (`exporter.quantization.rotate`): on the real model an eighth off the
+median error and nearly half off the worst. The embedding table has 4 bits too, its scales searched;
+the head keeps the dtype of computation: float32 for q4, and for q4f16 float16, in a graph whose
+weights were rescaled so that it fits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +19,14 @@ from exporter.checkpoint.records import Checkpoint, TensorInfo
 from exporter.checkpoint.safetensors_file import largest_magnitude, read_row_blocks
 from exporter.errors import BadInput
 from exporter.onnx.graph_writer import FLOAT, FLOAT16, GraphWriter
-from exporter.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, Measured, PlainInput, row_scales
+from exporter.onnx.scheme import (
+    TABLE_BLOCK_BYTES,
+    Input,
+    Load,
+    Measured,
+    rotate,
+    row_scales,
+)
 from exporter.progress import Stages, by_layer, silent
 from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.q4 import BITS, BLOCK, Q4Model, quantize_q4, quantize_table_rows
@@ -28,7 +37,7 @@ from exporter.quantization.weights import ModelWeights
 SIXTEEN = 2**BITS
 
 
-class Q4(PlainInput):
+class Q4:
     """See `exporter.onnx.scheme.MeasuringScheme`."""
 
     def __init__(
@@ -117,6 +126,12 @@ class Q4(PlainInput):
             whole = writer.node("Slice", [whole, *bounds])
         found: str = writer.node("Cast", [whole], to=self._kind)
         return found
+
+    def enter(self, writer: GraphWriter, x: str, *, site: str) -> Input:
+        """Rotate: outliers spread over the blocks in which weights and inputs are rounded."""
+        assert self._model is not None
+        block = self._model.weights.runtime_block(site)
+        return Input(rotate(writer, x, block=block, compute=self.compute))
 
     def matmul(self, writer: GraphWriter, x: Input, weight: Load, *, name: str) -> str:
         if self._model is None or name not in self._model.matrices:

@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float32]
 
 BLOCK = 32  # weights that share a scale
 BITS = 4
-BLOCKS: Mapping[str, int] = {"attended": 256}
-"""How far each site is rotated: what costs nothing at run time."""
+BLOCKS: Mapping[str, int] = {"attention_in": 32, "attended": 256, "mlp_in": 32, "product": 32}
+"""How far each site is rotated. `attended` costs nothing at run time."""
 
 
 @dataclass(frozen=True)
