@@ -99,7 +99,7 @@ def _retrieve_from_table(
     embed = partial(embed_each, cache=cache, start=stages)
     origin = check_origin(
         table, checkpoint=checkpoint, document_prompt=document_prompt, recipe=recipe,
-        embed=partial(embed, original.truth),
+        embed=partial(embed, original.truth), embed_used=partial(embed, original.used),
     )  # fmt: skip
     if origin.status == "refuted":
         raise GateClosed(f"{table.where}: {'; '.join(origin.reasons)}")

@@ -42,7 +42,7 @@ class Evaluation(Record):
     embedded here; `origin` then says whether it was made with this checkpoint.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     tool_version: str
     libraries: dict[str, str]
     corpus: str

@@ -95,8 +95,9 @@ def _origin(report: IndexReport) -> str:
     if origin.cosine is not None:
         parts.append(
             f"Its first {origin.rows} rows, made again in torch fp32 from their texts with "
-            f"`{origin.document_prompt}`: cosine 1st percentile {origin.cosine.p1:.6f} (limit "
-            f"{origin.limit}), median {origin.cosine.median:.6f}."
+            f"`{origin.document_prompt}`: cosine 1st percentile {origin.cosine.p1:.6f} (torch "
+            f"bf16's own {origin.noise:.6f}, limit {origin.limit:.6f}), median "
+            f"{origin.cosine.median:.6f}."
         )
     if origin.stripped:
         parts.append(f"{origin.stripped} of them fit with white space at both ends stripped.")

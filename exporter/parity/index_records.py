@@ -16,9 +16,10 @@ class OriginCheck(Record):
     """Was the table made with this checkpoint and this document prompt?
 
     `cosine`: of the first `rows` rows to torch fp32, made again from their texts; None where no
-    text column is known. `limit` is for its 1st percentile and comes from the recipe, by the scheme
-    the table's own metadata names, else as for 16 bits. `stripped`: rows that fit only with the
-    white space at both ends of their text stripped, as sentence-transformers 5 does.
+    text column is known. `limit` is for its 1st percentile: the recipe's for the scheme that the
+    table's own metadata names, else for 16 bits, and never closer than twice bf16's own distance.
+    `stripped`: rows that fit only with the white space at both ends of their text stripped, as
+    sentence-transformers 5 does.
     """
 
     status: Literal["verified", "unverified", "refuted"]
@@ -28,6 +29,9 @@ class OriginCheck(Record):
     document_prompt: str
     cosine: CosineSummary | None
     limit: float
+    """The recipe's for the scheme, or twice as far as torch bf16 lies on these rows."""
+    noise: float | None
+    """torch bf16's own 1st percentile on these rows."""
     stripped: int
 
 
@@ -97,7 +101,7 @@ class IndexNoise(Record):
 class IndexReport(Record):
     """The whole report, exact search only. Same table version, same input: same bytes."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]

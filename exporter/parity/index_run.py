@@ -63,6 +63,7 @@ def run_index_parity(
     embed = partial(embed_each, cache=cache, start=stages)
     origin = check_origin(
         table, checkpoint=checkpoint, recipe=recipe, embed=partial(embed, original.truth),
+        embed_used=partial(embed, original.used),
         document_prompt=document_prompt or checkpoint.prompts.document,
     )  # fmt: skip
     clock.lap("made its first rows again")

@@ -176,6 +176,24 @@ def test_another_document_prompt_closes_the_gate_and_the_right_one_is_named(
     assert run([*arguments, "--document-prompt", "title: none | text: {text}"]) == 0
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_table_that_torch_made_is_verified_however_strict_the_recipe(
+    desk: Desk, tmp_path: Path, dtype: str
+) -> None:
+    """Who runs the checkpoint in bfloat16 has made their table in bfloat16."""
+    texts = [f"title: {title} | text: {text}" for title, text in desk.documents.values()]
+    encoder = reference_source(read_checkpoint(desk.checkpoint), dtype).open()
+    desk.table(f"made_in_{dtype}", encoder.encode(texts))
+    recipe = (REPOSITORY / "recipes" / "lawvault.toml").read_text("utf-8")
+    strict = tmp_path / "recipe.toml"
+    strict.write_text(recipe.replace("cosine_p1_min = 0.9996", "cosine_p1_min = 1.0"), "utf-8")
+    run(desk.parity(tmp_path / "out", "--table", f"made_in_{dtype}", *LAWVAULT_COLUMNS,
+                    "--recipe", strict, "--quiet"))  # fmt: skip
+    origin = report_of(tmp_path / "out")["origin"]
+    assert (origin["status"], origin["reasons"]) == ("verified", [])
+    assert origin["limit"] == pytest.approx(1 - 2 * (1 - origin["noise"]))
+
+
 def test_another_checkpoint_closes_the_gate(
     desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,10 +221,12 @@ def test_limits_of_the_recipe_close_the_gate(
 ) -> None:
     text = (REPOSITORY / "recipes" / "lawvault.toml").read_text("utf-8")
     strict = tmp_path / "recipe.toml"
-    strict.write_text(text.replace("cosine_p1_min = 0.99999", "cosine_p1_min = 1.0"), "utf-8")
+    strict.write_text(text.replace("cosine_p1_min = 0.98", "cosine_p1_min = 1.0"), "utf-8")
+    export_onnx(read_checkpoint(desk.checkpoint), tmp_path / "onnx-q4", quant="q4")
     arguments = desk.parity(tmp_path / "out", *LAWVAULT_COLUMNS, "--recipe", strict, "--quiet")
+    arguments[1] = str(tmp_path / "onnx-q4")
     assert run(arguments) == 1
-    assert "onnx-fp32 fail: cosine 1st percentile" in capsys.readouterr().out
+    assert "onnx-q4 fail: cosine 1st percentile" in capsys.readouterr().out
 
 
 def test_a_table_written_to_during_the_run_is_read_at_its_first_version_and_said(

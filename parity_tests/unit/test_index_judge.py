@@ -119,7 +119,7 @@ def test_the_origin_of_the_table_comes_before_what_is_found_in_it(
 ) -> None:
     reasons = () if status == "verified" else ("its origin",)
     origin = OriginCheck(status=status, reasons=reasons, metadata=None, rows=0, cosine=None,
-                         document_prompt="{text}", limit=0.9, stripped=0)  # fmt: skip
+                         noise=None, document_prompt="{text}", limit=0.9, stripped=0)  # fmt: skip
     found, why = total_verdict(origin, [judge(lists)])
     assert found == verdict
     assert why[: len(reasons)] == reasons
