@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -212,6 +213,17 @@ def write_manifest(
     )
     write_json(folder / MANIFEST_NAME, manifest)
     return manifest
+
+
+def checkpoint_difference(
+    ours: Mapping[str, str], theirs: Mapping[str, str], *, besides: Collection[str] = ()
+) -> str | None:
+    """Return the first file by which two checkpoints differ, None where they are the same.
+
+    ours, theirs: path -> SHA-256, as in manifests and reports; `besides`: paths that do not count.
+    """
+    paths = sorted((ours.keys() | theirs.keys()) - set(besides))
+    return next((p for p in paths if ours.get(p) != theirs.get(p)), None)
 
 
 def read_manifest(folder: Path) -> Manifest:

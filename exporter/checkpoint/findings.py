@@ -49,17 +49,6 @@ def architecture_findings(
             remedy="read artifact errors beside the noise floor of the parity report",
         )
     )
-    found.append(
-        Finding(
-            id="int8-saturation",
-            severity="info",
-            evidence=f"the longest sum of a matrix product has "
-            f"{max(a.hidden_size, a.intermediate_size):,} terms",
-            effect="on x86 CPUs without VNNI, u8 x s8 products saturate in pairs when weights use "
-            "all 8 bits; an int8 artifact proven here can give other vectors there",
-            remedy="prove int8 on the kind of CPU that will run it, or ship fp32 or a GGUF there",
-        )
-    )
     return found
 
 

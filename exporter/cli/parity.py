@@ -21,7 +21,7 @@ from exporter.cli.common import (
 from exporter.cli.parity_index import IndexOptions, index_options, run_parity_on_index
 from exporter.cli.progress import ProgressLines
 from exporter.errors import BadInput
-from exporter.manifest import read_manifest
+from exporter.manifest import checkpoint_difference, read_manifest
 from exporter.records import canonical_json
 
 
@@ -121,11 +121,11 @@ def check_one_checkpoint(artifacts: tuple[Path, ...]) -> None:
     first = {f.path: f.sha256 for f in read_manifest(artifacts[0]).checkpoint_files}
     for folder in artifacts[1:]:
         other = {f.path: f.sha256 for f in read_manifest(folder).checkpoint_files}
-        different = sorted(p for p in first | other if first.get(p) != other.get(p))
-        if different:
+        different = checkpoint_difference(first, other)
+        if different is not None:
             raise BadInput(
                 f"'{folder}' and '{artifacts[0]}' were made from different checkpoints "
-                f"({different[0]} differs); judge them in two runs, each with its --checkpoint"
+                f"({different} differs); judge them in two runs, each with its --checkpoint"
             )
 
 

@@ -1,6 +1,7 @@
 """What a table of vectors says about itself, and which of its columns hold what."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -26,7 +27,7 @@ class IndexOrigin(Record):
     `corpus_sha256` is that of ids, titles and texts, not of questions.
     """
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     tool_version: str
     model_name: str
     artifact: str

@@ -14,6 +14,7 @@ from exporter.manifest import (
     MANIFEST_NAME,
     Manifest,
     check_files,
+    checkpoint_difference,
     describe_files,
     read_manifest,
     sha256_file,
@@ -184,10 +185,10 @@ def _check_same(artifact: Path, manifest: Manifest, checkpoint: Checkpoint, gold
     """Refuse to put together what does not belong together: its vectors would prove nothing."""
     theirs = {f.path: f.sha256 for f in manifest.checkpoint_files}
     ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
-    different = sorted(p for p in theirs | ours if theirs.get(p) != ours.get(p))
-    if different:
+    different = checkpoint_difference(ours, theirs)
+    if different is not None:
         raise BadInput(
-            f"'{artifact}' was not made from '{checkpoint.path}': {different[0]} differs; "
+            f"'{artifact}' was not made from '{checkpoint.path}': {different} differs; "
             "pass the right --checkpoint, or export again"
         )
     if manifest.window.used != checkpoint.window_used:

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
-from exporter.manifest import Manifest
+from exporter.manifest import Manifest, checkpoint_difference
 from exporter.package.terms import GEMMA_NOTICE, GEMMA_TERMS, Terms, read_terms
 from exporter.package.uses import good_for, runs_in
 from exporter.parity.advice import dims_of, megabytes, three_sentences, why_refused
@@ -67,12 +67,10 @@ def _check_same(report: ParityReport, checkpoint: Checkpoint) -> None:
     ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
     theirs = report.checkpoint_files
     # Its card decides no vector, and a licence may be added to it at any time.
-    different = sorted(
-        p for p in theirs | ours if p != "README.md" and theirs.get(p) != ours.get(p)
-    )
-    if different:
+    different = checkpoint_difference(ours, theirs, besides=("README.md",))
+    if different is not None:
         raise BadInput(
-            f"the report is not about '{checkpoint.path}': {different[0]} differs; pass the "
+            f"the report is not about '{checkpoint.path}': {different} differs; pass the "
             "--checkpoint that was judged, or run 'lawvault parity' again"
         )
 

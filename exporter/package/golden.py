@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class GoldenText(Record):
 class Golden(Record):
     """All golden texts of one artifact, and what a copy must reach on them."""
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     tool_version: str = __version__
     artifact: str
     query_prompt: str

@@ -8,6 +8,7 @@ from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.errors import BadInput
 from exporter.index.lance_table import LanceTable
 from exporter.index.records import IndexOrigin
+from exporter.manifest import checkpoint_difference
 from exporter.parity.compare import Cosines, row_cosines, summarize_cosines
 from exporter.parity.index_records import OriginCheck
 from exporter.parity.rows import Rows, as_rows
@@ -88,12 +89,12 @@ def _against_metadata(
 ) -> list[str]:
     ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
     theirs = origin.checkpoint_files
-    different = sorted(p for p in ours | theirs if ours.get(p) != theirs.get(p))
+    different = checkpoint_difference(ours, theirs)
     found = []
-    if different:
+    if different is not None:
         found.append(
             f"not made with this checkpoint: its metadata names '{origin.model_name}', whose "
-            f"{different[0]} differs"
+            f"{different} differs"
         )
     elif origin.window_used != checkpoint.window_used:
         found.append(

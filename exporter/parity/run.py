@@ -18,6 +18,7 @@ from exporter.manifest import (
     MANIFEST_NAME,
     Manifest,
     check_files,
+    checkpoint_difference,
     library_versions,
     read_manifest,
     sha256_file,
@@ -249,10 +250,10 @@ def checked_manifest(folder: Path, checkpoint: Checkpoint) -> Manifest:
     check_files(folder, manifest)
     theirs = {f.path: f.sha256 for f in manifest.checkpoint_files}
     ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
-    different = sorted(p for p in theirs | ours if theirs.get(p) != ours.get(p))
-    if different:
+    different = checkpoint_difference(ours, theirs)
+    if different is not None:
         raise BadInput(
-            f"'{folder}' was not made from '{checkpoint.path}': {different[0]} differs; "
+            f"'{folder}' was not made from '{checkpoint.path}': {different} differs; "
             "pass the right --checkpoint, or export again"
         )
     if manifest.prompts != checkpoint.prompts:

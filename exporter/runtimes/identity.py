@@ -9,7 +9,9 @@ from exporter.checkpoint.records import Checkpoint
 from exporter.manifest import library_versions
 
 TORCH_LIBRARIES = ("sentence-transformers", "tokenizers", "torch", "transformers")
-ARTIFACT_LIBRARIES = ("llama-cpp-python", "onnxruntime", "onnxruntime-gpu", "tokenizers")
+ARTIFACT_LIBRARIES = (
+    "llama-cpp-python", "onnxruntime", "onnxruntime-gpu", "openvino", "tokenizers",
+)  # fmt: skip
 
 
 @functools.cache
