@@ -140,7 +140,7 @@ class References:
                 cosines, self.texts, ours=mine, reference=base, corpus=self.corpus
             ),
             verdict=worst_verdict([d.verdict for d in judged]),
-            reasons=tuple(SAID[d.way] + reason for d in judged for reason in d.reasons),
+            reasons=_said_once(judged),
         )  # fmt: skip
 
     def _ways(self, ours: Embedded, dim: int) -> dict[Way, Found]:
@@ -294,6 +294,18 @@ class References:
         if dim not in self._noise:
             self._noise[dim] = row_cosines(self.used.together(dim), self.truth.together(dim))
         return self._noise[dim]
+
+
+def _said_once(judged: Sequence[Deployment]) -> tuple[str, ...]:
+    """Return the reasons of all ways, each with its way; what closes every way, only as the first
+    has it."""
+    everywhere = set.intersection(*({r.split()[0] for r in d.reasons} for d in judged))
+    return tuple(
+        ("" if reason.split()[0] in everywhere else SAID[d.way]) + reason
+        for d in judged
+        for reason in d.reasons
+        if d is judged[0] or reason.split()[0] not in everywhere
+    )
 
 
 def _rank_flips(found: Sequence[Found]) -> RankFlips:

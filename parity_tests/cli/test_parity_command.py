@@ -1,6 +1,7 @@
 """`lawvault parity` from end to end, with real ONNX artifacts."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +99,9 @@ def test_a_closed_gate_exits_1_writes_the_report_and_names_the_limit(
     arguments = desk.arguments("--recipe", strict, "--output", output, "--dims", "16", "--quiet")
     arguments[1] = str(coarse)
     assert run(arguments) == 1
-    reason = capsys.readouterr().out.splitlines()[-1]
-    assert reason.startswith("onnx-q4 fail: dim 16: cosine 1st percentile")
-    # torch bf16's own: nothing as near as that is refused.
-    assert "cosine_p1_min 0.9998" in reason
+    said = capsys.readouterr().out
+    # The limit is torch bf16's own: nothing as near as that is refused.
+    assert re.search(r"^onnx-q4 fail: dim 16: cosine 1st percentile .* 0\.9998", said, re.MULTILINE)
     assert (output / "parity.md").read_text("utf-8").startswith("**fail**")
 
 
