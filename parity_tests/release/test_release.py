@@ -133,7 +133,7 @@ def test_a_changed_limit_judges_again_and_closes_the_gate(
     released: Path, tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
 ) -> None:
     output = Path(shutil.copytree(released, tmp_path / "out"))
-    strict = {**LIMIT, "cosine_p1_min": 0.9999999}
+    strict = {**LIMIT, "mrr_at_10_margin": 0.0001}
     recipe = RECIPE.model_copy(
         update={"limits": {**RECIPE.limits, "8bit": type(RECIPE.limits["8bit"])(**strict)}}
     )
@@ -141,8 +141,9 @@ def test_a_changed_limit_judges_again_and_closes_the_gate(
     assert said[0].endswith("unchanged, kept")
     assert said[2].startswith("parity: 21 documents")
     assert len(outcome.closed) == 2
-    assert "cosine_p1_min 0.9999999" in outcome.closed[0]
-    assert (output / "parity.md").read_text().startswith("**fail**: onnx-int8 fail (dim 64: cosine")
+    assert "reaches past mrr_at_10_margin 0.0001" in outcome.closed[0]
+    line = (output / "parity.md").read_text("utf-8").splitlines()[0]
+    assert line.startswith("**undecided**: onnx-int8 undecided (dim 64: MRR@10")
 
 
 def test_the_package_says_what_a_person_needs(released: Path) -> None:
