@@ -1,5 +1,6 @@
 """Runs on a pool against runs on the whole corpus, and what the reports say of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -203,7 +204,12 @@ def test_the_miniature_on_the_bundled_corpus_agrees_with_its_pool(tmp_path: Path
     pytest.importorskip("onnxruntime")
     from exporter.onnx.export import export_onnx
 
-    checkpoint, corpus = read_checkpoint(MINIATURE), read_corpus(BUNDLED_CORPUS)
+    checkpoint, every = read_checkpoint(MINIATURE), read_corpus(BUNDLED_CORPUS)
+    asked = every.query_ids[::8]  # with all of them, every article is an answer and in the pool
+    corpus = replace(
+        every, query_ids=asked, queries=every.queries[::8],
+        qrels={name: every.qrels[name] for name in asked},
+    )  # fmt: skip
     recipe = read_recipe(REPOSITORY / "recipes" / "lawvault.toml")
     artifact = tmp_path / "artifact"
     export_onnx(checkpoint, artifact, quant="q4")
