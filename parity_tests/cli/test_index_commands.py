@@ -221,7 +221,7 @@ def test_limits_of_the_recipe_close_the_gate(
 ) -> None:
     text = (REPOSITORY / "recipes" / "lawvault.toml").read_text("utf-8")
     strict = tmp_path / "recipe.toml"
-    strict.write_text(text.replace("cosine_p1_min = 0.98", "cosine_p1_min = 1.0"), "utf-8")
+    strict.write_text(text.replace("cosine_p1_min = 0.985", "cosine_p1_min = 1.0"), "utf-8")
     export_onnx(read_checkpoint(desk.checkpoint), tmp_path / "onnx-q4", quant="q4")
     arguments = desk.parity(tmp_path / "out", *LAWVAULT_COLUMNS, "--recipe", strict, "--quiet")
     arguments[1] = str(tmp_path / "onnx-q4")
