@@ -2,8 +2,7 @@
 other."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,10 +57,6 @@ from exporter.parity.statistics import (
 from exporter.recipe import Limits, Recipe, Way
 
 FLIP_NAMES = ("torch fp32", "torch bf16", "both", "queries", "documents")
-SIDES: dict[Way, Literal["all", "queries", "documents"]] = {
-    "both": "all", "queries": "queries", "documents": "documents",
-}  # fmt: skip
-"""The texts that an artifact embeds in each way of deployment."""
 PADDED_BATCH = 32
 """Texts a batch, the default of sentence-transformers."""
 SAID: dict[Way, str] = {
@@ -158,32 +153,26 @@ class References:
     def _of_way(self, cosines: Cosines, way: Way) -> Cosines:
         """Return the cosines, of documents and then questions, of what is embedded in this way."""
         count = len(self.corpus.doc_ids)
-        sides = {"all": slice(None), "queries": slice(count, None), "documents": slice(count)}
-        return cosines[sides[SIDES[way]]]
+        sides: dict[Way, slice] = {
+            "both": slice(None), "queries": slice(count, None), "documents": slice(count),
+        }  # fmt: skip
+        return cosines[sides[way]]
 
     def _deployment(
         self, way: Way, found: Found, dim: int, *, limits: Limits, cosines: Cosines,
         name_changes: bool,
     ) -> Deployment:  # fmt: skip
         truth, used = self.found(self.truth, dim), self.found(self.used, dim)
-        mine, base = found.values["mrr_at_10"], truth.values["mrr_at_10"]
         differences = widened_differences(
             compare_measures(found.values, truth.values), found.bound, truth.bound
         )
         shared = widened_overlap(
             mean_interval(overlap(found.ranking, truth.ranking)), found.bound, truth.bound
         )
-        missed = missed_of(found.bound, truth.bound)
-        margin = margin_of(limits, way, reference=float(base.mean()))
-        lost = missed.mrr_at_10 if missed else 0.0
         floor = self.noise_floor(dim).deployed(way)
-        measured = Measured(
-            way, float(np.percentile(cosines, 1)), float(np.median(cosines)), shared.mean,
-            differences.mrr_at_10, margin,
-            needed=questions_to_decide(mine, base, margin=margin, missed=lost),
-            missed=lost, overlap_missed=missed.overlap_at_10 if missed else 0.0,
-            identical=not lost and bool(np.array_equal(found.ranking, truth.ranking))
-            and bool(cosines.min() >= 1 - FP32_ROUNDING),
+        measured = self._measured(
+            way, found, dim, limits=limits, cosines=cosines, shared=shared.mean,
+            difference=differences.mrr_at_10,
         )  # fmt: skip
         verdict, reasons = judge_way(
             measured, limits=limits, baseline=Baseline(floor.cosine_p1, floor.overlap_at_10)
@@ -194,11 +183,30 @@ class References:
         return Deployment(
             way=way, cosine_p1=measured.cosine_p1, cosine_median=measured.cosine_median,
             metrics=means(found.values), differences=differences,
-            mrr_to_bf16=self._mrr_difference(found, used), margin=margin, overlap_at_10=shared,
+            mrr_to_bf16=self._mrr_difference(found, used), margin=measured.margin,
+            overlap_at_10=shared,
             first_place_changed=first_place_changed(found.ranking, truth.ranking),
             changed_answers=changed,
             mcnemar=exact_mcnemar(found.values["top_1"], truth.values["top_1"]),
-            missed=missed, verdict=verdict, reasons=reasons,
+            missed=missed_of(found.bound, truth.bound), verdict=verdict, reasons=reasons,
+        )  # fmt: skip
+
+    def _measured(
+        self, way: Way, found: Found, dim: int, *, limits: Limits, cosines: Cosines, shared: float,
+        difference: Difference,
+    ) -> Measured:  # fmt: skip
+        """Return what is judged of a ranking found in one way."""
+        truth = self.found(self.truth, dim)
+        mine, base = found.values["mrr_at_10"], truth.values["mrr_at_10"]
+        missed = missed_of(found.bound, truth.bound)
+        lost = missed.mrr_at_10 if missed else 0.0
+        margin = margin_of(limits, way, reference=float(base.mean()))
+        return Measured(
+            way, float(np.percentile(cosines, 1)), float(np.median(cosines)), shared, difference,
+            margin, needed=questions_to_decide(mine, base, margin=margin, missed=lost),
+            missed=lost, overlap_missed=missed.overlap_at_10 if missed else 0.0,
+            identical=not lost and bool(np.array_equal(found.ranking, truth.ranking))
+            and bool(cosines.min() >= 1 - FP32_ROUNDING),
         )  # fmt: skip
 
     def judge_padded(self, ours: Embedded, padded: Vectors, *, scheme: str) -> PaddedBatches:
@@ -209,24 +217,18 @@ class References:
         asked, truth = as_rows(padded, source=ours.name), self.found(self.truth, dim)
         found = self._find(asked, documents)
         shared = mean_interval(overlap(found.ranking, truth.ranking)).mean
-        mine, base = found.values["mrr_at_10"], truth.values["mrr_at_10"]
         difference = self._mrr_difference(found, truth)
-        cosines = row_cosines(asked, self.truth.queries.cut(dim))
-        noise = self.noise_floor(dim).deployed("queries")
+        measured = self._measured(
+            "both", found, dim, limits=limits, shared=shared, difference=difference,
+            cosines=row_cosines(asked, self.truth.queries.cut(dim)),
+        )  # fmt: skip
+        # Of a pool not even an exact copy passes here without the test.
+        measured = replace(measured, identical=measured.identical and found.bound is None)
+        floor = self.noise_floor(dim)
         verdict, reasons = judge_way(
-            Measured(
-                "both", float(np.percentile(cosines, 1)), float(np.median(cosines)), shared,
-                difference, margin_of(limits, "both", reference=float(base.mean())),
-                needed=questions_to_decide(
-                    mine, base, margin=margin_of(limits, "both", reference=float(base.mean()))
-                ),
-                missed=found.bound.measures["mrr_at_10"] if found.bound else 0.0,
-                identical=bool(np.array_equal(found.ranking, truth.ranking))
-                and found.bound is None and bool(cosines.min() >= 1 - FP32_ROUNDING),
-            ),
-            limits=limits,
+            measured, limits=limits,
             baseline=Baseline(
-                noise.cosine_p1, self.noise_floor(dim).deployed("both").overlap_at_10
+                floor.deployed("queries").cosine_p1, floor.deployed("both").overlap_at_10
             ),
         )  # fmt: skip
         return PaddedBatches(
