@@ -1,6 +1,7 @@
 """Package artifacts that passed: verdicts looked up, golden vectors made, one folder written."""
 
 from collections.abc import MutableMapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from exporter.checkpoint.records import Checkpoint
@@ -13,13 +14,13 @@ from exporter.package.assemble import (
     check_taken,
     check_together,
 )
-from exporter.package.golden import Golden, build_golden, own_minimum
+from exporter.package.golden import Golden, build_golden
+from exporter.package.golden_truth import measure_truth
 from exporter.package.records import PackageManifest
 from exporter.package.verdict import PackageVerdict, check_verdict, verdict_of
 from exporter.parity.records import ParityReport
 from exporter.registry import PACKAGERS, resolve
 from exporter.runtimes.open import open_artifact
-from exporter.runtimes.torch_reference import TorchReference
 from exporter.staging import check_output
 
 Goldens = MutableMapping[str, Golden]
@@ -49,16 +50,10 @@ def package_artifacts(
     known = goldens if goldens is not None else {}
     missing = [f for f in folders if sha256_file(f / MANIFEST_NAME) not in known]
     if missing:
-        reference = TorchReference(checkpoint, dtype="float32")
+        truth = measure_truth(checkpoint)
         for folder in missing:
-            manifest = read_manifest(folder)
-            encoder = open_artifact(folder)
-            known[sha256_file(folder / MANIFEST_NAME)] = build_golden(
-                encoder, reference, checkpoint.prompts,
-                own_min=own_minimum(manifest.kind, manifest.scheme),
-            )  # fmt: skip
-            encoder.close()
-        reference.close()
+            with closing(open_artifact(folder)) as encoder:
+                known[sha256_file(folder / MANIFEST_NAME)] = build_golden(encoder, truth)
     judged = [
         Judged(folder, verdict, known[sha256_file(folder / MANIFEST_NAME)])
         for folder, verdict in zip(folders, verdicts, strict=True)

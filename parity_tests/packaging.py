@@ -1,14 +1,28 @@
 """Packages with a verdict and golden vectors of the test's own."""
 
+from functools import cache
 from pathlib import Path
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.package.assemble import Judged, assemble
-from exporter.package.golden import Golden, build_golden, own_minimum
+from exporter.package.golden import Golden, build_golden
+from exporter.package.golden_truth import Truth, measure_truth
 from exporter.package.ollama import PACKAGER
 from exporter.package.records import PackageManifest
 from exporter.package.verdict import PackageVerdict
 from exporter.registry import PACKAGERS, resolve
+from exporter.runtimes.encoder import Encoder
+
+
+@cache
+def _truth(folder: Path, prompts: Prompts) -> Truth:
+    return measure_truth(read_checkpoint(folder, prompts=prompts))
+
+
+def golden_of(encoder: Encoder, checkpoint: Checkpoint) -> Golden:
+    """Return golden vectors of an encoder, torch run once a checkpoint."""
+    return build_golden(encoder, _truth(checkpoint.path, checkpoint.prompts))
 
 
 def package_ollama(
@@ -25,15 +39,12 @@ PASS = PackageVerdict(verdict="pass", corpus="c", corpus_sha256="0" * 64, cosine
 def judged_onnx(
     checkpoint: Checkpoint, folder: Path, *, quant: str, flavour: str = "web"
 ) -> Judged:
-    """Export an artifact that passed; its own vectors are its reference, too."""
+    """Export an artifact that passed."""
     from exporter.onnx.export import export_onnx
     from exporter.runtimes.onnxruntime import OnnxEncoder
 
-    manifest = export_onnx(checkpoint, folder, quant=quant, flavour=flavour)
-    encoder = OnnxEncoder(folder, threads=1)
-    own_min = own_minimum("onnx", manifest.scheme)
-    golden = build_golden(encoder, encoder, checkpoint.prompts, own_min=own_min)
-    return Judged(folder, PASS, golden)
+    export_onnx(checkpoint, folder, quant=quant, flavour=flavour)
+    return Judged(folder, PASS, golden_of(OnnxEncoder(folder, threads=1), checkpoint))
 
 
 def package_transformersjs(

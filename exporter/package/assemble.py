@@ -121,7 +121,7 @@ def assemble(
         for judged, manifest, file in zip(artifacts, manifests, files, strict=True):
             golden = "golden.json" if len(artifacts) == 1 else f"golden/{manifest.name}.json"
             (stage / golden).parent.mkdir(exist_ok=True)
-            write_json(stage / golden, _with_minimum(judged.golden, judged.verdict))
+            write_json(stage / golden, judged.golden)
             entries.append(
                 PackagedArtifact(
                     artifact=manifest, verdict=judged.verdict, file=file, golden=golden,
@@ -207,14 +207,6 @@ def _check_same(artifact: Path, manifest: Manifest, checkpoint: Checkpoint, gold
         )
     if golden.artifact != manifest.name:
         raise BadInput(f"the golden vectors are those of {golden.artifact}, not {manifest.name}")
-
-
-def _with_minimum(golden: Golden, verdict: PackageVerdict) -> Golden:
-    """Let a copy be as far from the reference as the report saw the artifact be."""
-    if verdict.cosine_minimum is None:
-        return golden
-    least = min(golden.cosine_to_reference_min, verdict.cosine_minimum)
-    return golden.model_copy(update={"cosine_to_reference_min": least})
 
 
 def _licence_text(checkpoint: Checkpoint) -> str | None:

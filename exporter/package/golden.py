@@ -1,176 +1,134 @@
-"""golden.json: texts with their ids and vectors, by which any copy of an artifact is checked."""
+"""golden.json: texts with their ids and vectors, by which any copy of an artifact is checked.
 
-import math
+How far a right copy may be follows from the artifact's own error on that very text: two correct
+builds of a runtime round differently, so each lies its own error from the original, in another
+direction. What a server does wrong is told by its direction instead: the vectors of likely mistakes
+lie beside the right ones.
+"""
+
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
+from pydantic import Field
 
 from exporter import __version__
-from exporter.checkpoint.records import Prompts
-from exporter.recipe import CLASS_OF_SCHEME
+from exporter.package.golden_truth import Mistaken, Truth
 from exporter.records import Record
-from exporter.runtimes.encoder import Encoder, Vectors
+from exporter.runtimes.encoder import Encoder
 
-# Written for this file: short, long, Chinese legal, and the odd ones where runtimes differ.
-GOLDEN_QUERIES = (
-    "押金",
-    "房东一直拖着不退押金怎么办",
-    "老板拖欠三个月工资，去哪里投诉？",
-    "The landlord kept my deposit. What can I do?",
-    "１２３　全角与 half-width 混排",
-    "網上買的東西壞了，商家不給退",
-    "第一行\n第二行",
-    "emoji 😀 与生僻字 𠮷",
-)
-GOLDEN_DOCUMENTS = (
-    (
-        "住房租赁示例条例 第三条",
-        "第三条 押金应当在租赁关系终止后七日内退还；逾期的，按日支付利息。",
-    ),
-    (
-        "示例办法 第九条",
-        "第九条 经营者应当如实记录下列事项，保存不少于三年：\n（一）商品名称、数量和来源；\n"
-        "（二）交易时间和对方名称；\n（三）售后处理的过程和结果。"
-        + "前款记录可以采用电子形式，但应当能够随时调取查用，并保证内容完整、未被改动。"
-        * 8,
-    ),
-)
-PARAGRAPH = (
-    "出租人收取押金的，应当在合同中写明数额、用途和退还期限；租赁期满，房屋及设施无损坏的，"
-    "出租人应当自承租人交还房屋之日起七日内全额退还。逾期不退的，按日支付利息。"
-)
 SIGNIFICANT_DIGITS = 7
-Floats = Sequence[float]
-OWN_MIN = 0.9999  # fp32, fp16 and GGUF in any build of their runtime
-# Integer kernels differ from processor to processor and between onnxruntime and a browser's.
-OWN_MIN_LOW_BITS = 0.999
+MISTAKE_DIGITS = 4
+OWN_ERRORS = 4
+"""Times its own error, as 1 - cosine, that a copy may be away: two vectors an error apart from the
+original, at opposite sides of it, are four errors apart."""
+LEAST_LIMIT = 1e-4
+"""What a copy of a file without an error of its own may be away: twice torch bf16's distance, as
+some processors run fp32 and fp16 files with fewer digits."""
+SHOWN_BY = 1 / 20
+"""A mistake shows on a text if it moves it by this part of the limit: random rounding of the size
+of the limit has a twentieth of its length in one direction of 256, and less in one of 768."""
+TEXTS_OF_MISTAKE = 5
 
 
 class GoldenText(Record):
-    """One text as it is encoded, prompt applied; vectors have unit length."""
+    """One text as it is encoded, prompt applied; vectors have unit length.
+
+    `distance_max`: how far, as 1 - cosine, a copy's vector may be from both.
+    """
 
     kind: str
     text: str
     token_ids: tuple[int, ...]
     vector: tuple[float, ...]
     reference: tuple[float, ...]
-    cosine_to_reference: float
+    distance_max: float = Field(gt=0, le=2)
+
+
+class Mistake(Record):
+    """What the artifact would give for the texts `at` with something done wrong.
+
+    `said`: what such vectors are.
+    """
+
+    said: str
+    at: tuple[int, ...] = Field(min_length=1)
+    vectors: tuple[tuple[float, ...], ...]
 
 
 class Golden(Record):
-    """All golden texts of one artifact, and what a copy must reach on them."""
+    """All golden texts of one artifact, how far a copy may be on them, and likely mistakes."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     tool_version: str = __version__
     artifact: str
     query_prompt: str
     document_prompt: str
-    cosine_to_own_min: float
-    cosine_to_reference_min: float
-    texts: tuple[GoldenText, ...]
+    texts: tuple[GoldenText, ...] = Field(min_length=1)
+    mistakes: tuple[Mistake, ...]
+
+    def is_cut(self, index: int) -> bool:
+        """Return whether the model's limit cuts this text: the golden text made to be cut is."""
+        longest = max(len(text.token_ids) for text in self.texts)
+        return len(self.texts[index].token_ids) == longest
 
 
-def own_minimum(kind: str, scheme: str) -> float:
-    """Return the least cosine between an artifact's vector at home and in a copy."""
-    low = CLASS_OF_SCHEME.get(scheme) in ("8bit", "6bit", "4bit")
-    return OWN_MIN_LOW_BITS if low and kind != "gguf" else OWN_MIN
-
-
-def build_golden(
-    encoder: Encoder, reference: Encoder, prompts: Prompts, *, own_min: float = OWN_MIN
-) -> Golden:
-    """Encode the golden texts with the artifact and with the fp32 reference.
-
-    One text more is made to measure, so long that the reference cuts it: there a runtime that
-    loses EOS by truncation shows.
-    """
-    rendered = [("query", prompts.render_query(q)) for q in GOLDEN_QUERIES]
-    rendered += [
-        ("document", prompts.render_document(text, title=title)) for title, text in GOLDEN_DOCUMENTS
-    ]
-    rendered.append(("document", _cut_text(reference, prompts)))
-    texts = [text for _, text in rendered]
-    vectors, truth = encoder.encode(texts), reference.encode(texts)
-    cosines = (vectors.astype(np.float64) * truth).sum(axis=1)
-    ids = encoder.token_ids(texts)
+def build_golden(encoder: Encoder, truth: Truth) -> Golden:
+    """Encode the golden texts with the artifact, and set each limit by its error to `truth`."""
+    vectors = encoder.encode(truth.texts).astype(np.float64)
+    ids = encoder.token_ids(truth.texts)
+    limits = distance_limits(1 - (vectors * truth.vectors).sum(axis=1))
     entries = tuple(
         GoldenText(
-            kind=kind,
-            text=text,
-            token_ids=tuple(ids[i]),
-            vector=_rounded(vectors[i]),
-            reference=_rounded(truth[i]),
-            cosine_to_reference=round(float(cosines[i]), SIGNIFICANT_DIGITS),
+            kind=truth.kinds[i], text=text, token_ids=tuple(ids[i]),
+            vector=_rounded(vectors[i]), reference=_rounded(truth.vectors[i]),
+            distance_max=float(f"{limits[i]:.3g}"),
         )
-        for i, (kind, text) in enumerate(rendered)
-    )
+        for i, text in enumerate(truth.texts)
+    )  # fmt: skip
+    found = (_mistake(mistaken, vectors, truth, limits) for mistaken in truth.mistakes)
     return Golden(
         artifact=encoder.name,
-        query_prompt=prompts.query,
-        document_prompt=prompts.document,
-        cosine_to_own_min=own_min,
-        cosine_to_reference_min=_reached_by_copies(float(cosines.min()), own_min),
+        query_prompt=truth.prompts.query,
+        document_prompt=truth.prompts.document,
         texts=entries,
+        mistakes=tuple(mistake for mistake in found if mistake is not None),
     )
 
 
-def _cut_text(reference: Encoder, prompts: Prompts) -> str:
-    """Return a document, no paragraph like another, that gives no more tokens when doubled."""
-    count, before, tokens = 1, 0, 1
-    text = ""
-    while tokens > before:
-        parts = [f"第{i}款　{PARAGRAPH}" for i in range(1, count + 1)]
-        text = prompts.render_document("\n".join(parts), title="示例办法 第十一条")
-        before, tokens = tokens, len(reference.token_ids([text])[0])
-        count *= 2
-    return text
+def distance_limits(errors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return how far, as 1 - cosine, a right copy may be from each text's vectors.
 
-
-def _reached_by_copies(cosine: float, own_min: float) -> float:
-    """Return what a vector within `own_min` of the artifact's own still reaches: angles add."""
-    angle = math.acos(max(-1.0, min(1.0, cosine))) + math.acos(own_min)
-    return math.floor(math.cos(min(math.pi, angle)) * 1e6) / 1e6
-
-
-def _rounded(vector: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float32]]) -> tuple[
-    float, ...
-]:  # fmt: skip
-    return tuple(float(f"{float(v):.{SIGNIFICANT_DIGITS}g}") for v in vector)
-
-
-def check_golden(golden: Golden, encoder: Encoder) -> list[str]:
-    """Return one line for each thing in which `encoder` is not the artifact that was packaged.
-
-    Token ids must be equal, the cosine to the artifact's own vectors and to the reference must
-    reach the recorded minima. An empty list means the copy is good.
+    errors: (texts,), the artifact's own. An error small by luck counts as the median one.
     """
-    texts = [entry.text for entry in golden.texts]
-    return check_answers(golden, encoder.token_ids(texts), encoder.encode(texts))
+    limits = OWN_ERRORS * np.maximum(errors, np.median(errors))
+    return np.asarray(np.clip(limits, LEAST_LIMIT, 2))
 
 
-def check_answers(
-    golden: Golden, ids: Sequence[Sequence[int]] | None, vectors: Sequence[Floats] | Vectors
-) -> list[str]:
-    """The same for answers that are there already. vectors: (n, dim), unit rows; ids None where
-    the consumer does not show them."""
-    failures = []
-    if len(vectors) != len(golden.texts):
-        return [f"{len(vectors)} vectors for {len(golden.texts)} texts"]
-    for i, (entry, vector) in enumerate(zip(golden.texts, vectors, strict=True)):
-        shown = entry.text if len(entry.text) <= 40 else entry.text[:39] + "…"
-        if ids is not None and tuple(ids[i]) != entry.token_ids:
-            failures.append(f"other token ids for {shown!r}")
-        if len(vector) != len(entry.vector):
-            failures.append(f"{len(vector)} dimensions instead of {len(entry.vector)}")
-            break
-        for label, expected, least in (
-            ("its own vector", entry.vector, golden.cosine_to_own_min),
-            ("the reference", entry.reference, golden.cosine_to_reference_min),
-        ):
-            other = np.asarray(expected, np.float64)
-            cosine = float(np.asarray(vector, np.float64) @ other / np.linalg.norm(other))
-            # Written so that NaN fails.
-            if not cosine >= least:
-                failures.append(f"cosine {cosine:.6f} to {label} is under {least} for {shown!r}")
-    return failures
+def _mistake(
+    mistaken: Mistaken, vectors: npt.NDArray[np.float64], truth: Truth,
+    limits: npt.NDArray[np.float64],
+) -> Mistake | None:  # fmt: skip
+    """Return what the artifact would give: its own vectors, moved as torch's are.
+
+    Only for the texts on which it shows best; None where it shows on none.
+    """
+    at = np.array(mistaken.at)
+    right = truth.vectors[at].astype(np.float64)
+    moved = (1 - (right * mistaken.vectors).sum(axis=1)) / limits[at]
+    best = [int(i) for i in np.argsort(-moved, kind="stable")[:TEXTS_OF_MISTAKE]]
+    best = sorted(i for i in best if moved[i] > SHOWN_BY)
+    if not best:
+        return None
+    rows = vectors[at[best]] + mistaken.vectors[best] - right[best]
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return Mistake(
+        said=mistaken.said,
+        at=tuple(int(at[i]) for i in best),
+        vectors=tuple(_rounded(row, digits=MISTAKE_DIGITS) for row in rows),
+    )
+
+
+def _rounded(vector: Sequence[float], *, digits: int = SIGNIFICANT_DIGITS) -> tuple[float, ...]:
+    return tuple(float(f"{float(v):.{digits}g}") for v in vector)

@@ -3,7 +3,8 @@
 from contextlib import closing
 from pathlib import Path
 
-from exporter.package.golden import Golden, check_golden
+from exporter.package.golden import Golden
+from exporter.package.golden_check import check_golden
 from exporter.package.records import PackagedArtifact
 from exporter.package.verify import Proof
 from exporter.runtimes.llamacpp import LlamaCppEncoder

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from exporter.errors import BadInput
 from exporter.manifest import Manifest
-from exporter.package.golden import Golden, check_golden
+from exporter.package.golden import Golden
+from exporter.package.golden_check import check_golden
 from exporter.package.records import PackagedArtifact
 from exporter.package.verify import Proof
 from exporter.runtimes.alone import measure_alone

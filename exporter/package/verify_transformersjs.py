@@ -9,7 +9,8 @@ import numpy as np
 
 from exporter.errors import BadInput, unknown_name
 from exporter.package.chromium import find_chromium, open_chromium, serve
-from exporter.package.golden import Golden, check_answers
+from exporter.package.golden import Golden
+from exporter.package.golden_check import check_answers
 from exporter.package.node import find_node, first_line, run_in_node
 from exporter.package.npm import WASM, require_node_modules, runtime_files
 from exporter.package.records import PackagedArtifact
@@ -113,8 +114,7 @@ def _failures(golden: Golden, answer: Answer) -> Iterator[str]:
     for line in check_answers(golden, answer["ids"], answer["vectors"]):
         yield f"AutoModel: {line}"
     whole = [i for i in range(len(golden.texts)) if i not in _cut(golden)]
-    some = golden.model_copy(update={"texts": tuple(golden.texts[i] for i in whole)})
-    for line in check_answers(some, None, [answer["pooled"][i] for i in whole]):
+    for line in check_answers(golden, None, [answer["pooled"][i] for i in whole], only=whole):
         yield f"pipeline: {line}"
 
 
@@ -130,9 +130,7 @@ def _told(golden: Golden, answer: Answer) -> str:
 
 
 def _cut(golden: Golden) -> list[int]:
-    """Return the texts that the model's limit cuts: the golden text made to be cut is one."""
-    longest = max(len(text.token_ids) for text in golden.texts)
-    return [i for i, text in enumerate(golden.texts) if len(text.token_ids) == longest]
+    return [i for i in range(len(golden.texts)) if golden.is_cut(i)]
 
 
 def _cosine(a: Sequence[float], b: Sequence[float]) -> float:

@@ -52,8 +52,9 @@ class TorchReference:
 
     def __init__(
         self, checkpoint: Checkpoint, *, dtype: Literal["float32", "bfloat16"],
-        device: str | None = None,
+        device: str | None = None, dense: bool = True,
     ) -> None:  # fmt: skip
+        """`dense=False` leaves the Dense modules out, as a runtime does that does not know them."""
         self.device, _ = find_device(device)
         with offline(), quiet(), _own_head_dim():
             try:
@@ -80,6 +81,9 @@ class TorchReference:
                     "without a reference nothing can be compared"
                 ) from error
         self._check_window(checkpoint)
+        if not dense:
+            kept = [module for module in self._model if type(module).__name__ != "Dense"]
+            self._model = torch.nn.Sequential(*kept)
         self.name = reference_name(dtype, checkpoint)
         self.dim = checkpoint.dim
         self._tokenizer = load_tokenizer(

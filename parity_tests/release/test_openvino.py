@@ -21,7 +21,6 @@ from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import read_manifest
 from exporter.openvino.export import export_openvino
 from exporter.package.assemble import Judged
-from exporter.package.golden import build_golden, own_minimum
 from exporter.package.sums import write_sums
 from exporter.package.verify import verify_package
 from exporter.runtimes.encoder import Encoder, PaddedEncoder
@@ -30,7 +29,7 @@ from exporter.runtimes.openvino import OpenVinoEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden
-from parity_tests.packaging import PASS, package_onnx
+from parity_tests.packaging import PASS, golden_of, package_onnx
 from parity_tests.runtimes.test_onnx_built import variant
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -61,11 +60,7 @@ def int8(miniature: Checkpoint, few_texts: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def judged(int8: Path, miniature: Checkpoint) -> Judged:
-    encoder = OpenVinoEncoder(int8, threads=1)
-    golden = build_golden(
-        encoder, encoder, miniature.prompts, own_min=own_minimum("openvino", "int8")
-    )
-    return Judged(int8, PASS, golden)
+    return Judged(int8, PASS, golden_of(OpenVinoEncoder(int8, threads=1), miniature))
 
 
 @pytest.fixture(scope="module")

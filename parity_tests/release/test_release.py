@@ -14,11 +14,11 @@ pytest.importorskip("llama_cpp")
 pytest.importorskip("onnxruntime")
 
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.errors import BadInput, GateClosed
 from exporter.manifest import read_manifest
-from exporter.package.golden import build_golden, check_golden
+from exporter.package.golden_check import check_golden
 from exporter.package.modelfile import check_modelfile
 from exporter.package.verdict import check_verdict, verdict_of
 from exporter.parity.report import read_report
@@ -29,7 +29,7 @@ from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.open import artifact_source, open_artifact, open_original
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import REPOSITORY
-from parity_tests.packaging import package_ollama
+from parity_tests.packaging import golden_of, package_ollama
 from parity_tests.release import killed_release
 from parity_tests.release.killed_release import POINTS
 from parity_tests.release.small_release import LIMIT, RECIPE, release, silent
@@ -174,7 +174,7 @@ def test_what_did_not_pass_is_packaged_only_with_a_reason(
         verdict_of(artifact, None, override_reason=" ")
     verdict = verdict_of(artifact, None, override_reason="for a bug report")
     encoder = open_artifact(artifact)
-    golden = build_golden(encoder, TorchReference(tiny, dtype="float32"), Prompts())
+    golden = golden_of(encoder, tiny)
     record = package_ollama(
         artifact, tmp_path / "p", checkpoint=tiny, verdict=verdict, golden=golden
     )
@@ -218,15 +218,15 @@ def test_golden_vectors_find_a_dropped_end_a_wrong_prompt_and_another_artifact(
     released: Path, tiny: Checkpoint, tmp_path: Path
 ) -> None:
     encoder = open_artifact(released / "gguf-q8_0")
-    golden = build_golden(encoder, TorchReference(tiny, dtype="float32"), Prompts())
+    golden = golden_of(encoder, tiny)
     assert check_golden(golden, encoder) == []
     assert "other token ids" in check_golden(golden, Changed(encoder, drop_end=True))[0]  # type: ignore[arg-type]
     prompted = Changed(encoder, prompt="task: search result | query: ")
-    assert any("cosine" in line for line in check_golden(golden, prompted))  # type: ignore[arg-type]
+    failures = check_golden(golden, prompted)  # type: ignore[arg-type]
+    assert "these are the vectors of texts with another prompt in front" in failures
     other = read_checkpoint(make_tiny_checkpoint(tmp_path / "tiny", seed=9))
     failures = check_golden(golden, TorchReference(other, dtype="float32"))
-    assert any("to its own vector" in line for line in failures)
-    assert any("to the reference" in line for line in failures)
+    assert any("another model is served" in line for line in failures)
 
 
 def test_a_recipe_that_cannot_be_carried_out_is_refused() -> None:

@@ -1,6 +1,7 @@
-"""golden.json finds what a careless copy or server does to a model."""
+"""golden.json finds what a careless copy or server does to a model, and says what it was."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,60 +12,53 @@ pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
 
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.checkpoint.records import Checkpoint
 from exporter.gguf.export import export_gguf
-from exporter.package.golden import Golden, build_golden, check_golden
+from exporter.package.golden import LEAST_LIMIT, Golden, distance_limits
+from exporter.package.golden_check import check_answers, check_golden
 from exporter.records import canonical_json
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.llamacpp import LlamaCppEncoder
+from exporter.runtimes.torch_reference import TorchReference
+from parity_tests.conftest import MINIATURE
+from parity_tests.packaging import golden_of
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
 EOS = 1
+AT_LEAST = 3
 
 
 @pytest.fixture(scope="module")
-def artifacts(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint() -> Checkpoint:
+    return read_checkpoint(MINIATURE)
+
+
+@pytest.fixture(scope="module")
+def artifacts(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gguf")
-    for kind in ("f32", "q8_0"):
-        export_gguf(tiny, folder / kind, type_name=kind)
+    for kind in ("q4_0", "q8_0"):
+        export_gguf(checkpoint, folder / kind, type_name=kind)
     return folder
 
 
-@pytest.fixture(scope="module")
-def encoder(artifacts: Path) -> LlamaCppEncoder:
-    return LlamaCppEncoder(artifacts / "q8_0")
+@pytest.fixture(scope="module", params=["q8_0", "q4_0"])
+def folder(artifacts: Path, request: pytest.FixtureRequest) -> Path:
+    return artifacts / str(request.param)
 
 
 @pytest.fixture(scope="module")
-def reference(artifacts: Path) -> LlamaCppEncoder:
-    """The f32 GGUF: 1e-7 from torch fp32, and loaded faster."""
-    return LlamaCppEncoder(artifacts / "f32")
+def golden(folder: Path, checkpoint: Checkpoint) -> Golden:
+    return golden_of(LlamaCppEncoder(folder), checkpoint)
 
 
-@pytest.fixture(scope="module")
-def golden(encoder: LlamaCppEncoder, reference: LlamaCppEncoder) -> Golden:
-    return build_golden(encoder, reference, Prompts())
+class Careless(LlamaCppEncoder):
+    """Changes texts or their ids as `text` and `ids` say."""
 
-
-class WithoutEnd(LlamaCppEncoder):
-    """Loses EOS, as a runtime does that truncates by itself."""
-
-    only_when_cut = False
+    text: Callable[[str], str] = staticmethod(lambda text: text)
+    ids: Callable[[list[int]], list[int]] = staticmethod(lambda ids: ids)
 
     def _ids(self, text: str) -> list[int]:
-        ids = super()._ids(text)
-        return ids if self.only_when_cut and len(ids) < self._limit else ids[:-1]
-
-
-class WithoutEndWhenCut(WithoutEnd):
-    only_when_cut = True
-
-
-class Prompting(LlamaCppEncoder):
-    """Puts a prompt of its own before each text."""
-
-    def _ids(self, text: str) -> list[int]:
-        return super()._ids("task: search result | query: " + text)
+        return self.ids(super()._ids(self.text(text)))
 
 
 class NotANumber(LlamaCppEncoder):
@@ -72,59 +66,116 @@ class NotANumber(LlamaCppEncoder):
         return super().encode(texts, **options) * np.float32("nan")
 
 
-def test_the_artifact_itself_passes(golden: Golden, encoder: LlamaCppEncoder) -> None:
-    assert check_golden(golden, encoder) == []
+MISTAKES = {
+    "texts without their end token": {"ids": lambda ids: ids[:-1]},
+    "texts without their start token": {"ids": lambda ids: ids[1:]},
+    "texts with a space in front": {"text": lambda text: " " + text},
+    "texts with a newline at the end": {"text": lambda text: text + "\n"},
+    "texts with another prompt in front": {
+        "text": lambda text: "task: search result | query: " + text
+    },
+}
 
 
-def test_one_text_is_cut_and_keeps_its_end(golden: Golden, tiny: Checkpoint) -> None:
-    cut = [entry for entry in golden.texts if len(entry.token_ids) == tiny.max_tokens]
+def careless(folder: Path, changed: dict[str, Any]) -> LlamaCppEncoder:
+    kind = type("Changed", (Careless,), {k: staticmethod(v) for k, v in changed.items()})
+    made: LlamaCppEncoder = kind(folder)
+    return made
+
+
+def test_the_artifact_itself_passes(golden: Golden, folder: Path) -> None:
+    assert check_golden(golden, LlamaCppEncoder(folder)) == []
+
+
+def test_one_text_is_cut_and_keeps_its_end(golden: Golden, checkpoint: Checkpoint) -> None:
+    cut = [entry for entry in golden.texts if len(entry.token_ids) == checkpoint.max_tokens]
     assert cut
     assert cut[-1].token_ids[-1] == EOS
 
 
-@pytest.mark.parametrize("careless", [WithoutEnd, WithoutEndWhenCut, Prompting])
-def test_a_dropped_end_or_a_wrong_prompt_fails_by_ids_and_by_vectors(
-    golden: Golden, artifacts: Path, careless: type[LlamaCppEncoder]
-) -> None:
-    failures = check_golden(golden, careless(artifacts / "q8_0"))
+@pytest.mark.parametrize("said", MISTAKES)
+def test_a_mistake_is_found_and_named(golden: Golden, folder: Path, said: str) -> None:
+    encoder = careless(folder, MISTAKES[said])
+    failures = check_golden(golden, encoder)
     assert any("other token ids" in line for line in failures)
-    assert any("to its own vector" in line for line in failures)
+    vectors = encoder.encode([text.text for text in golden.texts])
+    assert check_answers(golden, None, vectors)[0] == f"these are the vectors of {said}"
 
 
-def test_a_swapped_artifact_fails(golden: Golden, tmp_path: Path) -> None:
-    other = read_checkpoint(make_tiny_checkpoint(tmp_path / "tiny", seed=9))
-    export_gguf(other, tmp_path / "g")
+def test_each_mistake_shows_on_three_texts_at_least(golden: Golden) -> None:
+    shown = {mistake.said: len(mistake.at) for mistake in golden.mistakes}
+    assert set(MISTAKES) < set(shown)
+    assert min(shown.values()) >= AT_LEAST, shown
+
+
+@pytest.mark.parametrize(("size", "window"), [("twice", 256), ("half", 65)])
+def test_a_wrong_sliding_window_is_found_and_named(
+    golden: Golden, folder: Path, checkpoint: Checkpoint, tmp_path: Path, size: str, window: int
+) -> None:
+    assert checkpoint.architecture is not None
+    assert checkpoint.architecture.sliding_window == 128
+    changed = checkpoint.architecture.model_copy(update={"sliding_window": window})
+    wrong = replace(checkpoint, architecture=changed)
+    export_gguf(wrong, tmp_path / "g", type_name=folder.name)
     failures = check_golden(golden, LlamaCppEncoder(tmp_path / "g"))
-    assert any("to its own vector" in line for line in failures)
-    assert any("to the reference" in line for line in failures)
+    said = f"these are the vectors of a model whose sliding window is {size} as wide"
+    assert failures[:1] == [said]
 
 
-def test_vectors_that_are_no_numbers_fail(golden: Golden, artifacts: Path) -> None:
-    assert len(check_golden(golden, NotANumber(artifacts / "q8_0"))) == 2 * len(golden.texts)
+def test_a_missing_dense_is_found_and_named(golden: Golden, checkpoint: Checkpoint) -> None:
+    without = TorchReference(checkpoint, dtype="float32", dense=False)
+    said = "these are the vectors of a model without its Dense layers"
+    assert check_golden(golden, without)[0] == said
+
+
+def test_a_text_whose_end_is_lost_where_it_is_cut_fails(tiny: Checkpoint, tmp_path: Path) -> None:
+    full = tiny.max_tokens
+    export_gguf(tiny, tmp_path / "g")
+    golden = golden_of(LlamaCppEncoder(tmp_path / "g"), tiny)
+    encoder = careless(tmp_path / "g", {"ids": lambda ids: ids[:-1] if len(ids) == full else ids})
+    vectors = encoder.encode([text.text for text in golden.texts])
+    assert "over the model's limit" in check_answers(golden, None, vectors)[0]
+
+
+def test_the_original_itself_is_no_mistake(golden: Golden, checkpoint: Checkpoint) -> None:
+    """It lies the file's own error away: as far as another build of its runtime may."""
+    for dtype in ("float32", "bfloat16"):
+        assert check_golden(golden, TorchReference(checkpoint, dtype=dtype)) == []  # type: ignore[arg-type]
+
+
+def test_a_coarser_file_in_the_place_of_a_finer_one_fails(
+    artifacts: Path, checkpoint: Checkpoint
+) -> None:
+    golden = golden_of(LlamaCppEncoder(artifacts / "q8_0"), checkpoint)
+    failures = check_golden(golden, LlamaCppEncoder(artifacts / "q4_0"))
+    assert failures[0].startswith("another file is served")
+
+
+def test_another_model_fails(golden: Golden, folder: Path) -> None:
+    vectors = LlamaCppEncoder(folder).encode([text.text for text in golden.texts])
+    failures = check_answers(golden, None, np.roll(vectors, 1, axis=1))
+    assert failures[0].startswith("another model is served")
+
+
+def test_vectors_that_are_no_numbers_fail(golden: Golden, folder: Path) -> None:
+    assert len(check_golden(golden, NotANumber(folder))) == 1 + len(golden.texts)
 
 
 def test_another_width_is_said_once(golden: Golden, tmp_path: Path) -> None:
     other = make_tiny_checkpoint(tmp_path / "tiny", hidden=96, matryoshka_dims=())
     export_gguf(read_checkpoint(other), tmp_path / "g")
-    failures = check_golden(golden, LlamaCppEncoder(tmp_path / "g"))
-    assert sum("96 dimensions instead of 64" in line for line in failures) == 1
+    vectors = LlamaCppEncoder(tmp_path / "g").encode([text.text for text in golden.texts])
+    assert check_answers(golden, None, vectors) == ["96 dimensions instead of 256"]
 
 
-def test_the_limit_to_the_reference_lets_through_what_the_own_limit_lets_through(
-    golden: Golden,
-) -> None:
-    """A vector at the own limit, turned straight away from the reference, still passes."""
-    entry = min(golden.texts, key=lambda e: e.cosine_to_reference)
-    own, truth = (np.asarray(v, np.float64) for v in (entry.vector, entry.reference))
-    away = own - truth * (own @ truth)
-    away -= own * (away @ own)
-    away /= np.linalg.norm(away)
-    c = golden.cosine_to_own_min
-    turned = c * own + np.sqrt(1 - c * c) * away
-    assert turned @ truth >= golden.cosine_to_reference_min - 1e-7  # 7 digits are stored
+def test_a_limit_is_four_errors_and_never_below_the_least() -> None:
+    errors = np.array([0.0, 1e-3, 2e-3, 1e-1, 0.9])
+    assert distance_limits(errors).tolist() == pytest.approx([8e-3, 8e-3, 8e-3, 0.4, 2])
+    assert distance_limits(np.zeros(3)).tolist() == [LEAST_LIMIT] * 3
 
 
 def test_the_same_input_gives_the_same_bytes(
-    golden: Golden, encoder: LlamaCppEncoder, reference: LlamaCppEncoder
+    golden: Golden, folder: Path, checkpoint: Checkpoint
 ) -> None:
-    assert canonical_json(build_golden(encoder, reference, Prompts())) == canonical_json(golden)
+    again = golden_of(LlamaCppEncoder(folder), checkpoint)
+    assert canonical_json(again) == canonical_json(golden)

@@ -28,6 +28,8 @@ function apply(template, values) {
   return whole.replace(/\{(title|text)\}/g, (mark, name) => values[name] ?? mark);
 }
 
+// truncate: false makes a text over the model's limit an error: Ollama cuts it elsewhere than the
+// original does, and says nothing.
 async function embed(input, url, dim) {
   if (dim !== undefined && !dims.includes(dim)) {
     throw new RangeError(`dim ${dim} is none of ${dims.join(", ")}`);
@@ -35,7 +37,7 @@ async function embed(input, url, dim) {
   const answer = await fetch(url.replace(/\/+$/, "") + "/api/embed", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ model, input }),
+    body: JSON.stringify({ model, input, truncate: false }),
   });
   if (!answer.ok) throw new Error(`${answer.url} answered ${answer.status}: ${await answer.text()}`);
   const { embeddings } = await answer.json();

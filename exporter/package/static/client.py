@@ -55,10 +55,14 @@ def _split(done, rest, mark, value):
 
 
 def embed(texts, url, dim):
-    """Send texts as they are to Ollama, and cut and scale what comes back."""
+    """Send texts as they are to Ollama, and cut and scale what comes back.
+
+    `truncate: false`: a text over the model's limit is an error, since Ollama cuts it elsewhere
+    than the original does and says nothing.
+    """
     if dim is not None and dim not in DIMS:
         raise ValueError("dim %r is none of %s" % (dim, ", ".join(map(str, DIMS))))
-    body = json.dumps({"model": MODEL, "input": texts}).encode()
+    body = json.dumps({"model": MODEL, "input": texts, "truncate": False}).encode()
     request = urllib.request.Request(
         url.rstrip("/") + "/api/embed", body, {"Content-Type": "application/json"}
     )

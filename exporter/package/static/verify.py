@@ -31,9 +31,10 @@ def main():
     if problems:
         return fail("; ".join(problems))
     golden = load("golden.json")
-    limit = max(len(entry["token_ids"]) for entry in golden["texts"])
-    worst = 1.0
-    for entry in golden["texts"]:
+    texts = golden["texts"]
+    limit = max(len(entry["token_ids"]) for entry in texts)
+    vectors = {}
+    for place, entry in enumerate(texts):
         try:
             vector = embed(options, entry["text"])
         except ServerError as error:
@@ -41,35 +42,61 @@ def main():
                 print("note: texts of over %d tokens are refused here; cut them yourself" % limit)
                 continue
             return fail(str(error))
-        shown = repr(entry["text"][:30])
         if len(vector) != len(entry["vector"]):
             return fail(
                 "%d dimensions instead of %d: another model is served"
                 % (len(vector), len(entry["vector"]))
             )
-        length = math.sqrt(sum(v * v for v in vector))
-        if not length > 0:  # NaN too
-            return fail("the vector of %s is zero or not finite" % shown)
-        if abs(length - 1) > 1e-3 and entry is golden["texts"][0]:
+        length = norm(vector)
+        if not 0 < length < math.inf:  # NaN too
+            return fail("the vector of %r is zero or not finite" % entry["text"][:30])
+        if abs(length - 1) > 1e-3 and place == 0:
             print("note: vectors have length %.3g; scale them to 1 before they are stored" % length)
-        own, true = cosine(vector, entry["vector"]), cosine(vector, entry["reference"])
-        if not own >= golden["cosine_to_own_min"]:
-            return fail(
-                "cosine %.6f to the package's vector of %s, wanted %s: another model, a "
-                "prompt of the server's own, or a lost end token"
-                % (own, shown, golden["cosine_to_own_min"])
+        vectors[place] = [v / length for v in vector]
+    return judge(golden, vectors)
+
+
+def judge(golden, vectors):
+    """Say whether each vector is within its text's limit, and which mistake it shows."""
+    wrong, worst = [], 0.0
+    for place, vector in vectors.items():
+        entry = golden["texts"][place]
+        away = max(distance(vector, entry["vector"]), distance(vector, entry["reference"]))
+        worst = max(worst, distance(vector, entry["vector"]))
+        if not away <= entry["distance_max"]:
+            wrong.append(
+                "%r is %.1e from its vectors (1 - cosine), at most %.1e is right"
+                % (entry["text"][:30], away, entry["distance_max"])
             )
-        if not true >= golden["cosine_to_reference_min"]:
-            return fail(
-                "cosine %.6f to the original's vector of %s, wanted %s"
-                % (true, shown, golden["cosine_to_reference_min"])
-            )
-        worst = min(worst, own)
-    print(
-        "ok: %d texts, cosine at least %.6f to the package's vectors"
-        % (len(golden["texts"]), worst)
-    )
+    mistake = nearest_mistake(golden, vectors)
+    if mistake is not None or wrong:
+        said = "another model or file is served, or texts are changed on their way"
+        if mistake is not None:
+            said = "these are the vectors of " + mistake
+        return fail("; ".join([said, *wrong[:2]]))
+    print("ok: %d texts, 1 - cosine at most %.1e to the package's vectors" % (len(vectors), worst))
     return 0
+
+
+def nearest_mistake(golden, vectors):
+    """Return what the vectors are if they lie nearer to a mistake's than to the right ones."""
+    found = []
+    for mistake in golden["mistakes"]:
+        along = shifted = left = moved = 0.0
+        for place, row in zip(mistake["at"], mistake["vectors"]):
+            if place not in vectors:
+                continue
+            right, size = golden["texts"][place]["vector"], norm(row)
+            for v, r, m in zip(vectors[place], right, row):
+                step, shift = v - r, m / size - r
+                along += step * shift
+                shifted += shift * shift
+                left += (step - shift) ** 2
+                moved += step * step
+        if along > shifted / 2 > 0:
+            found.append((left / moved, mistake["said"]))
+    left, said = min(found, default=(1.0, None))
+    return said if left < 0.5 else None
 
 
 class ServerError(Exception):
@@ -108,10 +135,14 @@ def embed(options, text):
         raise ServerError("%s answered without a vector of numbers" % url)
 
 
-def cosine(a, b):
-    """Return the cosine of two vectors of any length."""
-    lengths = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(y * y for y in b))
-    return sum(x * y for x, y in zip(a, b)) / lengths
+def norm(vector):
+    """Return the length of a vector."""
+    return math.sqrt(sum(v * v for v in vector))
+
+
+def distance(a, b):
+    """Return 1 - cosine of two vectors of any length."""
+    return 1 - sum(x * y for x, y in zip(a, b)) / (norm(a) * norm(b))
 
 
 def changed_files():

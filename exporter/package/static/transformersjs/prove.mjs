@@ -14,10 +14,12 @@ export async function prove(transformers, { openModel }, { dtype, device, texts,
   const extract = await transformers.pipeline("feature-extraction", folder, {
     dtype, device, local_files_only: true,
   });
-  // Those that are cut go alone, so that the others are not padded to their length.
+  // Long ones go alone, so that the others are not padded to their length.
   const longest = Math.max(...ids.map((row) => row.length));
-  const short = texts.flatMap((_, i) => (ids[i].length < longest ? [i] : []));
-  const long = texts.flatMap((_, i) => (cut && ids[i].length === longest ? [[i]] : []));
+  const short = texts.flatMap((_, i) => (ids[i].length * 4 < longest ? [i] : []));
+  const long = texts.flatMap((_, i) =>
+    !short.includes(i) && (cut || ids[i].length < longest) ? [[i]] : [],
+  );
   const pooled = texts.map(() => null);
   for (const group of [short, ...long].filter((group) => group.length)) {
     const options = { pooling: "mean", normalize: true };
