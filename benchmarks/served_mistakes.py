@@ -63,7 +63,7 @@ def main() -> None:
             golden = goldens[str(folder)] = build_golden(encoder, truth)
             wrong[str(folder)] = list(mistakes(encoder, golden, truth))
         right[str(folder)] = list(sound(folder, golden, checkpoint, emulate=arguments.emulate))
-    for name, golden in goldens.items():
+    for name in goldens:
         for other, theirs in goldens.items():
             if other != name:
                 rows = np.array([t.vector for t in theirs.texts], np.float32)
@@ -167,11 +167,12 @@ def report(
     yield ""
     yield (
         "Distances are 1 - cosine to the package's vectors. `of limit`: the largest part of a "
-        "text's limit that was used. `shows on`: texts beyond their limit, of those asked."
+        "text's limit that was used. `beyond`: texts beyond their limit, of those asked. What is said "
+        "follows from the direction of a mistake too, so it is right where no text is beyond."
     )
     for title, cases in (("Right", right), ("Wrong", wrong)):
         yield from ("", f"## {title}", "")
-        yield "| artifact | what was done | median | worst | of limit | shows on | said |"
+        yield "| artifact | what was done | median | worst | of limit | beyond | said |"
         yield "| --- | --- | --- | --- | --- | --- | --- |"
         for name, golden in goldens.items():
             for case, at, vectors in cases[name]:

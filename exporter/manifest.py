@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from importlib import metadata
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PureWindowsPath
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from exporter import __version__
 from exporter.checkpoint.records import Checkpoint, Finding, Prompts
@@ -22,10 +22,32 @@ RECORDED_LIBRARIES = (
 )  # fmt: skip
 
 
+def _inside(path: str) -> str:
+    """Refuse a path that leads out of its folder, on any system: manifests come from others."""
+    parts = path.split("/")
+    if (
+        not path.isprintable() or "\\" in path or PureWindowsPath(path).drive
+        or not all(part.strip(" .") for part in parts)
+    ):  # fmt: skip
+        raise ValueError(f"{path!r} is no relative path inside the folder")
+    return path
+
+
+def _one_name(name: str) -> str:
+    """Refuse a name that is no single, visible part of a path."""
+    if "/" in name or name.startswith("."):
+        raise ValueError(f"{name!r} is no name of a file or folder")
+    return _inside(name)
+
+
+InsidePath = Annotated[str, AfterValidator(_inside)]
+Name = Annotated[str, AfterValidator(_one_name)]
+
+
 class FileRecord(Record):
     """One file of an artifact or package. `path` is relative, with forward slashes."""
 
-    path: str
+    path: InsidePath
     size_bytes: int
     sha256: str
 
@@ -87,11 +109,11 @@ class Manifest(Record):
     """Everything that is known about an artifact. Holds no timestamp: same input, same bytes."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    kind: str
-    scheme: str
-    name: str
-    model_name: str
-    entry: str
+    kind: Name
+    scheme: Name
+    name: Name
+    model_name: Name
+    entry: InsidePath
     tool_version: str = __version__
     libraries: dict[str, str] = {}
     checkpoint_files: tuple[FileRecord, ...]
@@ -100,15 +122,21 @@ class Manifest(Record):
     window: WindowDecision
     stripping: str
     prompts: Prompts
-    dim: int
+    dim: int = Field(ge=1)
     matryoshka_dims: tuple[int, ...]
-    max_tokens: int
+    max_tokens: int = Field(ge=1)
     options: dict[str, str] = {}
     calibration_sha256: str | None = None
     fp16: Fp16Record | None = None
     kept: tuple[str, ...] = ()
     tensors: tuple[TensorRecord, ...]
     files: tuple[FileRecord, ...]
+
+    @model_validator(mode="after")
+    def _the_model_is_among_the_files(self) -> "Manifest":
+        if self.entry not in {record.path for record in self.files}:
+            raise ValueError(f"entry '{self.entry}' is not among the files")
+        return self
 
     @property
     def size_bytes(self) -> int:
@@ -246,8 +274,9 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"'{path}': {where}: {first['msg']}; export the artifact again") from None
+        where = ".".join(str(part) for part in first["loc"]) or "content"
+        said = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"'{path}': {where}: {said}; export the artifact again") from None
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ from exporter.package.assemble import (
     Packager,
     Settings,
     assemble,
+    check_checkpoint,
     check_taken,
     check_together,
 )
@@ -43,6 +44,7 @@ def package_artifacts(
     verdicts: list[PackageVerdict] = []
     for folder, manifest in zip(folders, manifests, strict=True):
         check_taken(packager, folder, manifest)
+        check_checkpoint(folder, manifest, checkpoint)
         verdicts.append(verdict_of(folder, report, override_reason=override_reason))
         check_verdict(verdicts[-1], folder)
     check_together(packager, folders, manifests, settings or {})

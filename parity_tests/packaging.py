@@ -5,12 +5,15 @@ from pathlib import Path
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.manifest import MANIFEST_NAME, describe_files
 from exporter.package.assemble import Judged, assemble
 from exporter.package.golden import Golden, build_golden
 from exporter.package.golden_truth import Truth, measure_truth
 from exporter.package.ollama import PACKAGER
 from exporter.package.records import PackageManifest
+from exporter.package.sums import SUMS_NAME, write_sums
 from exporter.package.verdict import PackageVerdict
+from exporter.records import write_json
 from exporter.registry import PACKAGERS, resolve
 from exporter.runtimes.encoder import Encoder
 
@@ -31,6 +34,15 @@ def package_ollama(
 ) -> PackageManifest:  # fmt: skip
     judged = Judged(artifact, verdict, golden)
     return assemble(PACKAGER, [judged], output, checkpoint=checkpoint, force=force)
+
+
+def seal(folder: Path) -> None:
+    """Make the manifest's hashes and SHA256SUMS anew, as someone who changed a package would."""
+    path = folder / MANIFEST_NAME
+    (folder / SUMS_NAME).unlink(missing_ok=True)
+    manifest = PackageManifest.model_validate_json(path.read_bytes())
+    write_json(path, manifest.model_copy(update={"files": describe_files(folder)}))
+    write_sums(folder)
 
 
 PASS = PackageVerdict(verdict="pass", corpus="c", corpus_sha256="0" * 64, cosine_minimum=0.9)

@@ -145,3 +145,26 @@ def raw_bytes(data: bytes) -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         listening.close()
+
+
+@contextlib.contextmanager
+def without_end(piece: bytes, *, pause_s: float) -> Iterator[str]:
+    """Answer with a body that never ends, `piece` after `piece`. Yields the URL."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):  # closed below
+            while True:
+                connection, _ = listening.accept()
+                with connection, contextlib.suppress(OSError):  # the client has enough
+                    connection.recv(1 << 20)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                    while True:
+                        connection.sendall(piece)
+                        time.sleep(pause_s)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.close()

@@ -8,6 +8,8 @@ from exporter.checkpoint.json_file import take_float, take_int
 from exporter.checkpoint.records import Gemma3Architecture
 from exporter.errors import BadInput
 
+MOST_LAYERS = 1000
+"""Ten times those of the deepest model that anyone embeds with; the weights are checked later."""
 KINDS = ("sliding_attention", "full_attention")
 
 
@@ -36,6 +38,8 @@ def read_architecture(config: Mapping[str, Any], *, path: Path) -> Gemma3Archite
     (rope_parameters by layer type). Raises BadInput naming the key.
     """
     layers = take_int(config, "num_hidden_layers", path=path)
+    if layers > MOST_LAYERS:  # before a list is made of them
+        raise BadInput(f"'{path}': num_hidden_layers is {layers}, more than {MOST_LAYERS}")
     heads = take_int(config, "num_attention_heads", path=path)
     kv_heads = take_int(config, "num_key_value_heads", path=path)
     head_dim = take_int(config, "head_dim", path=path, least=2)

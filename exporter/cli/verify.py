@@ -1,5 +1,6 @@
 """lawvault verify: a package's files and vectors, or those of a server that runs it."""
 
+import math
 from pathlib import Path
 
 import click
@@ -41,6 +42,8 @@ def verify(
     Exit code 1 where a check fails; warnings and information do not fail.
     """
     del debug  # main() reads it
+    if math.isnan(timeout_s):
+        raise BadInput("--timeout nan is no number of seconds")
     if url is None and model is not None:
         raise BadInput("--model is the name on a server; pass its --url too")
     server = None

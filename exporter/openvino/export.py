@@ -8,7 +8,8 @@ from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.calibration import calibration_inputs, calibration_sha256, read_calibration
 from exporter.errors import BadInput, unknown_name
 from exporter.manifest import Manifest, write_manifest
-from exporter.openvino.graph import Gemma3Graph, openvino_module
+from exporter.openvino.graph import Gemma3Graph
+from exporter.openvino.library import openvino_module
 from exporter.progress import Stages, next_stage, silent
 from exporter.quantization.forward import torch_module
 from exporter.quantization.int8 import quantize_int8

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.records import Gemma3Architecture
-from exporter.errors import MissingDependency
 from exporter.manifest import TensorRecord
+from exporter.openvino.library import openvino_module
 from exporter.openvino.positions import attention_biases, rotary_tables
 from exporter.openvino.rows import Rows, bits_per_weight, product, rounded_rows, whole
 from exporter.progress import Progress
@@ -22,15 +22,6 @@ from exporter.quantization.table import table_codes
 from exporter.quantization.weights import ModelWeights
 
 SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
-
-
-def openvino_module() -> Any:
-    """Return openvino. Raises MissingDependency."""
-    try:
-        import openvino
-    except ImportError:
-        raise MissingDependency("openvino", extra="openvino") from None
-    return openvino
 
 
 class Gemma3Graph:

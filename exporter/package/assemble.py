@@ -107,7 +107,8 @@ def assemble(
         check_taken(packager, judged.folder, manifest)
         check_verdict(judged.verdict, judged.folder)
         check_files(judged.folder, manifest)
-        _check_same(judged.folder, manifest, checkpoint, judged.golden)
+        check_checkpoint(judged.folder, manifest, checkpoint)
+        _check_golden(judged.folder, manifest, judged.golden)
     check_together(packager, [judged.folder for judged in artifacts], manifests, settings or {})
     text = _licence_text(checkpoint)
     check_output(output, force=force)
@@ -181,8 +182,8 @@ def check_together(
         packager.check(folders, manifests, settings)
 
 
-def _check_same(artifact: Path, manifest: Manifest, checkpoint: Checkpoint, golden: Golden) -> None:
-    """Refuse to put together what does not belong together: its vectors would prove nothing."""
+def check_checkpoint(artifact: Path, manifest: Manifest, checkpoint: Checkpoint) -> None:
+    """Raise BadInput for an artifact of another checkpoint: its vectors would prove nothing."""
     theirs = {f.path: f.sha256 for f in manifest.checkpoint_files}
     ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
     different = checkpoint_difference(ours, theirs)
@@ -196,6 +197,10 @@ def _check_same(artifact: Path, manifest: Manifest, checkpoint: Checkpoint, gold
             f"'{artifact}' was exported with a sliding window of {manifest.window.used}, the "
             f"checkpoint was read with {checkpoint.window_used}; pass the same --window"
         )
+
+
+def _check_golden(artifact: Path, manifest: Manifest, golden: Golden) -> None:
+    """Raise BadInput for golden vectors of another artifact, or for other prompts."""
     if (golden.query_prompt, golden.document_prompt) != (
         manifest.prompts.query, manifest.prompts.document,
     ):  # fmt: skip

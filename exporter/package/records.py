@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from exporter import __version__
-from exporter.manifest import FileRecord, Manifest
+from exporter.manifest import FileRecord, InsidePath, Manifest, Name
 from exporter.package.verdict import PackageVerdict
 from exporter.records import Record
 
@@ -16,16 +16,25 @@ class PackagedArtifact(Record):
     artifact: Manifest
     artifact_manifest_sha256: str
     verdict: PackageVerdict
-    file: str
-    golden: str
+    file: InsidePath
+    golden: InsidePath
 
 
 class PackageManifest(Record):
     """manifest.json of a package. `model_tag`: its name on a server, where it is made for one."""
 
     schema_version: Literal[2] = 2
-    package: str
+    package: Name
     tool_version: str = __version__
     model_tag: str | None = None
     artifacts: tuple[PackagedArtifact, ...] = Field(min_length=1)
     files: tuple[FileRecord, ...]
+
+    @model_validator(mode="after")
+    def _models_and_vectors_are_among_the_files(self) -> "PackageManifest":
+        held = {record.path for record in self.files}
+        for entry in self.artifacts:
+            for path in (entry.file, entry.golden):
+                if path not in held:
+                    raise ValueError(f"'{path}' is not among the files")
+        return self

@@ -33,7 +33,11 @@ def check_sums(folder: Path) -> list[str]:
         raise BadInput(f"'{path}' is damaged; take the package from its source again")
     expected = {match.group(2): match.group(1) for match in matches if match is not None}
     found = _files(folder)
-    problems = [f"'{name}' is missing" for name in expected if name not in found]
+    links = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_symlink())
+    problems = [f"'{name}' is a link, and a package holds none" for name in links]
+    problems += [
+        f"'{name}' is missing" for name in expected if name not in found and name not in links
+    ]
     problems += [f"'{name}' was added" for name in sorted(found) if name not in expected]
     problems += [
         f"'{name}' was changed" for name, digest in expected.items()
@@ -47,5 +51,8 @@ def _files(folder: Path) -> dict[str, Path]:
         path.relative_to(folder).as_posix(): path
         for path in folder.rglob("*")
         # Python leaves __pycache__ where client.py is imported.
-        if path.is_file() and path != folder / SUMS_NAME and path.parent.name != "__pycache__"
+        if path.is_file()
+        and not path.is_symlink()
+        and path != folder / SUMS_NAME
+        and path.parent.name != "__pycache__"
     }

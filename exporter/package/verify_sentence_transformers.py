@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from exporter.checkpoint.modules import read_modules
 from exporter.errors import BadInput
 from exporter.package.golden import Golden
 from exporter.package.golden_check import check_golden, shown
 from exporter.package.records import PackagedArtifact
+from exporter.package.shipped import foreign_scripts
 from exporter.package.verify import Proof
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.sentence_transformers_onnx import SentenceTransformersEncoder
@@ -24,6 +26,9 @@ def verify_files(
     """Load the file as a user does, and compare at the full width and at the narrowest that was
     trained. Raises MissingDependency."""
     del threads  # its backend takes session options instead
+    foreign = [*foreign_scripts(folder, {}), *foreign_modules(folder)]
+    if foreign:  # the library imports and runs what modules.json and config.json name
+        return [Proof("modules", foreign)]
     file, artifact = entry.file, entry.artifact
     try:
         encoder = SentenceTransformersEncoder(folder, file, dim=artifact.dim)
@@ -38,6 +43,20 @@ def verify_files(
             failures = _cut_failures(texts, encoder.encode(texts), short)
             proofs.append(Proof(f"truncate_dim {dims[-1]}, {file}", failures))
     return proofs
+
+
+def foreign_modules(folder: Path) -> list[str]:
+    """Return a line for each thing in the configuration by which loading would run code: a module
+    that is none of sentence-transformers' own, or an auto_map."""
+    lines = []
+    try:
+        read_modules(folder)
+    except BadInput as error:
+        lines.append(str(error))
+    for path in sorted(folder.rglob("*.json")):
+        if b'"auto_map"' in path.read_bytes():
+            lines.append(f"'{path.relative_to(folder).as_posix()}' has auto_map, which names code")
+    return lines
 
 
 def _cut_failures(texts: Sequence[str], whole: Vectors, short: Vectors) -> list[str]:

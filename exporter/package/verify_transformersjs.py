@@ -14,6 +14,7 @@ from exporter.package.golden_check import check_answers
 from exporter.package.node import find_node, first_line, run_in_node
 from exporter.package.npm import WASM, require_node_modules, runtime_files
 from exporter.package.records import PackagedArtifact
+from exporter.package.shipped import foreign_scripts, scripts_of_transformersjs
 from exporter.package.transformersjs import FILES, STATIC
 from exporter.package.verify import Proof
 
@@ -44,6 +45,9 @@ def verify_transformersjs(
     Raises BadInput or MissingDependency.
     """
     del threads  # transformers.js has no such option
+    foreign = foreign_scripts(folder, scripts_of_transformersjs())
+    if foreign:
+        return [Proof("scripts", foreign)]
     for name in runtime:
         if name not in RUNTIMES:
             raise unknown_name("--runtime", name, RUNTIMES)

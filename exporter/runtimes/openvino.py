@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.errors import BadInput, MissingDependency
+from exporter.errors import BadInput
 from exporter.manifest import Manifest, read_manifest
+from exporter.openvino.library import openvino_module
 from exporter.progress import Progress
 from exporter.runtimes.batching import (
     batches_by_length,
@@ -34,10 +35,7 @@ class OpenVinoEncoder:
     def __init__(
         self, folder: Path, *, threads: int | None = None, manifest: Manifest | None = None
     ) -> None:
-        try:
-            import openvino
-        except ImportError:
-            raise MissingDependency("openvino", extra="openvino") from None
+        openvino = openvino_module()
         manifest = manifest or read_manifest(folder)
         path = folder / manifest.entry
         self.name, self.dim = manifest.name, manifest.dim

@@ -6,6 +6,7 @@ what llama.cpp's server, Ollama and others offer. Nothing but the standard libra
 
 import http.client
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,6 +22,9 @@ from exporter.runtimes.encoder import Vectors, unit_rows
 Api = Literal["openai", "ollama"]
 TIMEOUT_S = 60.0
 BATCH = 32
+LARGEST_ANSWER = 256_000_000
+"""Bytes: a vector of 768 numbers takes 16 kB in JSON, so thousands of them."""
+BLOCK = 1 << 20
 SHOWN = 160  # characters of a server's own words
 
 
@@ -99,11 +103,12 @@ class ServerEncoder:
     def _post(self, body: bytes) -> Any:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         request = urllib.request.Request(self.endpoint, body, headers)
+        deadline = time.monotonic() + self.timeout_s
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
-                content = answer.read()
+            with OPENER.open(request, timeout=self.timeout_s) as answer:
+                content = self._whole(answer, deadline)
         except urllib.error.HTTPError as error:
-            said = _said(_body(error))
+            said = _said(_body(error, deadline))
             raise ServerError(
                 f"{self.endpoint} answered {error.code}: {said}", status=error.code
             ) from None
@@ -140,6 +145,24 @@ class ServerEncoder:
                 f"{self.endpoint} did not answer in JSON but {_said(content)!r}; is it the right "
                 "--url and --api?"
             ) from None
+
+    def _whole(self, answer: Any, deadline: float) -> bytes:
+        """Return an answer that ends in time and within bounds: the timeout of a socket is for one
+        block only."""
+        parts, size = [], 0
+        while part := answer.read1(BLOCK):
+            parts.append(part)
+            size += len(part)
+            if size > LARGEST_ANSWER:
+                raise ServerError(
+                    f"{self.endpoint} answers with more than {LARGEST_ANSWER / 1e6:.0f} MB; is it "
+                    "the right --url?"
+                )
+            if time.monotonic() > deadline:
+                raise TimeoutError
+        if answer.length:  # read1 does not say that the body broke off
+            raise http.client.IncompleteRead(b"".join(parts), answer.length)
+        return b"".join(parts)
 
     def _slow(self) -> str:
         return (f"{self.endpoint} gave no answer within {self.timeout_s:g} s; raise --timeout, or "
@@ -186,9 +209,23 @@ def _is_address(url: str) -> bool:
     return clean and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
 
 
-def _body(error: urllib.error.HTTPError) -> bytes:
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Texts go to the address that was named, and to no other."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+OPENER = urllib.request.build_opener(_NoRedirect)
+
+
+def _body(error: urllib.error.HTTPError, deadline: float) -> bytes:
+    """Return the beginning of what a server says of an error."""
+    said = b""
     try:
-        return error.read()
+        while len(said) < BLOCK and time.monotonic() < deadline and (part := error.read1(BLOCK)):
+            said += part
+        return said
     except http.client.IncompleteRead as broken:
         return broken.partial
     except OSError:

@@ -24,11 +24,10 @@ from exporter.package.npm import (
     find_node_modules,
     runtime_files,
 )
-from exporter.package.sums import write_sums
 from exporter.package.verdict import PackageVerdict
 from exporter.package.verify import VerifyReport, verify_package
 from exporter.runtimes.onnxruntime import OnnxEncoder
-from parity_tests.packaging import judged_onnx, package_transformersjs
+from parity_tests.packaging import judged_onnx, package_transformersjs, seal
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(
@@ -178,7 +177,7 @@ def test_an_edited_package_whose_sums_were_written_anew_fails_its_vectors(
     copy: Path, npm: Path, edit: Any, expected: str
 ) -> None:
     edit(copy)
-    write_sums(copy)
+    seal(copy)
     report = verify_package(copy, settings={"node_modules": npm, "runtime": ("node",)})
     found = checks(report)
     assert report.verdict == "fail"
@@ -189,7 +188,7 @@ def test_an_edited_package_whose_sums_were_written_anew_fails_its_vectors(
 def test_a_graph_that_does_not_load_is_told_by_its_error(copy: Path, npm: Path) -> None:
     path = copy / "onnx" / "model_quantized.onnx"
     path.write_bytes(path.read_bytes()[:1000])
-    write_sums(copy)
+    seal(copy)
     report = verify_package(copy, settings={"node_modules": npm, "runtime": ("node",)})
     status, detail = checks(report)["q8 in node"]
     assert status == "fail"

@@ -38,6 +38,8 @@ async function embed(input, url, dim) {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ model, input, truncate: false }),
+    redirect: "error",
+    signal: AbortSignal.timeout(300_000),
   });
   if (!answer.ok) throw new Error(`${answer.url} answered ${answer.status}: ${await answer.text()}`);
   const { embeddings } = await answer.json();

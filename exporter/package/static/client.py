@@ -11,6 +11,8 @@ import math
 import os
 import urllib.request
 
+TIMEOUT_S = 300
+LARGEST_ANSWER = 1 << 28
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -66,8 +68,11 @@ def embed(texts, url, dim):
     request = urllib.request.Request(
         url.rstrip("/") + "/api/embed", body, {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request) as answer:
-        rows = json.loads(answer.read().decode("utf-8"))["embeddings"]
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+        content = answer.read(LARGEST_ANSWER + 1)
+    if len(content) > LARGEST_ANSWER:
+        raise ValueError("%s answers with more than %d bytes" % (url, LARGEST_ANSWER))
+    rows = json.loads(content.decode("utf-8"))["embeddings"]
     return [unit(row[:dim]) for row in rows]
 
 

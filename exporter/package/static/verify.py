@@ -13,6 +13,7 @@ import json
 import math
 import os
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -114,11 +115,11 @@ def embed(options, text):
     body = json.dumps({"model": options.model, "input": [text]}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=options.timeout) as answer:
-            data = json.loads(answer.read().decode("utf-8", "replace"))
+        with OPENER.open(request, timeout=options.timeout) as answer:
+            data = json.loads(whole(answer, options.timeout).decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         try:
-            said = " ".join(error.read().decode("utf-8", "replace").split())[:160]
+            said = " ".join(error.read1(1 << 16).decode("utf-8", "replace").split())[:160]
         except (http.client.HTTPException, OSError):
             said = "(and broke off)"
         raise ServerError("%s answered %d: %s" % (url, error.code, said), refused=True)
@@ -133,6 +134,29 @@ def embed(options, text):
         return [float(v) for v in row]
     except (KeyError, IndexError, TypeError, ValueError):
         raise ServerError("%s answered without a vector of numbers" % url)
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Texts go to the address that was named, and to no other."""
+
+    def redirect_request(self, *_, **__):
+        return None
+
+
+OPENER = urllib.request.build_opener(NoRedirect)
+
+
+def whole(answer, timeout):
+    """Read an answer that ends in time and within bounds."""
+    parts, size, deadline = [], 0, time.monotonic() + timeout
+    while True:
+        part = answer.read1(1 << 20)
+        parts.append(part)
+        size += len(part)
+        if not part:
+            return b"".join(parts)
+        if size > 64000000 or time.monotonic() > deadline:
+            raise OSError("the answer is too long or takes more than %g s" % timeout)
 
 
 def norm(vector):
@@ -152,6 +176,9 @@ def changed_files():
         for line in sums:
             digest, name = line.rstrip("\n").split("  ", 1)
             path = os.path.join(HERE, *name.split("/"))
+            if os.path.islink(path):
+                problems.append("'%s' is a link, and a package holds none" % name)
+                continue
             if not os.path.isfile(path):
                 problems.append("'%s' is missing" % name)
                 continue

@@ -1,0 +1,34 @@
+"""Scripts of a package: only those that the installed tool itself would write are ever run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from exporter.manifest import sha256_file
+from exporter.package.npm import RUNTIME_FILES
+
+STATIC = Path(__file__).parent / "static" / "transformersjs"
+RUN = (".cjs", ".html", ".js", ".mjs", ".py", ".wasm")
+"""Endings of what Python, Node or a browser runs."""
+
+
+def scripts_of_transformersjs() -> Mapping[str, str]:
+    """Return path in the package -> SHA-256, of every script that may lie in one."""
+    page = STATIC / "page"
+    found = {"embed.mjs": STATIC / "embed.mjs", "index.html": page / "index.html"}
+    found |= {f"page/{path.name}": path for path in page.iterdir()}
+    ours = {name: sha256_file(path) for name, path in found.items()}
+    vendor = {f"page/vendor/{Path(name).name}": digest for name, digest in RUNTIME_FILES.items()}
+    return {**ours, **vendor}
+
+
+def foreign_scripts(folder: Path, shipped: Mapping[str, str]) -> list[str]:
+    """Return a line for each script of the package that is not, byte for byte, one of `shipped`."""
+    return [
+        f"'{name}' is not what this version of the tool ships, so nothing was run; package again"
+        for name, path in sorted(
+            (path.relative_to(folder).as_posix(), path)
+            for path in folder.rglob("*")
+            if path.suffix in RUN and path.is_file()
+        )
+        if name not in shipped or sha256_file(path) != shipped[name]
+    ]
