@@ -167,8 +167,8 @@ def report(
     yield ""
     yield (
         "Distances are 1 - cosine to the package's vectors. `of limit`: the largest part of a "
-        "text's limit that was used. `beyond`: texts beyond their limit, of those asked. What is said "
-        "follows from the direction of a mistake too, so it is right where no text is beyond."
+        "text's limit that was used. `beyond`: texts beyond their limit, of those asked. What is "
+        "said follows from the direction of a mistake too, so it is right where no text is beyond."
     )
     for title, cases in (("Right", right), ("Wrong", wrong)):
         yield from ("", f"## {title}", "")
