@@ -1,6 +1,7 @@
 """Recipes: TOML files that say what to export, on which corpus to judge it, and by which limits."""
 
 import difflib
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -8,8 +9,9 @@ from typing import Any, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 from pydantic import model_validator as validator
 
+from exporter.bundled import bundled
 from exporter.checkpoint.records import Prompts, WindowChoice
-from exporter.errors import BadInput
+from exporter.errors import BadInput, unknown_name
 from exporter.records import Record
 
 PrecisionClass = Literal["fp32", "16bit", "8bit", "6bit", "4bit"]
@@ -23,6 +25,8 @@ WAYS: tuple[Way, ...] = ("both", "queries", "documents")
 DEFAULT_MARGIN: dict[PrecisionClass, float] = {
     "fp32": 0.01, "16bit": 0.01, "8bit": 0.01, "6bit": 0.01, "4bit": 0.02,
 }  # fmt: skip
+BUNDLED = ("default", "lawvault", "demo")
+"""The recipes that come with the tool, as --recipe names them."""
 RELATIVE = 2
 """How many times an absolute margin a relative one may be: MRR@10 of lay questions is about 0.5."""
 
@@ -139,10 +143,14 @@ class Recipe(Record):
     """A whole recipe. Unknown keys are refused."""
 
     schema_version: Literal[1]
+    extends: StrictStr | None = None
+    """Another recipe, a file beside this one or a bundled one's name, whose keys hold where this
+    one gives none."""
     checkpoint: StrictStr | None = None
     window: WindowChoice = "as-saved"
     corpus: StrictStr
-    prompts: Prompts = Prompts()
+    prompts: Prompts | None = None
+    """None: those that are saved with the checkpoint."""
     seed: StrictInt = 0
     """Of the documents that a pool draws at random."""
     ways: tuple[Way, ...] = Field(default=("both", "queries", "documents"), min_length=1)
@@ -201,19 +209,51 @@ def _check_margin(name: PrecisionClass, way: Way, limits: Limits) -> None:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read and validate a recipe. Raises BadInput naming the file and the key."""
+    """Read and validate a recipe, and those that it extends.
+
+    A key of the recipe replaces that of the one it extends; of `limits`, each precision's table
+    does. Raises BadInput naming the file and the key.
+    """
+    try:
+        return Recipe.model_validate(_read_toml(path, ()))
+    except ValidationError as error:
+        raise BadInput(f"recipe '{path}': {_explain(error)}") from None
+
+
+def _read_toml(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     if not path.is_file():
         raise BadInput(f"no such recipe: '{path}'; pass --recipe FILE.toml")
+    if path.resolve() in [other.resolve() for other in extending]:
+        raise BadInput(f"recipe '{path}' extends itself; take the key 'extends' out")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise BadInput(f"recipe '{path}' is not valid UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"recipe '{path}' is not valid TOML: {error}") from None
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        raise BadInput(f"recipe '{path}': {_explain(error)}") from None
+    base = data.get("extends")
+    if not isinstance(base, str):
+        return data
+    file = path.parent / base
+    if not file.is_file():
+        try:
+            file = bundled_recipe(base)
+        except BadInput as error:
+            raise BadInput(f"recipe '{path}': extends: {error}") from None
+    under = _read_toml(file, (*extending, path))
+    for key, words in (("corpus", ()), ("calibration", ("bundled", "corpus"))):
+        if isinstance(under.get(key), str) and under[key] not in words:  # a path from its own file
+            under[key] = os.path.relpath(file.parent / under[key], path.parent)
+    if isinstance(data.get("limits", {}), dict) and isinstance(under.get("limits"), dict):
+        data["limits"] = {**under["limits"], **data.get("limits", {})}
+    return {**under, **data}
+
+
+def bundled_recipe(name: str) -> Path:
+    """Return the file of a bundled recipe. Raises BadInput, naming them, for any other."""
+    if name not in BUNDLED:
+        raise unknown_name("recipe", name, BUNDLED)
+    return bundled(f"recipes/{name}.toml")
 
 
 def _explain(error: ValidationError) -> str:

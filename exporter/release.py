@@ -26,6 +26,7 @@ from exporter.recipe import ArtifactSpec, Recipe
 from exporter.records import Record, write_json, write_text
 from exporter.registry import PACKAGERS, resolve
 from exporter.release_exports import (
+    CALIBRATION_NAME,
     calibrates,
     export_artifact,
     export_side_by_side,
@@ -39,7 +40,6 @@ from exporter.runtimes.open import artifact_source, open_original
 from exporter.staging import check_output
 
 BENCH_NAME = "bench.json"
-CALIBRATION_NAME = "calibration.jsonl"
 # Rounded weights that several artifacts are written from; gone when all are.
 KEPT_NAME = ".rounded"
 MAKES_AN_ARTIFACT = {"kind", "scheme", "flavour", "plan", "embedding_type", "imatrix"}
@@ -107,8 +107,8 @@ def run_release(
                         steps=steps, stages=stages, tell=tell)  # fmt: skip
         timed = _timed(list(folders), output, steps, bench=bench, tell=tell)
         verdicts = {folder: verdict_of(folder, report) for folder in folders}
-        packages = _package_all(folders, verdicts, checkpoint, report, steps=steps, force=force,
-                                tell=tell)  # fmt: skip
+        packages = _package_all(folders, verdicts, checkpoint, report, corpus=corpus, steps=steps,
+                                force=force, tell=tell)  # fmt: skip
         offers = [
             _offer(folder, tuple(name for name, held in packages.items() if folder in held), timed)
             for folder in folders
@@ -211,7 +211,8 @@ def _judge(
 
 def _package_all(
     folders: Mapping[Path, ArtifactSpec], verdicts: Mapping[Path, PackageVerdict],
-    checkpoint: Checkpoint, report: ParityReport, *, steps: Steps, force: bool, tell: Tell,
+    checkpoint: Checkpoint, report: ParityReport, *, corpus: Corpus, steps: Steps, force: bool,
+    tell: Tell,
 ) -> dict[str, list[Path]]:  # fmt: skip
     """Write the packages of what passed. Returns their names and the artifacts in each."""
     output = steps.path.parent
@@ -219,11 +220,15 @@ def _package_all(
     packages = packages_of(passed)
     _withdraw(output, steps, keep=packages, tell=tell)
     goldens: dict[str, Golden] = {}
+    articles = list(zip(corpus.doc_ids, corpus.titles, corpus.texts, strict=True))
     for name, (kind, held) in packages.items():
         packager: Packager = resolve(PACKAGERS, kind, kind="package")
         around = packager.environment() if packager.environment else None
         depends = fingerprint(
-            kind, around, [(sha256_file(f / MANIFEST_NAME), verdicts[f].model_dump()) for f in held]
+            kind,
+            around,
+            corpus.sha256,
+            [(sha256_file(f / MANIFEST_NAME), verdicts[f].model_dump()) for f in held],
         )
         if steps.is_done(name, depends) and _sound(output / name):
             tell(f"{name}: unchanged, kept")
@@ -232,7 +237,8 @@ def _package_all(
         may_replace = force or steps.is_ours(name)
         steps.begin(name)
         package_artifacts(kind, held, output / name, checkpoint=checkpoint, report=report,
-                          force=may_replace, goldens=goldens)  # fmt: skip
+                          force=may_replace, goldens=goldens,
+                          settings={"articles": articles})  # fmt: skip
         if packager.remark and (said := packager.remark(output / name)):
             tell(f"{name}: {said}")
         steps.finish(name, depends)

@@ -27,6 +27,7 @@ from exporter.progress import Stages, silent
 from exporter.recipe import ArtifactSpec, Recipe
 from exporter.registry import GGUF_TYPES, ONNX_SCHEMES
 
+CALIBRATION_NAME = "calibration.jsonl"
 CORES_EACH = 2
 THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # Peak memory of the hungriest export, `q4` with calibration, was 1.9 GB for 303 million weights

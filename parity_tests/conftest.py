@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.corpus import calibration
 from exporter.corpus.calibration import BUNDLED_NAME
 from parity_tests.tiny_checkpoint import SENTENCES, make_tiny_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MINIATURE = REPOSITORY / "parity_tests" / "fixtures" / "lawvault-mini"
+# Those that the miniature was trained on, as recipes/lawvault.toml has them.
+LAWVAULT_PROMPTS = Prompts(query="{text}", document="title: {title} | text: {text}")
 BUNDLED_CORPUS = REPOSITORY / "recipes" / "corpora" / "lawvault-mini"
 
 # Shorter and longer than the tiny window (reach 8) and its 64 tokens, and the odd ones.
@@ -53,7 +55,7 @@ def few_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def calibrated_on_few(few_texts: Path) -> Iterator[None]:
     """Exports in this process that name no texts take few: all of them take minutes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "_bundled", lambda: few_texts)
+        patch.setattr(calibration, "bundled", lambda _: few_texts)
         yield
 
 

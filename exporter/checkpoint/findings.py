@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from exporter.checkpoint.prompts import SavedPrompts, with_titles
 from exporter.checkpoint.records import (
     DenseInfo,
     Finding,
@@ -196,18 +197,20 @@ def tokenizer_findings(
     return found
 
 
-def prompt_findings(used: Prompts, saved: Mapping[str, str]) -> list[Finding]:
+def prompt_findings(used: Prompts, saved: SavedPrompts) -> list[Finding]:
     """Return the finding that says which prompts are used, beside those that were saved."""
-    if not saved:
-        return []
+    titled = with_titles(saved.own)
+    evidence = f"used: {used.described}"
+    if not saved.named:
+        evidence += "; none are saved"
+    elif used != saved.own:
+        evidence += f"; saved: {saved.own.described}"
+    remedy = "name the convention of your index with --prompts or in a recipe"
+    if used == saved.own and titled is not None:
+        remedy += f"; EmbeddingGemma's card has titled documents as {titled.document!r}"
     return [
         Finding(
-            id="prompts",
-            severity="info",
-            evidence=f"saved: query {saved.get('query', '')!r}, document "
-            f"{saved.get('document', '')!r}; used: query {used.query!r}, document "
-            f"{used.document!r}",
-            effect="a wrong prompt moves every vector",
-            remedy="name the convention of your index with --prompts or in the recipe",
+            id="prompts", severity="info", evidence=evidence,
+            effect="a wrong prompt moves every vector", remedy=remedy,
         )
-    ]
+    ]  # fmt: skip

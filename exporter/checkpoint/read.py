@@ -17,6 +17,7 @@ from exporter.checkpoint.folder import check_folder, checkpoint_name, extra_file
 from exporter.checkpoint.json_file import read_object
 from exporter.checkpoint.matryoshka import read_matryoshka_dims
 from exporter.checkpoint.modules import read_dense_config, read_modules, read_pooling
+from exporter.checkpoint.prompts import read_saved_prompts
 from exporter.checkpoint.records import (
     Checkpoint,
     DenseInfo,
@@ -48,8 +49,8 @@ def read_checkpoint(
     """Read and check a checkpoint folder, every weight included.
 
     `window` says whether a sliding window damaged by saving is used as saved or repaired.
-    `prompts` replaces the default: LawVault's convention for a Gemma model, the saved query and
-    document prompts for any other. Raises BadInput for whatever cannot be exported rightly.
+    `prompts` replaces the checkpoint's own, those that were saved with it. Raises BadInput for
+    whatever cannot be exported rightly.
     """
     folder = check_folder(path)
     config_path = folder / "config.json"
@@ -59,7 +60,7 @@ def read_checkpoint(
     pooling = read_pooling(folder, modules[1])
     dense, dense_tensors = _read_dense(folder, modules)
     tensors = read_backbone(folder)
-    saved_prompts = _saved_prompts(folder)
+    saved = read_saved_prompts(folder)
     obstacle = why_not_gemma3(config)
     findings: list[Finding] = []
     architecture: Gemma3Architecture | None = None
@@ -91,7 +92,7 @@ def read_checkpoint(
     for info in (*tensors.values(), *dense_tensors.values()):
         check_finite(info)
     facts = read_tokenizer(folder, needs_model=config.get("model_type") == "gemma3_text")
-    used = prompts or _default_prompts(config, saved_prompts)
+    used = prompts or saved.own
     dim = dense[-1].out_features if dense else hidden
     dims, where = read_matryoshka_dims(folder, dim)
     findings += module_findings(modules, dense, pooling=pooling.mode, spelling=pooling.spelling)
@@ -100,7 +101,7 @@ def read_checkpoint(
         sentencepiece=architecture is not None,
         table_rows=architecture.vocab_size if architecture else None,
     )
-    findings += [*prompt_findings(used, saved_prompts), where, *extra_file_findings(folder)]
+    findings += [*prompt_findings(used, saved), where, *extra_file_findings(folder)]
     return Checkpoint(
         path=folder,
         name=checkpoint_name(folder),
@@ -111,7 +112,8 @@ def read_checkpoint(
         pooling=pooling.mode,
         normalize=modules[-1].kind == "Normalize",
         prompts=used,
-        saved_prompts=saved_prompts,
+        own_prompts=saved.own,
+        saved_prompts=saved.named,
         dim=dim,
         matryoshka_dims=dims,
         max_tokens=_max_tokens(folder, config, facts),
@@ -172,22 +174,6 @@ def _check_widths(folder: Path, hidden: int, pooled: int, dense: tuple[DenseInfo
                 f"{width}; pass modules of one model"
             )
         width = module.out_features
-
-
-def _saved_prompts(folder: Path) -> dict[str, str]:
-    path = folder / "config_sentence_transformers.json"
-    if not path.is_file():
-        return {}
-    prompts = read_object(path).get("prompts") or {}
-    if not isinstance(prompts, dict) or not all(isinstance(v, str) for v in prompts.values()):
-        raise BadInput(f"'{path}': prompts is not an object of strings; re-save the checkpoint")
-    return prompts
-
-
-def _default_prompts(config: Mapping[str, Any], saved: Mapping[str, str]) -> Prompts:
-    if config.get("model_type") == "gemma3_text":
-        return Prompts()
-    return Prompts(query=saved.get("query", ""), document=saved.get("document", "{title} {text}"))
 
 
 def _max_tokens(folder: Path, config: Mapping[str, Any], facts: TokenizerFacts) -> int:

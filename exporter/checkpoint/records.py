@@ -1,5 +1,6 @@
 """What a checkpoint is, once read: records only, no reading and no torch."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,9 +9,11 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import field_validator
 
 from exporter.records import Record
 
+BESIDE_TEXT = re.compile(r"\{title\}\s*\{text\}")
 Severity = Literal["info", "warning", "error"]
 WindowChoice = Literal["as-saved", "repaired"]
 
@@ -32,20 +35,37 @@ class Finding(Record):
 class Prompts(Record):
     """How a query and a document become the text that is encoded.
 
-    A template names `{text}` (and, for documents, may name `{title}`); a string without
-    `{text}` is a prefix. The default is LawVault's convention: bare query, titled document.
+    A template names `{text}` once (and, for documents, may name `{title}`); a string without
+    `{text}` is a prefix.
     """
 
-    query: str = "{text}"
-    document: str = "title: {title} | text: {text}"
+    query: str
+    document: str
+
+    @field_validator("query", "document")
+    @classmethod
+    def _names_the_text_once(cls, template: str) -> str:
+        if template.count("{text}") > 1:
+            raise ValueError("names {text} more than once")
+        return template
+
+    @property
+    def described(self) -> str:
+        """Return both, as a message names them."""
+        return f"query {self.query!r}, document {self.document!r}"
 
     def render_query(self, text: str) -> str:
         """Return the text to encode for a query."""
         return _render(self.query, title="", text=text)
 
     def render_document(self, text: str, *, title: str) -> str:
-        """Return the text to encode for a document. An empty title becomes `none`."""
-        return _render(self.document, title=title or "none", text=text)
+        """Return the text to encode for a document.
+
+        Without a title, `{title}` and the white space behind it are left out where the text
+        follows at once; elsewhere it becomes `none`, as EmbeddingGemma was trained.
+        """
+        template = self.document if title else BESIDE_TEXT.sub("{text}", self.document)
+        return _render(template, title=title or "none", text=text)
 
 
 def _render(template: str, *, title: str, text: str) -> str:
@@ -128,6 +148,8 @@ class Checkpoint:
     pooling: str
     normalize: bool
     prompts: Prompts
+    own_prompts: Prompts
+    """What sentence-transformers encodes with the checkpoint's saved prompts."""
     saved_prompts: Mapping[str, str]
     dim: int
     matryoshka_dims: tuple[int, ...]

@@ -5,14 +5,14 @@ from typing import Any
 
 import click
 
+from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
     CommonOptions,
     common_options,
     default_output,
-    load_checkpoint,
-    load_recipe,
     say,
 )
+from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.errors import BadInput
 from exporter.manifest import MANIFEST_NAME, Manifest, read_manifest, sha256_file
 
@@ -23,8 +23,12 @@ CARD_NAME = "README.md"
 @click.argument("artifacts", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--report", "report_path", type=click.Path(path_type=Path),
               help="Their parity.json. Default: the model's below artifacts/.")  # fmt: skip
+@recipe_option
 @common_options
-def card(options: CommonOptions, artifacts: tuple[Path, ...], report_path: Path | None) -> None:
+def card(
+    options: CommonOptions, artifacts: tuple[Path, ...], report_path: Path | None,
+    recipe: str | None,
+) -> None:  # fmt: skip
     """Write a Hugging Face model card for the artifacts of a parity report.
 
     Model-index, which file for which use, prompts, licence, limits. ARTIFACT... are the folders
@@ -35,7 +39,7 @@ def card(options: CommonOptions, artifacts: tuple[Path, ...], report_path: Path 
     from exporter.parity.report import JSON_NAME, read_report
     from exporter.records import canonical_json, write_text
 
-    checkpoint = load_checkpoint(options, recipe=load_recipe(None), quiet_findings=True)
+    checkpoint = load_checkpoint(options, choose_recipe(recipe, options), quiet_findings=True)
     path = report_path or default_output(checkpoint, JSON_NAME)
     report = read_report(path)
     folders = {sha256_file(f / MANIFEST_NAME): f for f in artifacts if read_manifest(f)}

@@ -6,23 +6,18 @@ from typing import Any
 import click
 
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Prompts
+from exporter.cli.checkpoint import load_checkpoint, locate_checkpoint, show_findings
 from exporter.cli.common import (
     CommonOptions,
     common_options,
-    corpus_folder,
     default_output,
-    load_checkpoint,
-    load_recipe,
-    locate_checkpoint,
     parse_prompts,
-    recipe_option,
     say,
-    show_findings,
 )
 from exporter.cli.parity import check_report_folder
 from exporter.cli.parity_index import IndexOptions, index_options, open_given_table
 from exporter.cli.progress import ProgressLines
+from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.records import canonical_json
 
 
@@ -47,7 +42,7 @@ from exporter.records import canonical_json
 def evaluate(
     options: CommonOptions, against: str | None, against_prompts: str | None, corpus: Path | None,
     queries: Path | None, metric: Any, details: str | None, cache: Path | None,
-    recipe_path: Path | None, **index: Any,
+    recipe: str | None, **index: Any,
 ) -> None:  # fmt: skip
     """Print the model card's table: Hit@10, Top-1 and MRR@10 of the checkpoint in torch bf16.
 
@@ -67,26 +62,25 @@ def evaluate(
     from exporter.parity.run import VECTORS_NAME
     from exporter.runtimes.open import open_original
 
-    recipe = load_recipe(recipe_path)
+    chosen = choose_recipe(recipe, options)
     if details not in (None, "-"):
         check_details(Path(str(details)))
-    folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
-    read = read_corpus(folder, queries=queries)
+    read = read_corpus(chosen.corpus(corpus), queries=queries)
     given = IndexOptions(**index)
     given.refuse_without_index()
     table = None if given.index is None else open_given_table(given)
-    checkpoint = load_checkpoint(options, recipe=recipe, prompts=recipe.prompts)
+    checkpoint = load_checkpoint(options, chosen)
     other = None
     if against is not None:
-        prompts = _other_prompts(against_prompts, checkpoint.prompts)
+        prompts = checkpoint.prompts if against_prompts is None else parse_prompts(against_prompts)
         other = read_checkpoint(locate_checkpoint(against), prompts=prompts)
         show_findings(other)
     output = options.output or default_output(checkpoint)
     check_report_folder(output)
     with ProgressLines(options) as progress:
         found = run_evaluation(
-            open_original(checkpoint), read, recipe=recipe, stages=progress.stage, table=table,
-            cache=cache or output / VECTORS_NAME, metric=metric,
+            open_original(checkpoint), read, recipe=chosen.recipe, stages=progress.stage,
+            table=table, cache=cache or output / VECTORS_NAME, metric=metric,
             against=open_original(other) if other else None,
             document_prompt=given.document_prompt,
         )  # fmt: skip
@@ -98,10 +92,6 @@ def evaluate(
     else:
         print_evaluation(found, every=details == "-")
     say(f"written: {output / JSON_NAME}, {output / MARKDOWN_NAME}", options)
-
-
-def _other_prompts(value: str | None, ours: Prompts) -> Prompts:
-    return ours if value is None else parse_prompts(value)
 
 
 def print_evaluation(found: Any, *, every: bool) -> None:

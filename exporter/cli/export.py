@@ -1,21 +1,21 @@
 """lawvault export onnx, openvino, gguf."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
     CommonOptions,
     calibration_option,
     common_options,
     default_output,
-    load_checkpoint,
-    load_recipe,
     say,
 )
 from exporter.cli.progress import ProgressLines
+from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.manifest import Manifest
-from exporter.recipe import Recipe
 from exporter.records import canonical_json
 from exporter.registry import GGUF_PLANS, GGUF_TYPES, ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES
 
@@ -35,23 +35,26 @@ def export() -> None:
               metavar="|".join(ONNX_FLAVOURS),
               help="Operators of onnxruntime 1.18, of browsers, or of opset 23.")  # fmt: skip
 @calibration_option
+@recipe_option
 @common_options
 def onnx(
     options: CommonOptions, quant: str, dim: int | None, graph: str, flavour: str,
-    calibration: Path | None,
+    calibration: Path | None, recipe: str | None,
 ) -> None:  # fmt: skip
     """Write model.onnx with the whole pipeline inside: pooling, Dense, normalisation."""
     from exporter.onnx.export import export_onnx
 
-    checkpoint = load_checkpoint(options, recipe=_recipe())
+    chosen = choose_recipe(recipe, options)
+    checkpoint = load_checkpoint(options, chosen)
     name = "onnx-" + ("fp32" if quant == "none" else quant)
     name += ("" if flavour == "portable" else f"-{flavour}") + (f"-dim{dim}" if dim else "")
     output = options.output or default_output(checkpoint, name)
     say(f"writing {output}", options)
-    with ProgressLines(options) as progress:
+    fitted = chosen.fitted_on(calibration, measures=quant not in ("none", "fp32"))
+    with ProgressLines(options) as progress, fitted as texts:
         manifest = export_onnx(
             checkpoint, output, quant=quant, dim=dim, graph=graph, flavour=flavour,
-            calibration=calibration, force=options.force, stages=progress.stage,
+            calibration=texts, force=options.force, stages=progress.stage,
         )  # fmt: skip
     _print(manifest, output, options)
 
@@ -61,18 +64,24 @@ def onnx(
               help="How weights are stored.")  # fmt: skip
 @click.option("--dim", type=int, help="Cut to a Matryoshka dim inside the graph.")
 @calibration_option
+@recipe_option
 @common_options
-def openvino(options: CommonOptions, quant: str, dim: int | None, calibration: Path | None) -> None:
+def openvino(
+    options: CommonOptions, quant: str, dim: int | None, calibration: Path | None,
+    recipe: str | None,
+) -> None:  # fmt: skip
     """Write OpenVINO IR with the whole pipeline inside: pooling, Dense, normalisation."""
     from exporter.openvino.export import export_openvino
 
-    checkpoint = load_checkpoint(options, recipe=_recipe())
+    chosen = choose_recipe(recipe, options)
+    checkpoint = load_checkpoint(options, chosen)
     name = "openvino-" + ("fp32" if quant == "none" else quant) + (f"-dim{dim}" if dim else "")
     output = options.output or default_output(checkpoint, name)
     say(f"writing {output}", options)
-    with ProgressLines(options) as progress:
+    fitted = chosen.fitted_on(calibration, measures=quant not in ("none", "fp32"))
+    with ProgressLines(options) as progress, fitted as texts:
         manifest = export_openvino(
-            checkpoint, output, quant=quant, dim=dim, calibration=calibration,
+            checkpoint, output, quant=quant, dim=dim, calibration=texts,
             force=options.force, stages=progress.stage,
         )  # fmt: skip
     _print(manifest, output, options)
@@ -91,17 +100,20 @@ def openvino(options: CommonOptions, quant: str, dim: int | None, calibration: P
 @calibration_option
 @click.option("--prompt-keys", is_flag=True,
               help="Add prompts and Matryoshka dims as keys under 'lawvault.'.")  # fmt: skip
+@recipe_option
 @common_options
 def gguf(
     options: CommonOptions, type_name: str, plan: str, embedding_type: str | None, imatrix: str,
     calibration: Path | None, prompt_keys: bool,  # noqa: FBT001
+    recipe: str | None,
 ) -> None:  # fmt: skip
     """Write one GGUF file for llama.cpp and Ollama, Dense modules inside."""
     from exporter.gguf.export import export_gguf
-    from exporter.gguf.options import GgufOptions
+    from exporter.gguf.options import GgufOptions, check_type_and_options
 
-    checkpoint = load_checkpoint(options, recipe=_recipe())
-    chosen = GgufOptions(
+    chosen = choose_recipe(recipe, options)
+    checkpoint = load_checkpoint(options, chosen)
+    given = GgufOptions(
         plan=plan, embedding_type=embedding_type, imatrix=imatrix, calibration=calibration,
         prompt_keys=prompt_keys,
     )  # fmt: skip
@@ -110,18 +122,16 @@ def gguf(
         checkpoint, "-".join([*parts, *([embedding_type] if embedding_type else [])])
     )
     say(f"writing {output}", options)
-    with ProgressLines(options) as progress:
+    fitted = chosen.fitted_on(
+        calibration, measures=check_type_and_options(type_name, given)[2] is not None
+    )
+    with ProgressLines(options) as progress, fitted as texts:
         manifest = export_gguf(
-            checkpoint, output, type_name=type_name, options=chosen, force=options.force,
+            checkpoint, output, type_name=type_name, options=replace(given, calibration=texts),
+            force=options.force,
             stages=progress.stage,
         )  # fmt: skip
     _print(manifest, output, options)
-
-
-def _recipe() -> Recipe | None:
-    from exporter.cli.common import DEFAULT_RECIPE
-
-    return load_recipe(None) if DEFAULT_RECIPE.is_file() else None
 
 
 def _print(manifest: Manifest, output: Path, options: CommonOptions) -> None:

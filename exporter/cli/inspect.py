@@ -8,14 +8,15 @@ from rich.console import Console
 from rich.table import Table
 
 from exporter.checkpoint.records import Checkpoint
+from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
     CommonOptions,
     calibration_option,
     common_options,
-    load_checkpoint,
     say,
 )
 from exporter.cli.findings import print_findings
+from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.corpus.calibration import CalibrationText, calibration_inputs, read_calibration
 from exporter.errors import BadInput
 from exporter.manifest import RangeRecord
@@ -27,8 +28,11 @@ from exporter.records import canonical_json
               help="Run the model on calibration texts and show each layer's range in fp16, as "
               "saved and as --quant fp16 rescales it. Needs torch.")  # fmt: skip
 @calibration_option
+@recipe_option
 @common_options
-def inspect(options: CommonOptions, *, ranges: bool, calibration: Path | None) -> int:
+def inspect(
+    options: CommonOptions, *, ranges: bool, calibration: Path | None, recipe: str | None
+) -> int:
     """Show a checkpoint's architecture, modules, prompts, dims, sizes and findings.
 
     Needs no torch without --ranges. Exit code 1 where a finding is an error.
@@ -36,7 +40,7 @@ def inspect(options: CommonOptions, *, ranges: bool, calibration: Path | None) -
     if calibration is not None and not ranges:
         raise BadInput("--calibration is read for --ranges only; add --ranges or leave it out")
     texts = read_calibration(calibration) if ranges else []
-    checkpoint = load_checkpoint(options, quiet_findings=True)
+    checkpoint = load_checkpoint(options, choose_recipe(recipe, options), quiet_findings=True)
     measured = _measure(checkpoint, texts, options) if ranges else None
     if options.as_json:
         data = describe(checkpoint)

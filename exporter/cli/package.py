@@ -6,16 +6,16 @@ from typing import Any
 
 import click
 
+from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
     CommonOptions,
     common_options,
     default_output,
-    load_checkpoint,
-    load_recipe,
     node_modules_option,
-    recipe_option,
     say,
 )
+from exporter.cli.parity import recorded_prompts
+from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.manifest import read_manifest
 from exporter.records import canonical_json
 from exporter.registry import PACKAGERS, resolve
@@ -44,14 +44,31 @@ def _command(
     @common_options
     def command(
         options: CommonOptions, artifacts: tuple[Path, ...], report_path: Path | None,
-        override_verdict: str | None, recipe_path: Path | None, **settings: Any,
+        override_verdict: str | None, recipe: str | None, **settings: Any,
     ) -> None:  # fmt: skip
         _write_package(
             name, artifacts, options=options, report_path=report_path,
-            override_reason=override_verdict, recipe_path=recipe_path, settings=settings,
+            override_reason=override_verdict, recipe=recipe, settings=settings,
         )  # fmt: skip
 
     package.command(name, help=text)(command)
+
+
+def _articles(_: Any, __: Any, folder: Path | None) -> list[tuple[str, str, str]] | None:
+    if folder is None:
+        return None
+    from exporter.corpus.beir import read_documents
+
+    return [(key, title, text) for key, (title, text) in read_documents(folder).items()]
+
+
+def _page_options(command: Any) -> Any:
+    corpus = click.option(
+        "--corpus", "articles", metavar="FOLDER", type=click.Path(path_type=Path),
+        callback=_articles,
+        help="Whose corpus.jsonl the page searches. Default: invented articles; the page says so.",
+    )  # fmt: skip
+    return corpus(node_modules_option(command))
 
 
 _command("ollama", "Write a GGUF with Modelfile, README, prompts, clients and golden vectors for "
@@ -59,7 +76,7 @@ _command("ollama", "Write a GGUF with Modelfile, README, prompts, clients and go
 _command("transformersjs", "Write ONNX files for transformers.js in Node and browsers, with a "
          "search page.\n\nARTIFACT... are of the flavour web, one of each --quant. The page needs "
          "transformers.js itself from npm; without it the package is made without the page.",
-         metavar="ARTIFACT...", own=node_modules_option)  # fmt: skip
+         metavar="ARTIFACT...", own=_page_options)  # fmt: skip
 _command("onnxruntime", "Write .onnx and .ort files with tokenizer and examples for ONNX Runtime "
          "on servers and phones.")  # fmt: skip
 _command("openvino", "Write OpenVINO IR with tokenizer and an example.")
@@ -70,7 +87,7 @@ _command("sentence-transformers", "Write a folder that SentenceTransformer(..., 
 
 def _write_package(
     name: str, artifacts: tuple[Path, ...], *, options: CommonOptions, report_path: Path | None,
-    override_reason: str | None, recipe_path: Path | None, settings: dict[str, Any],
+    override_reason: str | None, recipe: str | None, settings: dict[str, Any],
 ) -> None:  # fmt: skip
     from exporter.package.verdict import check_verdict, verdict_of
     from exporter.packaging import package_artifacts
@@ -81,8 +98,9 @@ def _write_package(
     report = read_report(path) if report_path is not None or path.is_file() else None
     for artifact in artifacts:  # before the checkpoint is read
         check_verdict(verdict_of(artifact, report, override_reason=override_reason), artifact)
-    recipe = load_recipe(recipe_path)
-    checkpoint = load_checkpoint(options, recipe=recipe, prompts=recipe.prompts)
+    checkpoint = load_checkpoint(
+        options, choose_recipe(recipe, options), recorded=recorded_prompts(artifacts)
+    )
     target = f"{name}-{manifest.scheme}" if len(artifacts) == 1 else name
     output = options.output or default_output(checkpoint, "packages", target)
     written = package_artifacts(

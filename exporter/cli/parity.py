@@ -6,20 +6,17 @@ from typing import Any
 import click
 
 from exporter.checkpoint.records import Prompts
+from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
     CommonOptions,
     common_options,
-    corpus_folder,
     default_output,
-    load_checkpoint,
-    load_recipe,
     pool_option,
-    recipe_option,
     say,
-    with_pool,
 )
 from exporter.cli.parity_index import IndexOptions, index_options, run_parity_on_index
 from exporter.cli.progress import ProgressLines
+from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.errors import BadInput
 from exporter.manifest import checkpoint_difference, read_manifest
 from exporter.records import canonical_json
@@ -47,7 +44,7 @@ from exporter.records import canonical_json
 def parity(
     options: CommonOptions, artifacts: tuple[Path, ...], corpus: Path | None,
     queries: Path | None, dims: str | None, cache: Path | None, pool: int | None,
-    recipe_path: Path | None, metrics: tuple[str, ...], nprobes: int | None,
+    recipe: str | None, metrics: tuple[str, ...], nprobes: int | None,
     refine_factor: int | None, **index: Any,
 ) -> int:  # fmt: skip
     """Compare ARTIFACT... with the torch reference on a retrieval corpus.
@@ -67,7 +64,7 @@ def parity(
     from exporter.parity.run import VECTORS_NAME, run_parity
     from exporter.runtimes.open import artifact_source, open_original
 
-    recipe = load_recipe(recipe_path)
+    chosen = choose_recipe(recipe, options)
     wanted = _dims(dims)
     given = IndexOptions(**index)
     if given.index is not None:
@@ -75,29 +72,26 @@ def parity(
             raise BadInput(
                 "--index brings its own documents and width; leave out --corpus, --dims and --pool"
             )
-        prompts = recipe.prompts if recipe_path else recorded_prompts(artifacts)
-        checkpoint = load_checkpoint(options, recipe=recipe, prompts=prompts)
+        checkpoint = load_checkpoint(options, chosen, recorded=recorded_prompts(artifacts))
         output = options.output or default_output(checkpoint)
         check_report_folder(output)
         return run_parity_on_index(
             options, given, artifacts=artifacts, questions=queries, metrics=metrics,
-            nprobes=nprobes, refine=refine_factor, recipe=recipe, checkpoint=checkpoint,
+            nprobes=nprobes, refine=refine_factor, recipe=chosen.recipe, checkpoint=checkpoint,
             output=output, cache=cache or output / VECTORS_NAME,
         )  # fmt: skip
     given.refuse_without_index()
     if metrics or nprobes or refine_factor:
         raise BadInput("--metric, --nprobes and --refine-factor need --index PATH")
-    folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
-    read = read_corpus(folder, queries=queries)
+    read = read_corpus(chosen.corpus(corpus), queries=queries)
     check_one_checkpoint(artifacts)
-    prompts = recipe.prompts if recipe_path else recorded_prompts(artifacts)
-    checkpoint = load_checkpoint(options, recipe=recipe, prompts=prompts)
+    checkpoint = load_checkpoint(options, chosen, recorded=recorded_prompts(artifacts))
     output = options.output or default_output(checkpoint)
     check_report_folder(output)
     with ProgressLines(options) as progress:
         report = run_parity(
             artifacts, original=open_original(checkpoint), corpus=read,
-            recipe=with_pool(recipe, pool), tell=lambda line: say(line, options), dims=wanted,
+            recipe=chosen.with_pool(pool), tell=lambda line: say(line, options), dims=wanted,
             artifact_source=artifact_source, stages=progress.stage,
             cache=cache or output / VECTORS_NAME,
         )  # fmt: skip

@@ -4,20 +4,16 @@ from pathlib import Path
 
 import click
 
+from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
-    DEFAULT_RECIPE,
     CommonOptions,
     common_options,
-    corpus_folder,
     default_output,
-    load_checkpoint,
-    load_recipe,
     pool_option,
-    recipe_option,
     say,
-    with_pool,
 )
 from exporter.cli.progress import ProgressLines
+from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.records import canonical_json
 
 
@@ -34,7 +30,7 @@ def release(
     options: CommonOptions,
     *,
     corpus: Path | None,
-    recipe_path: Path | None,
+    recipe: str | None,
     bench: bool,
     jobs: int | None,
     pool: int | None,
@@ -50,18 +46,17 @@ def release(
     from exporter.release import check_recipe, run_release
     from exporter.release_exports import release_calibration
 
-    recipe = with_pool(load_recipe(recipe_path), pool)
-    check_recipe(recipe)
-    folder = corpus_folder(recipe, recipe_path=recipe_path, given=corpus)
+    chosen = choose_recipe(recipe, options)
+    taken = chosen.with_pool(pool)
+    check_recipe(taken)
+    folder = chosen.corpus(corpus)
     read = read_corpus(folder)
-    calibration = release_calibration(
-        recipe, recipe_path or DEFAULT_RECIPE, folder=folder, corpus=read
-    )
-    checkpoint = load_checkpoint(options, recipe=recipe, prompts=recipe.prompts)
+    calibration = release_calibration(taken, chosen.path, folder=folder, corpus=read)
+    checkpoint = load_checkpoint(options, chosen)
     output = options.output or default_output(checkpoint)
     with ProgressLines(options) as progress:
         outcome = run_release(
-            checkpoint, recipe=recipe, corpus=read, output=output, force=options.force,
+            checkpoint, recipe=taken, corpus=read, output=output, force=options.force,
             stages=progress.stage, tell=lambda line: say(line, options),
             bench=bench, jobs=jobs, calibration=calibration,
         )  # fmt: skip

@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from exporter.bundled import bundled
 from exporter.checkpoint.records import Prompts
 from exporter.corpus.beir import Corpus, read_documents, read_questions
 from exporter.corpus.lines import read_lines, read_records, string_of, text_of
@@ -18,7 +18,6 @@ Role = Literal["document", "query"]
 ROLES: tuple[Role, ...] = ("document", "query")
 
 BUNDLED_NAME = "recipes/calibration/legal-zh.jsonl"
-REPOSITORY = Path(__file__).resolve().parents[2]
 # A handful of texts never meets the tail of a range; users are better served by the bundled ones.
 FEWEST = 16
 # Of a folder in BEIR's layout: as many of each role as the bundled file holds, about.
@@ -51,7 +50,7 @@ def read_calibration(path: Path | None) -> list[CalibrationText]:
     both. Raises BadInput for a file that is missing, empty, not UTF-8, or holds fewer than 16
     different texts.
     """
-    file = _bundled() if path is None else path
+    file = bundled(BUNDLED_NAME) if path is None else path
     if file.is_dir():
         return check_enough(_sampled(file), file)
     if not file.is_file():
@@ -168,18 +167,3 @@ def _read_plain(path: Path) -> list[CalibrationText]:
 
 def _in_both(text: str, title: str = "") -> list[CalibrationText]:
     return [CalibrationText(text, "document", title), CalibrationText(text, "query")]
-
-
-def _bundled() -> Path:
-    """Return the bundled file: beside the package in a working copy, else where pip put it."""
-    beside = REPOSITORY / BUNDLED_NAME
-    if beside.is_file():
-        return beside
-    try:
-        installed = metadata.files("lawvault-exporter") or []
-    except metadata.PackageNotFoundError:
-        installed = []
-    for entry in installed:
-        if entry.as_posix().endswith(BUNDLED_NAME):
-            return Path(str(entry.locate())).resolve()
-    raise BadInput("the bundled calibration texts are not installed; pass --calibration FILE")

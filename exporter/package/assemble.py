@@ -24,7 +24,7 @@ from exporter.package.records import PackagedArtifact, PackageManifest
 from exporter.package.sums import write_sums
 from exporter.package.terms import GEMMA_NOTICE, GEMMA_TERMS, read_terms
 from exporter.package.verdict import PackageVerdict, check_verdict
-from exporter.records import write_json
+from exporter.records import Record, write_json
 from exporter.staging import check_free_disk, check_output, staged_folder
 
 Settings = Mapping[str, Any]
@@ -117,7 +117,7 @@ def assemble(
         licence = _write_licence(stage, checkpoint)
         filling = Filling(stage, tuple(artifacts), checkpoint, licence, text, settings or {})
         files = packager.fill(filling)
-        write_json(stage / "prompts.json", _written_out(manifests[0].prompts))
+        write_json(stage / "prompts.json", written_out(manifests[0].prompts))
         entries = []
         for judged, manifest, file in zip(artifacts, manifests, files, strict=True):
             golden = "golden.json" if len(artifacts) == 1 else f"golden/{manifest.name}.json"
@@ -138,12 +138,25 @@ def assemble(
     return record
 
 
-def _written_out(prompts: Prompts) -> Prompts:
-    """Return templates that say where the text goes, so that a consumer need not know the rule."""
-    return Prompts(**{
-        name: template if "{text}" in template else template + "{text}"
-        for name, template in prompts.model_dump().items()
-    })  # fmt: skip
+class WrittenPrompts(Record):
+    """The prompts of a package, as its clients apply them: every template names `{text}`, and a
+    document without a title has one of its own, so that a client need know no rule."""
+
+    query: str
+    document: str
+    document_without_title: str
+
+
+def written_out(prompts: Prompts) -> WrittenPrompts:
+    """Return the prompts as a package holds them."""
+    query, document = (
+        template if "{text}" in template else template + "{text}"
+        for template in (prompts.query, prompts.document)
+    )
+    return WrittenPrompts(
+        query=query, document=document,
+        document_without_title=prompts.render_document("{text}", title=""),
+    )  # fmt: skip
 
 
 def check_taken(packager: Packager, folder: Path, manifest: Manifest) -> None:

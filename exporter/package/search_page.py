@@ -3,22 +3,32 @@
 import json
 import shutil
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
+from exporter.bundled import bundled
 from exporter.errors import BadInput
 from exporter.package.npm import PACKAGE, TESTED
+from exporter.records import write_json, write_text
 
 PAGE = Path(__file__).parent / "static" / "transformersjs" / "page"
 BUNDLED_NAME = "recipes/corpora/lawvault-mini/corpus.jsonl"
-REPOSITORY = Path(__file__).resolve().parents[2]
+ARTICLES_NAME = "articles.jsonl"
+ABOUT_NAME = "articles.json"
 FIELDS = ("_id", "title", "text")
+Article = tuple[str, str, str]
+"""Id, title, text."""
+MOST_ARTICLES = 1000
+"""The reader's browser embeds each on the first visit, at about 0.1 s for EmbeddingGemma."""
 
 
-def write_page(stage: Path, runtime: Sequence[Path]) -> None:
-    """Write index.html, its scripts, the bundled articles, and what runs the model, to `stage`.
+def write_page(
+    stage: Path, runtime: Sequence[Path], *, articles: Sequence[Article] | None = None
+) -> None:
+    """Write index.html, its scripts, articles, and what runs the model, to `stage`.
 
-    `runtime`: files of npm packages, from `exporter.package.npm.runtime_files`.
+    `runtime`: files of npm packages, from `exporter.package.npm.runtime_files`. `articles`: those
+    that the page searches until its reader chooses others, the first `MOST_ARTICLES` of them; the
+    bundled ones for None. The page says in large letters that those are invented.
     """
     shutil.copyfile(PAGE / "index.html", stage / "index.html")
     folder = stage / "page"
@@ -33,23 +43,18 @@ def write_page(stage: Path, runtime: Sequence[Path]) -> None:
     if not licence.is_file():
         raise BadInput(f"'{licence}' is missing; it must go with {PACKAGE} {TESTED}")
     shutil.copyfile(licence, vendor / "LICENSE.transformers.js")
-    lines = []
-    for line in _bundled().read_text(encoding="utf-8").splitlines():
-        article = json.loads(line)
-        lines.append(json.dumps({k: article[k] for k in FIELDS}, ensure_ascii=False) + "\n")
-    (stage / "articles.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+    invented = _invented()
+    taken = list(articles or invented)
+    shown = taken[:MOST_ARTICLES]
+    write_text(stage / ARTICLES_NAME, "".join(
+        json.dumps(dict(zip(FIELDS, article, strict=True)), ensure_ascii=False) + "\n"
+        for article in shown
+    ))  # fmt: skip
+    write_json(stage / ABOUT_NAME, {
+        "articles": len(shown), "of": len(taken), "invented": set(shown) <= set(invented),
+    })  # fmt: skip
 
 
-def _bundled() -> Path:
-    """Return the bundled file: beside the package in a working copy, else where pip put it."""
-    beside = REPOSITORY / BUNDLED_NAME
-    if beside.is_file():
-        return beside
-    try:
-        installed = metadata.files("lawvault-exporter") or []
-    except metadata.PackageNotFoundError:
-        installed = []
-    for entry in installed:
-        if entry.as_posix().endswith(BUNDLED_NAME):
-            return Path(str(entry.locate())).resolve()
-    raise BadInput("the bundled articles are not installed with the package")
+def _invented() -> list[Article]:
+    lines = bundled(BUNDLED_NAME).read_text(encoding="utf-8").splitlines()
+    return [(row["_id"], row["title"], row["text"]) for row in map(json.loads, lines)]

@@ -11,7 +11,7 @@ from exporter.manifest import Manifest
 from exporter.package.assemble import Filling, Packager, Settings
 from exporter.package.npm import INSTALL, TESTED, find_node_modules, runtime_files
 from exporter.package.onnx_file import write_graph
-from exporter.package.search_page import write_page
+from exporter.package.search_page import ABOUT_NAME, write_page
 from exporter.records import write_json
 
 STATIC = Path(__file__).parent / "static" / "transformersjs"
@@ -49,14 +49,19 @@ def fill_transformersjs(filling: Filling) -> Sequence[str]:
     shutil.copyfile(STATIC / "embed.mjs", stage / "embed.mjs")
     modules = find_node_modules(filling.settings.get("node_modules"))
     if modules is not None:
-        write_page(stage, runtime_files(modules))
+        write_page(stage, runtime_files(modules), articles=filling.settings.get("articles"))
     filling.write(
         "transformersjs_readme.md.j2", "README.md", first=first.manifest, artifacts=artifacts,
         dtypes={scheme: dtype for scheme, (dtype, _) in FILES.items()}, default=FILES[default][0],
-        page=modules is not None, tested=TESTED, install=INSTALL,
+        page=modules is not None, about=_about(stage), tested=TESTED, install=INSTALL,
         override=next((j.verdict for j in artifacts if j.verdict.verdict != "pass"), None),
     )  # fmt: skip
     return files
+
+
+def _about(stage: Path) -> dict[str, Any]:
+    path = stage / ABOUT_NAME
+    return _read_json(path) if path.is_file() else {}
 
 
 def check_transformersjs(

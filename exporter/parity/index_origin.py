@@ -24,7 +24,8 @@ NOISE_ROOM = 2.0
 may lie: bf16 of another machine rounds elsewhere, and two hundred rows leave a percentile loose."""
 KNOWN_PROMPTS = (
     "title: {title} | text: {text}", "title: none | text: {text}", "{text}", "{title}\n{text}",
-    "{title} {text}", "passage: {text}", "search_document: {text}",
+    "{title} {text}", "title: none | text: {title} {text}", "passage: {text}",
+    "passage: {title} {text}", "search_document: {text}",
 )  # fmt: skip
 
 Embed = Callable[[Sequence[str]], Rows]
@@ -125,7 +126,7 @@ class _Sample:
     def cosines(self, prompt: str, *, count: int | None = None) -> tuple[Cosines, int]:
         """Return the cosines of the first `count` rows to their texts embedded with `prompt`, and
         how many fit only stripped."""
-        prompts = Prompts(document=prompt)
+        prompts = Prompts(query="{text}", document=prompt)
         pairs = list(zip(self.titles, self.texts, strict=True))[:count]
         given = [prompts.render_document(text, title=title) for title, text in pairs]
         stripped = [text.strip() for text in given]
@@ -142,7 +143,7 @@ class _Sample:
 
     def noise(self, prompt: str, embed_used: Embed) -> float:
         """Return the 1st percentile of torch bf16's own cosine to fp32 on the sample."""
-        prompts = Prompts(document=prompt)
+        prompts = Prompts(query="{text}", document=prompt)
         given = [
             prompts.render_document(text, title=title)
             for title, text in zip(self.titles, self.texts, strict=True)

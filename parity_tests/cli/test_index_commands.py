@@ -25,7 +25,7 @@ from exporter.onnx.export import export_onnx  # noqa: E402
 from exporter.parity import index_run  # noqa: E402
 from exporter.runtimes.onnxruntime import OnnxEncoder  # noqa: E402
 from exporter.runtimes.open import reference_source  # noqa: E402
-from parity_tests.conftest import REPOSITORY  # noqa: E402
+from parity_tests.conftest import LAWVAULT_PROMPTS, REPOSITORY  # noqa: E402
 from parity_tests.foreign_table import write_table  # noqa: E402
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint  # noqa: E402
 from parity_tests.tiny_corpus import make_tiny_corpus  # noqa: E402
@@ -41,7 +41,7 @@ class Desk:
         self.base = make_tiny_checkpoint(folder / "base", seed=1)
         self.corpus = make_tiny_corpus(folder / "corpus", documents=300)
         self.artifact, self.cache = folder / "onnx-fp32", folder / "vectors"
-        checkpoint = read_checkpoint(self.checkpoint)
+        checkpoint = read_checkpoint(self.checkpoint, prompts=LAWVAULT_PROMPTS)
         export_onnx(checkpoint, self.artifact)
         self.questions = folder / "questions.txt"
         asked = (self.corpus / "queries.jsonl").read_text("utf-8").splitlines()
@@ -79,7 +79,7 @@ class Desk:
 
     def evaluate(self, output: Path, *more: object) -> list[str]:
         named = ["--checkpoint", self.checkpoint, "--corpus", self.corpus, "--output", output,
-                 "--cache", self.cache, *more]  # fmt: skip
+                 "--cache", self.cache, "--recipe", "lawvault", *more]  # fmt: skip
         return ["evaluate", *map(str, named)]
 
 
@@ -182,9 +182,11 @@ def test_a_table_that_torch_made_is_verified_however_strict_the_recipe(
 ) -> None:
     """Who runs the checkpoint in bfloat16 has made their table in bfloat16."""
     texts = [f"title: {title} | text: {text}" for title, text in desk.documents.values()]
-    encoder = reference_source(read_checkpoint(desk.checkpoint), dtype).open()
+    encoder = reference_source(
+        read_checkpoint(desk.checkpoint, prompts=LAWVAULT_PROMPTS), dtype
+    ).open()
     desk.table(f"made_in_{dtype}", encoder.encode(texts))
-    recipe = (REPOSITORY / "recipes" / "lawvault.toml").read_text("utf-8")
+    recipe = (REPOSITORY / "recipes" / "default.toml").read_text("utf-8")
     strict = tmp_path / "recipe.toml"
     strict.write_text(recipe.replace("cosine_p1_min = 0.9996", "cosine_p1_min = 1.0"), "utf-8")
     run(desk.parity(tmp_path / "out", "--table", f"made_in_{dtype}", *LAWVAULT_COLUMNS,
@@ -197,7 +199,7 @@ def test_a_table_that_torch_made_is_verified_however_strict_the_recipe(
 def test_another_checkpoint_closes_the_gate(
     desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    export_onnx(read_checkpoint(desk.base), tmp_path / "base")
+    export_onnx(read_checkpoint(desk.base, prompts=LAWVAULT_PROMPTS), tmp_path / "base")
     arguments = desk.parity(tmp_path / "out", *LAWVAULT_COLUMNS, "--quiet")
     arguments[1], arguments[3] = str(tmp_path / "base"), str(desk.base)
     assert run(arguments) == 1
@@ -219,10 +221,12 @@ def test_a_few_texts_changed_since_close_the_gate_and_are_counted(
 def test_limits_of_the_recipe_close_the_gate(
     desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = (REPOSITORY / "recipes" / "lawvault.toml").read_text("utf-8")
+    text = (REPOSITORY / "recipes" / "default.toml").read_text("utf-8")
     strict = tmp_path / "recipe.toml"
     strict.write_text(text.replace("cosine_p1_min = 0.985", "cosine_p1_min = 1.0"), "utf-8")
-    export_onnx(read_checkpoint(desk.checkpoint), tmp_path / "onnx-q4", quant="q4")
+    export_onnx(
+        read_checkpoint(desk.checkpoint, prompts=LAWVAULT_PROMPTS), tmp_path / "onnx-q4", quant="q4"
+    )
     arguments = desk.parity(tmp_path / "out", *LAWVAULT_COLUMNS, "--recipe", strict, "--quiet")
     arguments[1] = str(tmp_path / "onnx-q4")
     assert run(arguments) == 1
@@ -326,7 +330,7 @@ def test_metadata_of_another_prompt_or_checkpoint_refutes_a_table(
     assert (
         "made with the document prompt 'title: {title} | text: {text}'" in capsys.readouterr().out
     )
-    export_onnx(read_checkpoint(desk.base), tmp_path / "base")
+    export_onnx(read_checkpoint(desk.base, prompts=LAWVAULT_PROMPTS), tmp_path / "base")
     arguments[1], arguments[3] = str(tmp_path / "base"), str(desk.base)
     assert run(arguments) == 1
     assert "its metadata names 'tiny', whose " in capsys.readouterr().out

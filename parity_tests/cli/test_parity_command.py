@@ -21,7 +21,7 @@ for module in ("sentence_transformers", "onnx", "onnxruntime"):
     pytest.importorskip(module)
 from exporter.onnx.export import export_onnx  # noqa: E402
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "lawvault.toml"
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "default.toml"
 
 
 @dataclass
@@ -114,7 +114,9 @@ def test_a_closed_gate_exits_1_writes_the_report_and_names_the_limit(
         (["--recipe", "/nonexistent.toml"], "no such recipe"),
         (["--checkpoint", "/nonexistent/folder"], "no such checkpoint folder"),
         (["--prompts", "neither"], "neither a file nor"),
-        (["--prompts", "query=ask: {text}"], "was exported for the prompts"),
+        (["--prompts", "query=ask: {text}"], "names query; give query= and document= once each"),
+        (["--prompts", "query={text},document=d: {text}"], "was exported for the prompts"),
+        (["--recipe", "lawvalt"], "unknown recipe 'lawvalt'; did you mean 'lawvault'"),
         (["--output", __file__], "is a file"),
         (["--window", "wide"], "wide"),
     ],
@@ -189,14 +191,20 @@ def test_prompts_are_read_inline_with_commas_and_from_toml_or_json(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("qery = 'x'", "did you mean 'query'"), ("query = 3", "query"), ("query =", "cannot be read")],
+    [
+        ("qery = 'x'", "did you mean 'query'"),
+        ("query = 3\ndocument = 'd'", "query is not a string; quote it"),
+        ("query = 'q'", "document is missing; give query and document"),
+        ("query = '{text} {text}'\ndocument = 'd'", "query names {text} more than once"),
+        ("query =", "cannot be read"),
+    ],
 )
 def test_a_wrong_file_of_prompts_is_refused(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "p.toml"
     path.write_text(content, "utf-8")
     with pytest.raises(BadInput, match=said):
         parse_prompts(str(path))
-    with pytest.raises(BadInput, match="twice"):
+    with pytest.raises(BadInput, match="names query and query; give query= and"):
         parse_prompts("query=a,query=b")
 
 

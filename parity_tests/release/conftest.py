@@ -7,7 +7,7 @@ import pytest
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.records import Checkpoint
 from exporter.package.assemble import Judged
-from parity_tests.conftest import MINIATURE
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.npm import install_transformers
 from parity_tests.packaging import judged_onnx, package_transformersjs
 
@@ -33,7 +33,7 @@ def npm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def miniature() -> Checkpoint:
-    return read_checkpoint(MINIATURE)
+    return read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
 
 
 @pytest.fixture(scope="session")

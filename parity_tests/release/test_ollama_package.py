@@ -132,7 +132,7 @@ def test_a_changed_artifact_is_refused(
 
 
 def test_the_request_in_the_readme_survives_a_shell(tiny: Checkpoint, tmp_path: Path) -> None:
-    prompts = Prompts(query="it's a query: {text}")
+    prompts = Prompts(query="it's a query: {text}", document="{text}")
     checkpoint = read_checkpoint(tiny.path, prompts=prompts)
     export_gguf(checkpoint, tmp_path / "g")
     package_ollama(

@@ -26,7 +26,7 @@ from exporter.runtimes.encoder import Encoder, PaddedEncoder
 from exporter.runtimes.open import open_artifact
 from exporter.runtimes.openvino import OpenVinoEncoder
 from exporter.runtimes.torch_reference import TorchReference
-from parity_tests.conftest import MINIATURE, TEXTS
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden
 from parity_tests.packaging import PASS, golden_of, package_onnx, seal
 from parity_tests.runtimes.test_onnx_built import variant
@@ -47,7 +47,7 @@ def worst(encoder: Encoder, reference: Encoder, texts: tuple[str, ...] = TEXTS) 
 
 @pytest.fixture(scope="module")
 def miniature() -> Checkpoint:
-    return read_checkpoint(MINIATURE)
+    return read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
 
 
 @pytest.fixture(scope="module")

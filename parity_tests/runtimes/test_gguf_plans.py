@@ -36,7 +36,7 @@ from exporter.quantization.rounding import run_rounded
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.llamacpp import LlamaCppEncoder
 from exporter.runtimes.torch_reference import TorchReference
-from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
+from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.miniature.harden import harden
 from parity_tests.unit.test_read_checkpoint import with_weights
 
@@ -49,7 +49,7 @@ MOST = {"q8_0": 2.7e-5, "q6_k": 5.9e-4, "q5_k_m": 6e-4, "q4_k_m": 7.5e-4, "q4_0"
 
 @pytest.fixture(scope="module")
 def miniature() -> Checkpoint:
-    return read_checkpoint(MINIATURE)
+    return read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from exporter.checkpoint.records import Checkpoint
 from exporter.onnx.export import export_onnx
 from exporter.runtimes.onnxruntime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
-from parity_tests.conftest import MINIATURE, TEXTS
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 
 pytestmark = pytest.mark.gpu
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.gpu
 def miniature() -> Checkpoint:
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU that torch can use (CUDA)")
-    return read_checkpoint(MINIATURE)
+    return read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from exporter.quantization.inputs import token_rows
 from exporter.quantization.int8 import Int8Model, quantize_int8
 from exporter.quantization.rounding import Rounded, rotated, round_rows, run_rounded
 from exporter.quantization.table import table_rounding
-from parity_tests.conftest import MINIATURE
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.real import real_checkpoint
 
 Rows = npt.NDArray[np.float32]
@@ -65,7 +65,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("int8") / "onnx"
     if request.param == "real":
         return Exported(real_checkpoint(), folder, texts=64)
-    return Exported(read_checkpoint(MINIATURE), folder, texts=64)
+    return Exported(read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS), folder, texts=64)
 
 
 def states_of(exported: Exported, batch: Batch, ids: Rows, mask: Rows) -> list[Rows]:

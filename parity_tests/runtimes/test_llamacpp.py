@@ -20,7 +20,7 @@ from exporter.manifest import read_manifest
 from exporter.runtimes.batching import load_tokenizer, token_rows
 from exporter.runtimes.encoder import Encoder
 from exporter.runtimes.llamacpp import LlamaCppEncoder
-from parity_tests.conftest import MINIATURE, TEXTS
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.rewritten_gguf import put, rewrite
 
 EOS = 1
@@ -178,7 +178,7 @@ def test_the_hard_texts_have_the_ids_of_tokenizer_json(
 
 @pytest.mark.slow
 def test_the_miniature_reads_the_hard_texts_alike(tmp_path: Path) -> None:
-    checkpoint = read_checkpoint(MINIATURE)
+    checkpoint = read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
     export_gguf(checkpoint, tmp_path / "g")
     encoder = LlamaCppEncoder(tmp_path / "g")
     tokenizer = load_tokenizer(MINIATURE / "tokenizer.json", max_tokens=checkpoint.max_tokens)

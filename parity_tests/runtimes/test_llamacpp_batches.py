@@ -29,7 +29,7 @@ from exporter.runtimes.llamacpp_batch import (
     room_for,
 )
 from exporter.runtimes.llamacpp_contexts import SEQUENCES, Context
-from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
+from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE
 
 FILLER = 1
 LIMIT = 512
@@ -42,7 +42,7 @@ the layout, on real weights 3e-4."""
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("gguf") / "miniature"
-    export_gguf(read_checkpoint(MINIATURE), output)
+    export_gguf(read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS), output)
     return output
 
 

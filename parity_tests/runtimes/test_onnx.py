@@ -13,7 +13,7 @@ from exporter.errors import BadInput
 from exporter.onnx.export import export_onnx
 from exporter.runtimes.onnxruntime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
-from parity_tests.conftest import MINIATURE, TEXTS
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden, resave_damaged
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
@@ -92,7 +92,9 @@ def test_a_hardened_checkpoint_is_the_same_function(tmp_path: Path, tiny: Checkp
 
 def test_the_hardened_miniature_is_the_same_function_to_a_millionth(tmp_path: Path) -> None:
     hard = read_checkpoint(harden(MINIATURE, tmp_path / "hard"))
-    truth = TorchReference(read_checkpoint(MINIATURE), dtype="float32").encode(TEXTS)
+    truth = TorchReference(
+        read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS), dtype="float32"
+    ).encode(TEXTS)
     np.testing.assert_allclose(
         TorchReference(hard, dtype="float32").encode(TEXTS), truth, rtol=0, atol=1e-6
     )

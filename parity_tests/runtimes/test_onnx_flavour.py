@@ -14,12 +14,12 @@ from exporter.onnx.export import export_onnx
 from exporter.onnx.flavour import BROWSER, CPU23, PORTABLE, WEB
 from exporter.registry import ONNX_SCHEMES
 from exporter.runtimes.onnxruntime import OnnxEncoder
-from parity_tests.conftest import MINIATURE, TEXTS
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 
 
 @pytest.fixture(scope="module")
 def miniature() -> Checkpoint:
-    return read_checkpoint(MINIATURE)
+    return read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
 
 
 @pytest.mark.parametrize("quant", ["none", "int8"])

@@ -14,7 +14,7 @@ from exporter.manifest import read_manifest
 from exporter.onnx.export import export_onnx
 from exporter.parity.retrieval import search
 from exporter.runtimes.onnxruntime import OnnxEncoder
-from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
+from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.runtimes.test_onnx_built import TEXTS, file_hashes, run_padded
 from parity_tests.tiny_checkpoint import SENTENCES, make_tiny_checkpoint
 
@@ -150,7 +150,10 @@ def test_int8_bytes_are_a_quarter_of_fp32_and_the_same_each_time(
 
 @pytest.mark.slow
 def test_padding_leaves_the_first_ten_as_they_are(tmp_path: Path, few_texts: Path) -> None:
-    miniature, corpus = read_checkpoint(MINIATURE), read_corpus(BUNDLED_CORPUS)
+    miniature, corpus = (
+        read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS),
+        read_corpus(BUNDLED_CORPUS),
+    )
     export_onnx(miniature, tmp_path / "fp32")
     export_onnx(miniature, tmp_path / "int8", quant="int8", calibration=few_texts)
     encoder = OnnxEncoder(tmp_path / "int8")

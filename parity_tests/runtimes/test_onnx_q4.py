@@ -18,7 +18,7 @@ from exporter.onnx.scheme_q4 import halves, pack_blocks, pack_pairs
 from exporter.quantization.grids import block_grid
 from exporter.quantization.q4 import BLOCK, quantize_table_rows
 from exporter.runtimes.onnxruntime import OnnxEncoder
-from parity_tests.conftest import MINIATURE, TEXTS
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden
 from parity_tests.runtimes.test_onnx_built import variant
 
@@ -85,7 +85,7 @@ def test_halves_of_an_odd_width_are_filled_up() -> None:
 
 @pytest.fixture(scope="module")
 def miniature() -> Checkpoint:
-    return read_checkpoint(MINIATURE)
+    return read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
 
 
 @pytest.fixture(scope="module")

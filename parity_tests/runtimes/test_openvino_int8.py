@@ -31,7 +31,7 @@ from exporter.quantization.inputs import token_rows
 from exporter.quantization.int8 import Int8Model, quantize_int8
 from exporter.quantization.rounding import Rounded, rotated, round_rows, run_rounded
 from exporter.quantization.table import table_rounding
-from parity_tests.conftest import MINIATURE
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.real import real_checkpoint
 
 Rows = npt.NDArray[np.float32]
@@ -88,7 +88,9 @@ class Quantized:
 @pytest.fixture(scope="module", params=["miniature", "real"])
 def quantized(request: pytest.FixtureRequest) -> Quantized:
     real = request.param == "real"
-    return Quantized(real_checkpoint() if real else read_checkpoint(MINIATURE))
+    return Quantized(
+        real_checkpoint() if real else read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
+    )
 
 
 def padded(quantized: Quantized, batch: Batch) -> tuple[npt.NDArray[np.int64], Any]:

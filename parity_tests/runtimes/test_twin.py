@@ -39,7 +39,7 @@ from exporter.quantization.weights import ModelWeights
 from exporter.runtimes.llamacpp import LlamaCppEncoder
 from exporter.runtimes.onnxruntime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
-from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE, TEXTS
+from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden_tokens
 from parity_tests.runtimes.test_int8_emulation import rounded_matrices
 
@@ -123,7 +123,7 @@ def vectors(checkpoint: Checkpoint, pooled: Rows) -> Rows:
 
 @pytest.fixture(scope="module")
 def miniature() -> Subject:
-    return Subject(read_checkpoint(MINIATURE))
+    return Subject(read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS))
 
 
 @pytest.fixture(scope="module")

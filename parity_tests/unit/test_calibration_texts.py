@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter import bundled
 from exporter.checkpoint.records import Prompts
 from exporter.corpus import calibration
 from exporter.corpus.beir import read_corpus
@@ -21,12 +22,12 @@ from exporter.corpus.calibration import (
 from exporter.errors import BadInput
 from parity_tests.conftest import BUNDLED_CORPUS, REPOSITORY, write_corpus
 
-BUNDLED = calibration._bundled  # before tests are made to calibrate on few
+BUNDLED = calibration.bundled  # before tests are made to calibrate on few
 
 
 @pytest.fixture(autouse=True)
 def all_bundled_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "_bundled", BUNDLED)
+    monkeypatch.setattr(calibration, "bundled", BUNDLED)
 
 
 def test_the_bundled_texts_are_many_different_and_of_spread_lengths() -> None:
@@ -182,14 +183,14 @@ def test_a_missing_calibration_file_is_named(tmp_path: Path) -> None:
 def test_without_the_bundled_file_the_way_out_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(calibration.metadata, "files", lambda name: [])
-    with pytest.raises(BadInput, match="not installed; pass --calibration FILE"):
+    monkeypatch.setattr(bundled, "BESIDE", tmp_path)
+    monkeypatch.setattr(bundled.metadata, "files", lambda name: [])
+    with pytest.raises(BadInput, match="was not installed with lawvault-exporter"):
         read_calibration(None)
 
 
 @pytest.mark.slow
-def test_an_installed_package_has_the_bundled_texts(tmp_path: Path) -> None:
+def test_an_installed_package_has_the_bundled_texts_and_recipes(tmp_path: Path) -> None:
     source = tmp_path / "source"  # building leaves files behind
     for name in ("exporter", "recipes"):
         shutil.copytree(REPOSITORY / name, source / name)
@@ -200,7 +201,14 @@ def test_an_installed_package_has_the_bundled_texts(tmp_path: Path) -> None:
                "--ignore-installed", "--prefix", str(home), str(source)]  # fmt: skip
     subprocess.run(install, check=True, capture_output=True)
     site = next(home.rglob("exporter/__init__.py")).parents[1]
-    code = "from exporter.corpus.calibration import read_calibration as r; print(len(r(None)))"
+    code = (
+        "from exporter.corpus.beir import read_corpus as c\n"
+        "from exporter.corpus.calibration import read_calibration as r\n"
+        "from exporter.recipe import bundled_recipe as b, read_recipe\n"
+        "path = b('demo')\n"
+        "assert len(c(path.parent / read_recipe(path).corpus).query_ids) == 600\n"
+        "print(len(r(None)))"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
         env={"PYTHONPATH": str(site), "PATH": ""},

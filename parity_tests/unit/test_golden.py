@@ -20,7 +20,7 @@ from exporter.records import canonical_json
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.llamacpp import LlamaCppEncoder
 from exporter.runtimes.torch_reference import TorchReference
-from parity_tests.conftest import MINIATURE
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.packaging import golden_of
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
@@ -30,7 +30,7 @@ AT_LEAST = 3
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    return read_checkpoint(MINIATURE)
+    return read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
 
 
 @pytest.fixture(scope="module")

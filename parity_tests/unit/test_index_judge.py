@@ -5,17 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exporter.checkpoint.records import Prompts
-from exporter.cli.common import DEFAULT_RECIPE
 from exporter.corpus.questions import Questions
 from exporter.manifest import Manifest
 from exporter.parity.index_judge import TableBaseline, reciprocal_ranks, total_verdict
 from exporter.parity.index_records import IndexArtifact, OriginCheck, merged
 from exporter.parity.rows import as_rows
-from exporter.recipe import read_recipe
+from exporter.recipe import bundled_recipe, read_recipe
+from parity_tests.conftest import LAWVAULT_PROMPTS
 
 COUNT, DOCUMENTS = 600, 5000
-RECIPE = read_recipe(DEFAULT_RECIPE)
+RECIPE = read_recipe(bundled_recipe("default"))
 LISTS = np.random.default_rng(0).permuted(np.tile(np.arange(DOCUMENTS), (COUNT, 1)), axis=1)[:, :10]
 VECTORS = np.random.default_rng(1).standard_normal((COUNT, 16)).astype(np.float32)
 
@@ -38,7 +37,7 @@ def judge(
         found_used={"l2": used, "cosine": used}, metrics=metrics,
     )  # fmt: skip
     manifest = Manifest.model_construct(
-        name="onnx-x", kind="onnx", scheme=scheme, entry="x", files=(), prompts=Prompts()
+        name="onnx-x", kind="onnx", scheme=scheme, entry="x", files=(), prompts=LAWVAULT_PROMPTS
     )
     return baseline.judge(
         as_rows(vectors), {"l2": found, "cosine": found if cosine_found is None else cosine_found},

@@ -9,13 +9,13 @@ from exporter.corpus.beir import read_corpus
 from exporter.corpus.bm25 import rank_by_bm25
 from exporter.parity.retrieval import measure, search
 from exporter.parity.statistics import paired_difference
-from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
+from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE
 
 
 def test_it_is_small_and_has_embeddinggemmas_layout() -> None:
     size = sum(p.stat().st_size for p in MINIATURE.rglob("*") if p.is_file())
     assert size <= 12_000_000
-    checkpoint = read_checkpoint(MINIATURE)
+    checkpoint = read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
     a = checkpoint.architecture
     assert a is not None
     assert (a.hidden_size, a.intermediate_size, a.num_heads, a.num_kv_heads) == (256, 384, 3, 1)
@@ -32,7 +32,7 @@ def test_it_is_small_and_has_embeddinggemmas_layout() -> None:
 def test_its_window_is_the_unhalved_one_and_transformers_halves_it(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     saved = json.loads((MINIATURE / "config.json").read_text())["sliding_window"]
-    assert read_checkpoint(MINIATURE).window_saved == saved
+    assert read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS).window_saved == saved
     assert not saved & (saved - 1)
     config = transformers.AutoConfig.from_pretrained(MINIATURE)
     assert config.sliding_window == saved // 2 + 1
@@ -46,7 +46,7 @@ def test_its_window_is_the_unhalved_one_and_transformers_halves_it(tmp_path: Pat
 def test_real_texts_cross_its_window() -> None:
     from exporter.runtimes.batching import load_tokenizer, token_rows
 
-    checkpoint = read_checkpoint(MINIATURE)
+    checkpoint = read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
     assert checkpoint.window_used is not None
     corpus = read_corpus(BUNDLED_CORPUS)
     tokenizer = load_tokenizer(MINIATURE / "tokenizer.json", max_tokens=checkpoint.max_tokens)
@@ -59,7 +59,10 @@ def test_it_beats_bm25_on_the_bundled_corpus() -> None:
     pytest.importorskip("torch")
     from exporter.runtimes.torch_reference import TorchReference
 
-    checkpoint, corpus = read_checkpoint(MINIATURE), read_corpus(BUNDLED_CORPUS)
+    checkpoint, corpus = (
+        read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS),
+        read_corpus(BUNDLED_CORPUS),
+    )
     encoder = TorchReference(checkpoint, dtype="bfloat16")
     prompts = checkpoint.prompts
     documents = encoder.encode(

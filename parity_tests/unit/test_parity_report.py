@@ -24,13 +24,14 @@ from exporter.parity.run import run_parity
 from exporter.recipe import Limits, Recipe, read_recipe
 from exporter.runtimes.encoder import Encoder, Original, Progress, Source, Vectors, unit_rows
 from exporter.runtimes.open import CheckpointTokens
+from parity_tests.conftest import LAWVAULT_PROMPTS
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 from parity_tests.tiny_corpus import make_tiny_corpus
 
 pytest.importorskip("sentence_transformers")
 from exporter.runtimes.torch_reference import TorchReference
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "lawvault.toml"
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "default.toml"
 
 
 class Remembered:
@@ -94,7 +95,9 @@ class Bench:
     """Everything a run needs, with the references embedded by real torch."""
 
     def __init__(self, folder: Path) -> None:
-        self.checkpoint: Checkpoint = read_checkpoint(make_tiny_checkpoint(folder / "tiny"))
+        self.checkpoint: Checkpoint = read_checkpoint(
+            make_tiny_checkpoint(folder / "tiny"), prompts=LAWVAULT_PROMPTS
+        )
         self.corpus: Corpus = read_corpus(make_tiny_corpus(folder / "corpus"))
         self.recipe: Recipe = read_recipe(RECIPE)
         self.references = {
@@ -359,7 +362,7 @@ def test_an_artifact_of_another_checkpoint_is_refused(bench: Bench, tmp_path: Pa
 
 
 def test_an_artifact_for_other_prompts_is_refused(bench: Bench, tmp_path: Path) -> None:
-    prompts = Prompts(query="query: {text}")
+    prompts = Prompts(query="query: {text}", document="title: {title} | text: {text}")
     other = read_checkpoint(bench.checkpoint.path, prompts=prompts)
     artifact = bench.make_artifact(tmp_path / "artifact", checkpoint=other)
     with pytest.raises(BadInput, match=r"query: \{text\}"):

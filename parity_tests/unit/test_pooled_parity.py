@@ -19,7 +19,7 @@ from exporter.progress import silent
 from exporter.recipe import Recipe, read_recipe
 from exporter.runtimes.encoder import Source
 from exporter.runtimes.open import artifact_source, open_original
-from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE, REPOSITORY
+from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE, REPOSITORY
 from parity_tests.unit.test_parity_report import Bench, as_source, noisy
 
 pytest.importorskip("sentence_transformers")
@@ -176,7 +176,7 @@ def test_an_artifact_that_is_another_function_is_not_trusted_to_choose(
 
 
 def test_an_artifact_chooses_only_where_it_is_trusted_and_takes_half_the_time() -> None:
-    original = open_original(read_checkpoint(MINIATURE), device="cpu")
+    original = open_original(read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS), device="cpu")
     ours = Source("onnx-int8", 256, {}, original.used.open)
 
     def chosen(used: float, artifact: float, *, trusted: bool = True) -> Source:
@@ -204,7 +204,10 @@ def test_the_miniature_on_the_bundled_corpus_agrees_with_its_pool(tmp_path: Path
     pytest.importorskip("onnxruntime")
     from exporter.onnx.export import export_onnx
 
-    checkpoint, every = read_checkpoint(MINIATURE), read_corpus(BUNDLED_CORPUS)
+    checkpoint, every = (
+        read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS),
+        read_corpus(BUNDLED_CORPUS),
+    )
     asked = every.query_ids[::8]  # with all of them, every article is an answer and in the pool
     corpus = replace(
         every, query_ids=asked, queries=every.queries[::8],

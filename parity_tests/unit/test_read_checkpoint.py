@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from exporter.checkpoint.matryoshka import read_matryoshka_dims
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.safetensors_file import largest_magnitude, read_header, read_tensor
 from exporter.errors import BadInput
@@ -34,8 +35,8 @@ def test_a_sound_checkpoint_is_read(tiny_path: Path) -> None:
     assert checkpoint.dim == 64
     assert checkpoint.matryoshka_dims == (64, 32, 16)
     assert [m.kind for m in checkpoint.modules][2:] == ["Dense", "Dense", "Normalize"]
-    assert checkpoint.prompts.render_query("问") == "问"
-    assert checkpoint.prompts.render_document("文", title="题") == "title: 题 | text: 文"
+    assert checkpoint.prompts == checkpoint.own_prompts
+    assert checkpoint.prompts.render_query("问") == "task: search result | query: 问"
     ids = {f.id for f in checkpoint.findings}
     assert {
         "window-intact", "fp16-range", "bf16-embed-scale", "class-names", "bos-eos",
@@ -225,3 +226,35 @@ def test_the_largest_magnitude_is_found_in_every_dtype(tmp_path: Path, dtype: st
     folder = make_tiny_checkpoint(tmp_path / "tiny", dtype=dtype)
     info = read_header(folder / "model.safetensors")["embed_tokens.weight"]
     assert largest_magnitude(info) == float(np.abs(read_tensor(info)).max())
+
+
+BASE_CARD = """- **Output:**
+    -   Numerical vector representations of input text data
+    -   Output embedding dimension size of 768, with smaller options available
+        (512, 256, or 128) via Matryoshka Representation Learning (MRL). MRL allows users to
+        truncate the embedding
+"""
+LAWVAULT_CARD = """• Trained on 65,783 triplets (24, 144).
+• Matryoshka Embeddings: Supports flexible output vector dimensions (768, 512, 256, 128).
+"""
+
+
+@pytest.mark.parametrize(
+    ("card", "dims", "where"),
+    [
+        (BASE_CARD, (768, 512, 256, 128), "the prose of the model card names 768, 512, 256, 128"),
+        (LAWVAULT_CARD, (768, 512, 256, 128), "the prose of the model card"),
+        ('MRL: 256, 128\n{"matryoshka_dims": [768, 64]}', (768, 64), "the loss in the model card"),
+        ("Matryoshka, of 2023, 2024 and 144, 24", (768,), "names none"),
+        ("Matryoshka (1024, 512)", (768,), "names none"),  # of another model
+        ("sizes 512, 256", (768,), "names none"),
+        ("", (768,), "names none"),
+    ],
+)
+def test_matryoshka_dims_are_read_from_the_card(
+    tmp_path: Path, card: str, dims: tuple[int, ...], where: str
+) -> None:
+    (tmp_path / "README.md").write_text(card, "utf-8")
+    found, finding = read_matryoshka_dims(tmp_path, 768)
+    assert found == dims
+    assert where in finding.evidence

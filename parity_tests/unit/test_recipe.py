@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import BadInput
-from exporter.recipe import Limits, read_recipe
+from exporter.recipe import BUNDLED, Limits, bundled_recipe, read_recipe
+from parity_tests.conftest import LAWVAULT_PROMPTS
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "lawvault.toml"
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "default.toml"
 
 
 def broken(tmp_path: Path, old: str, new: str) -> Path:
@@ -27,11 +28,11 @@ def refusal(path: Path) -> str:
     return message
 
 
-def test_the_bundled_recipe_has_limits_for_each_precision_and_lawvaults_prompts() -> None:
-    recipe = read_recipe(RECIPE)
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_recipe_has_limits_for_each_precision_and_all_ways(name: str) -> None:
+    recipe = read_recipe(bundled_recipe(name))
     assert set(recipe.limits) == {"fp32", "16bit", "8bit", "6bit", "4bit"}
-    assert recipe.prompts.query == "{text}"
-    assert recipe.prompts.document == "title: {title} | text: {text}"
+    assert recipe.prompts == (None if name == "default" else LAWVAULT_PROMPTS)
     assert recipe.ways == ("both", "queries", "documents")
     assert recipe.limits_for("int8").mrr_at_10_margin == 0.01
     assert recipe.limits_for("q4_0").mrr_at_10_margin == 0.02
@@ -64,7 +65,8 @@ def test_an_unknown_key_of_a_limit_is_named_with_its_place(tmp_path: Path) -> No
         ('window = "as-saved"', 'window = "narrow"', "window"),
         ('corpus = "corpora/lawvault-mini"', "corpus = 3", "corpus"),
         ('corpus = "corpora/lawvault-mini"\n', "", "corpus"),
-        ('query = "{text}"', "query = 5", "prompts.query"),
+        ("[limits.fp32]", "[prompts]\nquery = 5\n[limits.fp32]", "prompts.query"),
+        ("[limits.fp32]", '[prompts]\nquery = "q"\n[limits.fp32]', "prompts.document"),
         ("mrr_at_10_margin = 0.01", 'mrr_at_10_margin = "0.01"', "mrr_at_10_margin"),
         ("mrr_at_10_margin = 0.01", "mrr_at_10_margin = true", "mrr_at_10_margin"),
         ("mrr_at_10_margin = 0.01", "mrr_at_10_margin = -0.01", "mrr_at_10_margin"),
@@ -134,9 +136,32 @@ def test_a_way_of_deployment_may_have_limits_of_its_own(tmp_path: Path) -> None:
     assert found.of("queries").mrr_at_10_margin == 0.01
 
 
+def test_a_recipe_extends_a_bundled_one_or_one_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    base, mine = tmp_path / "sub" / "base.toml", tmp_path / "mine.toml"
+    base.write_text('schema_version = 1\nextends = "default"\ncorpus = "texts"\nseed = 7\n')
+    mine.write_text(
+        'schema_version = 1\nextends = "sub/base.toml"\nseed = 8\n'
+        "[limits.8bit]\ncosine_p1_min = 0.5\noverlap_at_10_min = 0.5\nmrr_at_10_margin = 0.001\n"
+    )
+    found = read_recipe(mine)
+    assert (found.corpus, found.seed) == ("sub/texts", 8)  # a path stays that of its own file
+    assert found.limits["8bit"].mrr_at_10_margin == 0.001
+    assert found.limits["4bit"] == read_recipe(RECIPE).limits["4bit"]
+
+
+def test_extending_what_is_not_there_or_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('schema_version = 1\nextends = "lawvalt"\n')
+    assert "unknown recipe 'lawvalt'; did you mean 'lawvault'" in refusal(path)
+    path.write_text('schema_version = 1\nextends = "recipe.toml"\n')
+    assert "extends itself" in refusal(path)
+
+
 def test_limits_of_a_way_that_is_not_judged_are_refused(tmp_path: Path) -> None:
     path = broken(tmp_path, "[limits.8bit]", "[limits.8bit]\nqueries = { cosine_p1_min = 0.9 }")
-    path.write_text('ways = ["both"]\n' + path.read_text("utf-8"), "utf-8")
+    every = 'ways = ["both", "queries", "documents"]'
+    path.write_text(path.read_text("utf-8").replace(every, 'ways = ["both"]'), "utf-8")
     assert "limits.8bit.queries is given, but 'queries' is not among the judged ways" in refusal(
         path
     )

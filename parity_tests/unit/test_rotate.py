@@ -11,14 +11,14 @@ from exporter.quantization.forward import run_backbone
 from exporter.quantization.rotate import RotatedWeights, hadamard, largest_block, rotate_columns
 from exporter.quantization.rounding import exact, rotated, round_rows, run_rounded
 from exporter.quantization.weights import ModelWeights
-from parity_tests.conftest import MINIATURE, TEXTS
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 
 EVERYWHERE = {"attention_in": 64, "attended": 256, "mlp_in": 64, "product": 64}
 
 
 @pytest.fixture(scope="module")
 def miniature() -> Checkpoint:
-    return read_checkpoint(MINIATURE)
+    return read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
 
 
 @pytest.mark.parametrize("size", [1, 2, 32, 256])

@@ -22,6 +22,7 @@ LAYERS = (
     ("quantization",),
     ("index",),
     (
+        "bundled",
         "checkpoint",
         "corpus",
         "recipe",

@@ -19,13 +19,15 @@ export const embedQueries = (texts, url = OLLAMA, dim = undefined) =>
 
 /** A vector of length 1 for each [title, text]. */
 export const embedDocuments = (pairs, url = OLLAMA, dim = undefined) =>
-  embed(pairs.map(([title, text]) =>
-    apply(prompts.document, { title: title.trim(), text: text.trim() })), url, dim);
+  embed(pairs.map(([title, text]) => document(title.trim(), text.trim())), url, dim);
+
+/** What is sent for a document; one without a title has a template of its own. */
+const document = (title, text) =>
+  apply(title ? prompts.document : prompts.document_without_title, { title, text });
 
 /** Fill in {title} and {text} in one go: braces in a text stay as they are. */
 function apply(template, values) {
-  const whole = template.includes("{text}") ? template : template + "{text}";
-  return whole.replace(/\{(title|text)\}/g, (mark, name) => values[name] ?? mark);
+  return template.replace(/\{(title|text)\}/g, (mark, name) => values[name] ?? mark);
 }
 
 // truncate: false makes a text over the model's limit an error: Ollama cuts it elsewhere than the

@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import os
+import re
 import urllib.request
 
 TIMEOUT_S = 300
@@ -36,24 +37,20 @@ def embed_queries(texts, url="http://localhost:11434", dim=None):
 
 def embed_documents(pairs, url="http://localhost:11434", dim=None):
     """Return a vector of length 1 for each (title, text)."""
-    made = [apply(PROMPTS["document"], title=a.strip(), text=b.strip()) for a, b in pairs]
-    return embed(made, url, dim)
+    return embed([document(a.strip(), b.strip()) for a, b in pairs], url, dim)
+
+
+def document(title, text):
+    """Return what is sent for a document; one without a title has a template of its own."""
+    template = PROMPTS["document" if title else "document_without_title"]
+    return apply(template, title=title, text=text)
 
 
 def apply(template, **values):
     """Fill in {title} and {text} in one go: braces in a text stay as they are."""
-    if "{text}" not in template:
-        template += "{text}"
-    parts = [("", template)]
-    for name, value in values.items():
-        mark = "{" + name + "}"
-        parts = [piece for done, rest in parts for piece in _split(done, rest, mark, value)]
-    return "".join(done + rest for done, rest in parts)
-
-
-def _split(done, rest, mark, value):
-    first, *others = rest.split(mark)
-    return [(done, first)] + [(value, other) for other in others]
+    return re.sub(
+        r"\{(title|text)\}", lambda found: values.get(found.group(1), found.group()), template
+    )
 
 
 def embed(texts, url, dim):

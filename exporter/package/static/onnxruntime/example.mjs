@@ -19,7 +19,8 @@ const session = await ort.InferenceSession.create(path.join(folder, "model.onnx"
 
 export const question = (text) => prompts.query.replace("{text}", () => text);
 export const document = (title, text) =>
-  prompts.document.replace(/\{(title|text)\}/g, (_, name) => (name === "text" ? text : title || "none"));
+  (title ? prompts.document : prompts.document_without_title)
+    .replace(/\{(title|text)\}/g, (_, name) => (name === "text" ? text : title));
 
 export async function embed(text) {
   let ids = [...tokenizer.encode(text)];

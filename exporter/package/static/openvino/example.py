@@ -32,8 +32,9 @@ def question(text):
 
 
 def document(title, text):
-    held = {"{title}": title or "none", "{text}": text}
-    return re.sub(r"\{title\}|\{text\}", lambda found: held[found[0]], prompts["document"])
+    template = prompts["document" if title else "document_without_title"]
+    held = {"{title}": title, "{text}": text}
+    return re.sub(r"\{title\}|\{text\}", lambda found: held[found[0]], template)
 
 
 if __name__ == "__main__":

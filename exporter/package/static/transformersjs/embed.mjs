@@ -71,22 +71,22 @@ export async function openModel(transformers, { dtype, device, onProgress } = {}
     return unit(output.sentence_embedding.data.slice(0, dim));
   }
 
+  // A document without a title has a template of its own.
+  const document = (title, text) =>
+    apply(title ? prompts.document : prompts.document_without_title, title, text);
+
   return {
     artifact, dtype: taken, folder, ids, embed,
     embedQuery: (text, options) => embed(apply(prompts.query, "", text.trim()), options),
     embedDocument: (title, text, options) =>
-      embed(apply(prompts.document, title.trim(), text.trim()), options),
+      embed(document(title.trim(), text.trim()), options),
     close: () => model.dispose(),
   };
 }
 
 /** Fill in {text} and {title} in one go: braces in a text stay as they are. */
-export function apply(template, title, text) {
-  const at = template.indexOf("{text}");
-  if (at < 0) return template + text;
-  const named = (part) => part.split("{title}").join(title || "none");
-  return named(template.slice(0, at)) + text + named(template.slice(at + "{text}".length));
-}
+const apply = (template, title, text) =>
+  template.replace(/\{(title|text)\}/g, (_, name) => (name === "text" ? text : title));
 
 function unit(row) {
   let sum = 0;

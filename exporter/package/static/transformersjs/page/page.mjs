@@ -13,7 +13,7 @@ const show = (id, text) => {
   at(id).textContent = text ?? "";
 };
 const megabytes = (bytes) => Math.round(bytes / 1e5) / 10;
-let manifest, worker, store, artifact, articles, vectors, waiting, run = 0, asked = 0;
+let manifest, worker, store, artifact, articles, vectors, waiting, run = 0, asked = 0, held = false;
 
 /** Ask the worker; it answers in the order it is asked. */
 function ask(kind, task) {
@@ -53,8 +53,7 @@ async function start() {
   const mine = ++run;
   const current = () => mine === run;
   const began = performance.now();
-  at("go").disabled = true;
-  artifact = undefined;
+  vectors = artifact = undefined;
   document.body.dataset.state = "loading";
   at("results").replaceChildren();
   show("problem");
@@ -96,11 +95,11 @@ async function start() {
     return;
   }
   stage();
-  at("go").disabled = false;
   show("timing", say.ready(artifact.name, articles.length,
     ((performance.now() - began) / 1000).toFixed(1)));
   show("kept", store.keeps ? say.kept(vectors.length) : say.notKept);
   document.body.dataset.state = "ready";
+  if (held) await answer();
 }
 
 function stop(sentence) {
@@ -110,10 +109,16 @@ function stop(sentence) {
   document.body.dataset.state = "stopped";
 }
 
+/** Answer what is typed, or hold it until the articles are read. */
 async function answer(event) {
-  event.preventDefault();
+  event?.preventDefault();
   const question = at("question").value.trim();
   if (!question) return show("problem", say.empty);
+  held = vectors === undefined;
+  if (held) {
+    if (document.body.dataset.state === "loading") show("timing", say.willAnswer);
+    return;
+  }
   show("problem");
   at("go").disabled = true;
   try {
@@ -181,6 +186,8 @@ async function offer() {
 }
 
 async function open() {
+  document.body.dataset.state = "loading";
+  at("ask").onsubmit = answer;
   at("unserved").remove();
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll("[data-say]")) {
@@ -193,14 +200,20 @@ async function open() {
   });
   if (!answered.ok) throw new Error(`articles.jsonl: ${answered.status}`);
   articles = parseArticles(await answered.text());
+  const about = await read("articles.json");
+  if (about.invented) show("notice", say.invented);
+  else if (about.articles < about.of) {
+    show("notice", say.part(about.articles, about.of));
+    at("notice").className = "mild";
+  }
   store = await openStore();
   await offer();
-  at("ask").onsubmit = answer;
   at("own").onchange = async () => {
     const [file] = at("own").files;
     if (!file) return;
     try {
       articles = parseArticles(await file.text());
+      show("notice");
       await start();
     } catch (error) {
       show("problem", error.message);

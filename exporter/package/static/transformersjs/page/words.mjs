@@ -2,6 +2,9 @@
 const ENGLISH = {
   title: "Find the article",
   intro: "Ask in your own words. The model runs in this browser; nothing you type leaves it.",
+  invented: "These articles are invented to try the page. They are no law: do not rely on them. For real ones, choose your own file under “Model and articles”.",
+  part: (count, all) => `The first ${count} of ${all} articles.`,
+  willAnswer: "Your question is answered as soon as the articles are read.",
   question: "Your question",
   go: "Search",
   more: "Model and articles",
@@ -35,6 +38,9 @@ const ENGLISH = {
 const CHINESE = {
   title: "查找法条",
   intro: "用自己的话提问。模型在本浏览器中运行，您输入的内容不会发送出去。",
+  invented: "以下法条均为虚构，仅供试用，不是法律，请勿引用。查找真实法条，请在“模型与法条”中选择您自己的文件。",
+  part: (count, all) => `共 ${all} 条法条，此处为前 ${count} 条。`,
+  willAnswer: "法条读取完毕后即回答您的问题。",
   question: "您的问题",
   go: "查找",
   more: "模型与法条",

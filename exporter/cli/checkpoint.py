@@ -1,0 +1,110 @@
+"""The checkpoint that a command line names, and the prompts that hold for it."""
+
+import os
+import re
+from pathlib import Path
+
+import click
+
+from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.cli.common import CHECKPOINT_VARIABLE, CommonOptions, say
+from exporter.cli.recipe import ChosenRecipe
+from exporter.errors import BadInput
+
+MINIATURE = Path(__file__).resolve().parents[2] / "parity_tests" / "fixtures" / "lawvault-mini"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_FILES = ("*.json", "*.safetensors", "tokenizer.model", "vocab.txt", "README.md")
+
+
+def load_checkpoint(
+    options: CommonOptions,
+    chosen: ChosenRecipe,
+    *,
+    recorded: Prompts | None = None,
+    quiet_findings: bool = False,
+) -> Checkpoint:
+    """Read the checkpoint that the options name, else the defaults, and say its warnings.
+
+    Its prompts: those of --prompts, else of a recipe that --recipe names or of the miniature's,
+    else `recorded` ones (of the artifacts at hand), else the checkpoint's own. What differs from
+    its own is said. Raises BadInput for whatever is wrong with the checkpoint.
+    """
+    recipe = chosen.recipe
+    named = options.checkpoint
+    if named is None and os.environ.get(CHECKPOINT_VARIABLE):
+        named = os.environ[CHECKPOINT_VARIABLE]
+        say(f"checkpoint: {named} (${CHECKPOINT_VARIABLE})", options)
+    if named is None and recipe.checkpoint is not None:
+        named = recipe.checkpoint
+        say(f"checkpoint: {named} (the recipe's)", options)
+    if named is None:
+        if not MINIATURE.is_dir():
+            raise BadInput("no checkpoint given; pass --checkpoint FOLDER or HUB_ID")
+        named = str(MINIATURE)
+        say("checkpoint: none given, using the bundled miniature (pass --checkpoint)", options)
+    prompts, where = _prompts(options, chosen, recorded)
+    checkpoint = read_checkpoint(
+        locate_checkpoint(named), window=options.window or recipe.window, prompts=prompts
+    )
+    if checkpoint.prompts != checkpoint.own_prompts:
+        saved = f"saves {checkpoint.own_prompts.described}"
+        say(
+            f"prompts: {checkpoint.prompts.described} ({where}); the checkpoint "
+            + (saved if checkpoint.saved_prompts else "saves none"),
+            options,
+        )
+    elif not checkpoint.saved_prompts:
+        say(
+            "prompts: none are saved with the checkpoint; texts are embedded as they are, a title "
+            "before its text (pass --prompts)",
+            options,
+        )
+    if not quiet_findings:
+        show_findings(checkpoint)
+    return checkpoint
+
+
+def _prompts(
+    options: CommonOptions, chosen: ChosenRecipe, recorded: Prompts | None
+) -> tuple[Prompts | None, str]:
+    if options.prompts is not None:
+        return options.prompts, "--prompts"
+    if chosen.recipe.prompts is not None and (chosen.is_given or recorded is None):
+        return chosen.recipe.prompts, f"recipe {chosen.name}"
+    return recorded, "recorded in the artifact"
+
+
+def locate_checkpoint(named: str) -> Path:
+    """Return the folder of a path, or of a hub id, fetched where it is not in the hub cache.
+
+    A path that exists is never looked up. Raises BadInput where there is neither.
+    """
+    path = Path(named).expanduser()
+    if path.exists() or HUB_ID.fullmatch(named) is None:
+        return path
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                named, allow_patterns=list(HUB_FILES), ignore_patterns=["onnx/*", "openvino/*"]
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - hub errors share no base across its versions
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BadInput(
+            f"'{named}' is no folder here, and the hub did not give it as a model ({reason}); "
+            "check the name, or pass a local folder"
+        ) from None
+
+
+def show_findings(checkpoint: Checkpoint) -> None:
+    """Print each finding above `info` as one line on stderr."""
+    for finding in checkpoint.findings:
+        if finding.severity != "info":
+            click.echo(
+                f"{finding.severity}: {finding.id}: {finding.evidence}; {finding.effect} "
+                f"({finding.remedy})",
+                err=True,
+            )
