@@ -19,9 +19,10 @@ import lancedb
 from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import Corpus, read_corpus
 from exporter.corpus.questions import Questions
-from exporter.index.lance_table import LanceTable, Vectors
+from exporter.index.lance_table import LanceTable
 from exporter.index.open_table import open_table
 from exporter.index.records import Columns
+from exporter.index.vector_table import Vectors
 from exporter.indexing import build_index
 from exporter.onnx.export import export_onnx
 from exporter.parity.embed import embed_each

@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.search_a_million import DIM, PeakMemory, anonymous_mb, random_rows
-from exporter.index.lance_table import BLOCK_ROWS
 from exporter.index.open_table import open_table
 from exporter.index.records import Columns
+from exporter.index.vector_table import BLOCK_ROWS
 from exporter.parity.index_search import scan_table, search_table
 
 SCHEMA = pa.schema([("chunk_id", pa.string()), ("vector", pa.list_(pa.float32(), DIM))])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter.errors import BadInput
 from exporter.index.connection import SUFFIX, check_installed
-from exporter.index.lance_table import BLOCK_ROWS, LanceTable
+from exporter.index.lance_table import LanceTable
 from exporter.index.lance_write import (
     Row,
     add_rows,
@@ -19,6 +19,7 @@ from exporter.index.lance_write import (
 )
 from exporter.index.open_table import open_table, origin_in, tables_in
 from exporter.index.records import Columns, IndexOrigin, origin_of
+from exporter.index.vector_table import BLOCK_ROWS
 from exporter.manifest import check_files, read_manifest
 from exporter.parity.embed import embed_each
 from exporter.parity.rows import Rows

@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "parity": "exporter.cli.parity:parity",
     "evaluate": "exporter.cli.evaluate:evaluate",
     "index": "exporter.cli.index:index",
+    "doctor": "exporter.cli.doctor:doctor",
     "bench": "exporter.cli.bench:bench",
     "package": "exporter.cli.package:package",
     "card": "exporter.cli.card:card",

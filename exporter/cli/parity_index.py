@@ -1,4 +1,4 @@
-"""lawvault parity --index: artifacts against a LanceDB table that is already shipped."""
+"""lawvault parity --index: artifacts against vectors that are already shipped."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,26 +24,38 @@ class IndexOptions:
 
     index: Path | None
     table: str
-    id_column: str
+    id_column: str | None
     vector_column: str
     text_column: str | None
     title_column: str | None
     document_prompt: str | None
+    texts: Path | None
 
     def refuse_without_index(self) -> None:
         """Raise BadInput where an option about a table is given and no table."""
-        if self.index is None and (self.text_column or self.title_column or self.document_prompt):
-            raise BadInput("--text-column, --title-column and --document-prompt need --index PATH")
+        needs = (self.text_column, self.title_column, self.document_prompt, self.texts)
+        if self.index is None and any(needs):
+            raise BadInput(
+                "--text-column, --title-column, --texts and --document-prompt need --index PATH"
+            )
 
 
 def index_options(command: Command) -> Command:
     """Add --index and what says how to read it, given to the command as separate values."""
+    index = click.option(
+        "--index", type=click.Path(path_type=Path), metavar="PATH",
+        help="Vectors that exist already: folder of a LanceDB database, .parquet or .npy.",
+    )  # fmt: skip
+    return index(table_options(command))
+
+
+def table_options(command: Command) -> Command:
+    """Add what says how to read a table, given to the command as separate values."""
     decorators = (
-        click.option("--index", type=click.Path(path_type=Path), metavar="PATH",
-                     help="Folder of a LanceDB database that exists already."),
-        click.option("--table", default="laws_vectors", show_default=True, help="Its table."),
-        click.option("--id-column", default="chunk_id", show_default=True,
-                     help="Column that names a row."),
+        click.option("--table", default="laws_vectors", show_default=True,
+                     help="LanceDB's name of the table."),
+        click.option("--id-column", metavar="NAME",
+                     help="Column that names a row. Default: chunk_id, in files _id."),
         click.option("--vector-column", default="vector", show_default=True,
                      help="Column of the vectors."),
         click.option("--text-column", metavar="NAME",
@@ -51,6 +63,8 @@ def index_options(command: Command) -> Command:
         click.option("--title-column", metavar="NAME", help="Column of the title."),
         click.option("--document-prompt", metavar="TEMPLATE",
                      help="Prompt that the table was made with. Default: the checkpoint's."),
+        click.option("--texts", type=click.Path(path_type=Path), metavar="FILE",
+                     help="Of a .npy file: its ids and texts, JSON lines. Default: NAME.jsonl."),
     )  # fmt: skip
     wrapped: Any = command
     for decorator in reversed(decorators):
@@ -102,18 +116,18 @@ def run_parity_on_index(
 
 
 def open_given_table(given: IndexOptions) -> Any:
-    """Return the table that the options name, opened. Raises BadInput as `open_table` does."""
-    from exporter.index.open_table import open_table
+    """Return the table that the options name, opened. Raises BadInput as `open_vectors` does."""
+    from exporter.index.open_table import open_vectors, usual_id
     from exporter.index.records import Columns
 
     assert given.index is not None
     if given.title_column and not given.text_column:
         raise BadInput("--title-column without --text-column: name the column of the text, too")
-    return open_table(
-        given.index, table=given.table,
+    return open_vectors(
+        given.index, table=given.table, texts=given.texts,
         columns=Columns(
-            id=given.id_column, vector=given.vector_column, text=given.text_column,
-            title=given.title_column,
+            id=given.id_column or usual_id(given.index), vector=given.vector_column,
+            text=given.text_column, title=given.title_column,
         ),
     )  # fmt: skip
 

@@ -1,9 +1,8 @@
 """A LanceDB table, read block by block at the version that it had when it was opened."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,26 +10,15 @@ import numpy.typing as npt
 from exporter.errors import BadInput
 from exporter.index.connection import connect, lance_errors
 from exporter.index.records import Columns, IndexOrigin, parse_origin
-
-Metric = Literal["l2", "cosine"]
-Vectors = npt.NDArray[np.float32]
-
-BLOCK_ROWS = 8192
-"""Read by offset, not as one stream: Lance reads ahead of a stream by up to 2 GB."""
-
-
-@dataclass(frozen=True)
-class VectorIndex:
-    """An approximate index on the vector column. `distance`: l2, cosine or dot."""
-
-    name: str
-    kind: str
-    distance: str
-    unindexed_rows: int
+from exporter.index.vector_table import BLOCK_ROWS, VectorIndex, Vectors, filled
 
 
 class LanceTable:
-    """A table at the version that it had when it was opened: a writer changes nothing here."""
+    """A table at the version that it had when it was opened: a writer changes nothing here.
+
+    See `VectorTable`. Read by offset, not as one stream: Lance reads ahead of a stream by up to
+    2 GB.
+    """
 
     def __init__(self, table: Any, path: Path, *, columns: Columns) -> None:
         self._table = table
@@ -43,32 +31,21 @@ class LanceTable:
         self.where = f"'{path}' table '{self.name}'"
 
     def ids(self) -> Iterator[list[str]]:
-        """Yield the ids, block by block in the table's own order."""
         for block in self._blocks([self.columns.id]):
             yield _strings(block, self.columns.id)
 
-    def vectors(self) -> Iterator[tuple[list[str], Vectors]]:
-        """Yield (ids, (n, dim) float32 rows as stored), block by block in the table's own order.
-
-        Raises BadInput where a row has no vector.
-        """
+    def vectors(self, *, missing: bool = False) -> Iterator[tuple[list[str], Vectors]]:
         for block in self._blocks([self.columns.id, self.columns.vector]):
-            flat = block.column(self.columns.vector).combine_chunks().flatten()
-            if len(flat) != block.num_rows * self.dim:
-                raise BadInput(
-                    f"{self.where} has rows without a vector in '{self.columns.vector}'; delete "
-                    "them or embed them"
-                )
-            rows = flat.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-            yield _strings(block, self.columns.id), rows.reshape(-1, self.dim)
+            column = block.column(self.columns.vector).combine_chunks()
+            flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+            yield _strings(block, self.columns.id), filled(
+                flat, np.asarray(column.is_valid()), dim=self.dim, where=self.where,
+                column=self.columns.vector, missing=missing,
+            )  # fmt: skip
 
     def texts(
         self, *, limit: int | None = None
     ) -> Iterator[tuple[list[str], list[str], list[str]]]:
-        """Yield (ids, titles, texts) of the first `limit` rows, or of all, block by block.
-
-        "" where a title or text is null. Raises BadInput where no text column is known.
-        """
         id_, title, text = self.columns.id, self.columns.title, self.columns.text
         if text is None:
             raise BadInput(f"{self.where}: no text column is known; pass --text-column")
@@ -91,7 +68,6 @@ class LanceTable:
             yield block
 
     def vector_indexes(self) -> tuple[VectorIndex, ...]:
-        """Return the approximate indexes on the vector column."""
         found = []
         with lance_errors(self.path):
             for config in self._table.list_indices():
@@ -110,11 +86,7 @@ class LanceTable:
         self, queries: Vectors, *, metric: str, k: int = 10, exact: bool = False,
         nprobes: int | None = None, refine_factor: int | None = None,
     ) -> list[list[str]]:  # fmt: skip
-        """Return the ids that LanceDB itself finds for each of (q, dim) queries, best first.
-
-        Through the approximate index where there is one and not `exact`. Fewer than k where the
-        index gives fewer.
-        """
+        """See `VectorTable`. Fewer than k where the index gives fewer."""
         found = []
         with lance_errors(self.path):
             for query in queries:
@@ -131,7 +103,6 @@ class LanceTable:
         return found
 
     def latest_version(self) -> int:
-        """Return the version that the table has now, whatever version this one reads."""
         with lance_errors(self.path):
             return int(connect(self.path).open_table(self.name).version)
 

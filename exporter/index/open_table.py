@@ -5,8 +5,36 @@ from typing import Any
 
 from exporter.errors import BadInput, unknown_name
 from exporter.index.connection import SUFFIX, connect, lance_errors
+from exporter.index.file_table import ID, open_npy, open_parquet
 from exporter.index.lance_table import LanceTable
 from exporter.index.records import Columns, IndexOrigin, parse_origin
+from exporter.index.vector_table import VectorTable
+
+PARQUET, NPY = ".parquet", ".npy"
+
+
+def usual_id(path: Path) -> str:
+    """Return what the column of ids is called where nobody says."""
+    return ID if path.suffix in (PARQUET, NPY) else Columns().id
+
+
+def open_vectors(
+    path: Path, *, table: str, columns: Columns, texts: Path | None = None
+) -> VectorTable:
+    """Open vectors that exist: a LanceDB table, a .parquet file, or a .npy file with its `texts`.
+
+    `table` is for LanceDB alone. Raises BadInput and MissingDependency as `open_table`,
+    `open_parquet` and `open_npy` do.
+    """
+    if texts is not None and path.suffix != NPY:
+        raise BadInput(f"--texts goes with a .npy file; '{path}' holds its own texts")
+    if path.suffix in (PARQUET, NPY):
+        if not path.is_file():
+            raise BadInput(f"no such file: '{path}'")
+        if path.suffix == PARQUET:
+            return open_parquet(path, columns)
+        return open_npy(path, columns, texts=texts)
+    return open_table(path, table=table, columns=columns)
 
 
 def open_table(
@@ -45,7 +73,10 @@ def _locate(path: Path, table: str) -> tuple[Path, str]:
     if "://" in str(path) or str(path).startswith(("s3:/", "gs:/", "az:/", "db:/")):
         raise BadInput(f"'{path}' is not a local folder; copy the table here first")
     if not path.exists():
-        raise BadInput(f"no such index: '{path}'; pass the folder of a LanceDB database")
+        raise BadInput(
+            f"no such index: '{path}'; pass the folder of a LanceDB database, a "
+            ".parquet or a .npy file"
+        )
     if path.suffix == SUFFIX and path.is_dir():
         return path.resolve().parent, path.resolve().name.removesuffix(SUFFIX)
     tables = tables_in(path) if path.is_dir() else []

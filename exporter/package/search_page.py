@@ -42,7 +42,7 @@ def write_page(
     licence = runtime[0].parents[1] / "LICENSE"
     if not licence.is_file():
         raise BadInput(f"'{licence}' is missing; it must go with {PACKAGE} {TESTED}")
-    shutil.copyfile(licence, vendor / "LICENSE.transformers.js")
+    shutil.copyfile(licence, vendor / "LICENSE.transformers.js.txt")
     invented = _invented()
     taken = list(articles or invented)
     shown = taken[:MOST_ARTICLES]

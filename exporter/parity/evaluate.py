@@ -14,7 +14,7 @@ from exporter import __version__
 from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import Corpus
 from exporter.errors import BadInput, GateClosed
-from exporter.index.lance_table import LanceTable, Metric
+from exporter.index.vector_table import Metric, VectorTable
 from exporter.manifest import library_versions
 from exporter.parity.embed import Embedded, Texts, embed_each, embed_texts
 from exporter.parity.evaluate_records import EvaluatedModel, Evaluation, QuestionRanks
@@ -41,7 +41,7 @@ class Found:
 
 def evaluate(
     original: Original, corpus: Corpus, *, recipe: Recipe, stages: Stages, cache: Path,
-    against: Original | None = None, table: LanceTable | None = None, metric: Metric = "l2",
+    against: Original | None = None, table: VectorTable | None = None, metric: Metric = "l2",
     document_prompt: str | None = None,
 ) -> Evaluation:  # fmt: skip
     """Return what `original` finds of `corpus`, and `against`, where given, with the differences.
@@ -89,7 +89,7 @@ def _retrieve(
 
 
 def _retrieve_from_table(
-    original: Original, corpus: Corpus, table: LanceTable, *, recipe: Recipe, metric: Metric,
+    original: Original, corpus: Corpus, table: VectorTable, *, recipe: Recipe, metric: Metric,
     document_prompt: str, stages: Stages, cache: Path,
 ) -> tuple[Found, OriginCheck]:  # fmt: skip
     checkpoint = original.checkpoint
@@ -113,7 +113,7 @@ def _retrieve_from_table(
     return _found(corpus, found["", metric]), origin
 
 
-def check_same_documents(table: LanceTable, ids: Sequence[str], corpus: Corpus) -> None:
+def check_same_documents(table: VectorTable, ids: Sequence[str], corpus: Corpus) -> None:
     """Raise BadInput where the table holds other documents than the corpus, or other texts."""
     remedy = "build the table anew with 'lawvault index', or leave out --index"
     lacking = sorted(set(corpus.doc_ids) - set(ids))

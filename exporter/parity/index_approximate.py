@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from exporter.index.lance_table import LanceTable, Metric, VectorIndex
+from exporter.index.vector_table import Metric, VectorIndex, VectorTable
 from exporter.parity.index_records import ApproximateIndex, ApproximateSearch
 from exporter.parity.index_search import METRICS, TableScan
 from exporter.parity.retrieval import Ranking, overlap
@@ -17,7 +17,7 @@ NOTHING = -1
 
 
 def measure_approximate(
-    table: LanceTable, scan: TableScan, queries: Mapping[str, Vectors],
+    table: VectorTable, scan: TableScan, queries: Mapping[str, Vectors],
     exact: Mapping[tuple[str, Metric], Ranking], *, names: Mapping[str, str], reference: str,
     nprobes: int | None, refine_factor: int | None, stages: Stages,
 ) -> tuple[ApproximateIndex, ...]:  # fmt: skip

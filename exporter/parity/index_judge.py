@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from exporter.corpus.questions import Questions
-from exporter.index.lance_table import Metric
+from exporter.index.vector_table import Metric
 from exporter.manifest import Manifest
 from exporter.parity.compare import row_cosines, summarize_cosines
 from exporter.parity.index_records import (

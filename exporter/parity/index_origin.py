@@ -6,8 +6,8 @@ import numpy as np
 
 from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.errors import BadInput
-from exporter.index.lance_table import LanceTable
 from exporter.index.records import IndexOrigin
+from exporter.index.vector_table import VectorTable
 from exporter.manifest import checkpoint_difference
 from exporter.parity.compare import Cosines, row_cosines, summarize_cosines
 from exporter.parity.index_records import OriginCheck
@@ -31,7 +31,7 @@ KNOWN_PROMPTS = (
 Embed = Callable[[Sequence[str]], Rows]
 
 
-def check_width(table: LanceTable, checkpoint: Checkpoint) -> None:
+def check_width(table: VectorTable, checkpoint: Checkpoint) -> None:
     """Raise BadInput where the checkpoint gives no vectors of the table's width."""
     usable = sorted({checkpoint.dim, *checkpoint.matryoshka_dims}, reverse=True)
     if table.dim not in usable:
@@ -43,7 +43,7 @@ def check_width(table: LanceTable, checkpoint: Checkpoint) -> None:
 
 
 def check_origin(
-    table: LanceTable, *, checkpoint: Checkpoint, document_prompt: str, recipe: Recipe,
+    table: VectorTable, *, checkpoint: Checkpoint, document_prompt: str, recipe: Recipe,
     embed: Embed, embed_used: Embed,
 ) -> OriginCheck:  # fmt: skip
     """Compare the table's metadata, where this tool wrote it, then make its first rows again.
@@ -86,7 +86,7 @@ def check_origin(
 
 
 def _against_metadata(
-    origin: IndexOrigin, table: LanceTable, checkpoint: Checkpoint, document_prompt: str
+    origin: IndexOrigin, table: VectorTable, checkpoint: Checkpoint, document_prompt: str
 ) -> list[str]:
     ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
     theirs = origin.checkpoint_files
@@ -115,7 +115,7 @@ def _against_metadata(
 class _Sample:
     """The first rows of a table that have a text: their vectors, ids, titles and texts."""
 
-    def __init__(self, table: LanceTable, embed: Embed) -> None:
+    def __init__(self, table: VectorTable, embed: Embed) -> None:
         self._embed, self.dim = embed, table.dim
         vectors = next(table.vectors())[1][:SAMPLED_ROWS].copy()
         ids, titles, texts = next(table.texts(limit=SAMPLED_ROWS))

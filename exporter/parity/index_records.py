@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal, TypeVar
 
-from exporter.index.lance_table import Metric
 from exporter.index.records import Columns, IndexOrigin
+from exporter.index.vector_table import Metric
 from exporter.parity.records import CosineSummary, Difference, Interval, RankFlips, Verdict
 from exporter.records import Record
 

@@ -11,7 +11,7 @@ from exporter import __version__
 from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.questions import Questions
 from exporter.errors import BadInput
-from exporter.index.lance_table import LanceTable, Metric
+from exporter.index.vector_table import Metric, VectorTable
 from exporter.manifest import MANIFEST_NAME, Manifest, library_versions, sha256_file
 from exporter.parity.embed import embed_each
 from exporter.parity.index_approximate import measure_approximate
@@ -36,7 +36,7 @@ TRUTH, USED = "torch fp32", "torch bf16"
 
 
 def run_index_parity(
-    artifacts: Sequence[Path], *, original: Original, table: LanceTable, questions: Questions,
+    artifacts: Sequence[Path], *, original: Original, table: VectorTable, questions: Questions,
     recipe: Recipe, artifact_source: Callable[[Path], Source], stages: Stages, cache: Path,
     machine: str, metrics: Sequence[Metric] = METRICS, document_prompt: str | None = None,
     nprobes: int | None = None, refine_factor: int | None = None,
@@ -183,7 +183,7 @@ def _broken(folder: Path, manifest: Manifest, askers: _Askers) -> IndexArtifact:
 
 
 def _check_dim(
-    table: LanceTable, checkpoint: Checkpoint, artifacts: Sequence[Path],
+    table: VectorTable, checkpoint: Checkpoint, artifacts: Sequence[Path],
     manifests: Sequence[Manifest],
 ) -> None:  # fmt: skip
     check_width(table, checkpoint)

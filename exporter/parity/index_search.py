@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.errors import BadInput
-from exporter.index.lance_table import LanceTable, Metric
+from exporter.index.vector_table import Metric, VectorTable
 from exporter.parity.retrieval import Best, Ranking
 from exporter.parity.rows import UNIT_TOLERANCE, Vectors
 from exporter.progress import Progress
@@ -29,7 +29,7 @@ class TableScan:
     longest: float
 
 
-def scan_table(table: LanceTable, *, progress: Progress) -> TableScan:
+def scan_table(table: VectorTable, *, progress: Progress) -> TableScan:
     """Read ids and vectors once. Raises BadInput for ids that repeat or are empty, and for vectors
     that are not finite or are zero, naming the first id."""
     ids: list[str] = []
@@ -69,7 +69,7 @@ def scan_table(table: LanceTable, *, progress: Progress) -> TableScan:
 
 
 def search_table(
-    table: LanceTable, scan: TableScan, queries: Mapping[str, Vectors], *,
+    table: VectorTable, scan: TableScan, queries: Mapping[str, Vectors], *,
     metrics: Sequence[Metric] = METRICS, k: int = 10, progress: Progress,
 ) -> dict[tuple[str, Metric], Ranking]:  # fmt: skip
     """Return for each asker and metric the k nearest documents of each query, exactly.

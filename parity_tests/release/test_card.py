@@ -68,7 +68,7 @@ def test_the_card_is_read_back_with_the_figures_of_the_report(
     bf16 = report.artifacts[0].dims[0].reference.mrr_at_10
     assert found["torch bf16", "cosine_mrr@10"] == pytest.approx(bf16, abs=1e-6)
     assert card.data.tags == ["sentence-transformers", "feature-extraction", "gguf", "onnx"]
-    assert "`title: {title} | text: {text}`" in card.text
+    assert "`title: none | text: {title} {text}`" in card.text
     header = next(line for line in card.text.splitlines() if line.startswith("| file | size"))
     rows = [
         line for line in card.text.splitlines() if line.startswith(("| onnx-int8 | 0", "| gguf"))

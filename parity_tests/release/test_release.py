@@ -157,7 +157,11 @@ def test_the_package_says_what_a_person_needs(released: Path) -> None:
     readme = (package / "README.md").read_text(encoding="utf-8")
     assert "ollama create tiny-q8_0 -f Modelfile" in readme
     assert "Passed its limits" in readme
-    assert json.loads((package / "prompts.json").read_text())["query"] == "{text}"
+    assert json.loads((package / "prompts.json").read_text()) == {
+        "query": "task: search result | query: {text}",
+        "document": "title: none | text: {title} {text}",
+        "document_without_title": "title: none | text: {text}",
+    }
     manifest = json.loads((package / "manifest.json").read_text())
     assert manifest["artifacts"][0]["verdict"]["verdict"] == "pass"
     assert "packaged" not in (released / "gguf-q8_0" / "manifest.json").read_text()
@@ -260,9 +264,12 @@ def test_figures_of_the_report_can_be_recomputed(
     result = next(a for a in report.artifacts if a.name == "gguf-q8_0")
     assert result.size_bytes == read_manifest(released / "gguf-q8_0").size_bytes
     corpus = read_corpus(tiny_corpus)
-    texts = [f"title: {t} | text: {x}" for t, x in zip(corpus.titles, corpus.texts, strict=True)]
-    ours = open_artifact(released / "gguf-q8_0").encode([*texts, *corpus.queries])
-    truth = TorchReference(tiny, dtype="float32").encode([*texts, *corpus.queries])
+    texts = [
+        f"title: none | text: {t} {x}" for t, x in zip(corpus.titles, corpus.texts, strict=True)
+    ]
+    asked = [f"task: search result | query: {q}" for q in corpus.queries]
+    ours = open_artifact(released / "gguf-q8_0").encode([*texts, *asked])
+    truth = TorchReference(tiny, dtype="float32").encode([*texts, *asked])
     for d in result.dims:
         a, b = ours[:, : d.dim].astype("f8"), truth[:, : d.dim].astype("f8")
         cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)

@@ -16,6 +16,7 @@ LAYERS = (
     ("cli",),
     ("release",),
     ("bench", "indexing", "packaging", "release_steps", "release_exports"),
+    ("tables",),
     ("package", "parity"),
     ("runtimes",),
     ("onnx", "gguf", "openvino"),

@@ -53,6 +53,7 @@ async function start() {
   const mine = ++run;
   const current = () => mine === run;
   const began = performance.now();
+  at("go").disabled = false; // a question is held until the articles are read
   vectors = artifact = undefined;
   document.body.dataset.state = "loading";
   at("results").replaceChildren();
@@ -104,6 +105,7 @@ async function start() {
 
 function stop(sentence) {
   worker?.terminate();
+  at("go").disabled = true;
   stage();
   show("problem", sentence);
   document.body.dataset.state = "stopped";

@@ -1,0 +1,87 @@
+"""lawvault doctor: what is wrong with a table of vectors that exists."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter.cli.checkpoint import load_checkpoint
+from exporter.cli.common import CommonOptions, common_options, say
+from exporter.cli.parity_index import IndexOptions, open_given_table, table_options
+from exporter.cli.progress import ProgressLines
+from exporter.cli.recipe import choose_recipe, recipe_option
+from exporter.records import canonical_json, write_json
+
+SAMPLE = 300
+SHOWN_IDS = 5
+
+
+@click.command()
+@click.argument("table_path", metavar="TABLE", type=click.Path(path_type=Path))
+@click.option("--sample", type=click.IntRange(min=0), default=SAMPLE, show_default=True,
+              metavar="N", help="Rows to make again, evenly by length. 0: all.")  # fmt: skip
+@table_options
+@recipe_option
+@common_options
+def doctor(
+    options: CommonOptions, table_path: Path, sample: int, recipe: str | None, **table: Any
+) -> int:
+    """Look at every row of TABLE, and make some again from their texts.
+
+    TABLE is the folder of a LanceDB database, a .parquet file, or a .npy file with its texts in
+    JSON lines beside it. Names rows without a vector, zero vectors, ids and vectors that repeat,
+    and rows that hold something else than the vector of their text: another prompt, texts cut
+    short, another sliding window, another model. --output names a .json file for all of it. Exit
+    code 1 where a problem was found.
+    """
+    from exporter.runtimes.open import open_original
+    from exporter.tables.doctor import examine
+
+    opened = open_given_table(IndexOptions(index=table_path, **table))
+    chosen = choose_recipe(recipe, options)
+    checkpoint = load_checkpoint(options, chosen)
+    with ProgressLines(options) as progress:
+        found = examine(
+            opened, original=open_original(checkpoint), recipe=chosen.recipe,
+            document_prompt=table["document_prompt"], sample=sample or None,
+            stages=progress.stage,
+        )  # fmt: skip
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(options.output, found)
+        say(f"written: {options.output}", options)
+    if options.as_json:
+        click.echo(canonical_json(found), nl=False)
+    else:
+        for line in describe(found):
+            click.echo(line)
+    return int(not found.is_sound)
+
+
+def describe(found: Any) -> list[str]:
+    """Return what a diagnosis says, line by line."""
+    lines = [f"{found.table}: {found.rows:,} rows of {found.dim} dimensions"]
+    compared = found.compared
+    if compared is None:
+        lines.append(
+            "not compared with the model: no texts are known; pass --text-column and --title-column"
+        )
+    else:
+        lines.append(
+            f"{compared.rows:,} made again by {found.model_name} in torch fp32, document prompt "
+            f"{compared.document_prompt!r}: median cosine {compared.median:.6f}, least "
+            f"{compared.least:.4f}, limit {compared.limit:.4f}"
+        )
+        if compared.stripped:
+            lines.append(f"{compared.stripped:,} of them were stripped before they were embedded")
+    for problem in found.problems:
+        of = "rows" if problem.asked == found.rows else f"of {problem.asked:,} compared rows"
+        ids = ", ".join(problem.ids[:SHOWN_IDS]) + (", …" if problem.rows > SHOWN_IDS else "")
+        count = ("at least " if problem.kind == "mistaken" else "") + f"{problem.rows:,}"
+        lines.append(f"{problem.severity}: {count} {of} {problem.said} ({ids})")
+        lines.append(f"  {problem.remedy}")
+    if not found.problems:
+        lines.append("sound: nothing found")
+    elif found.is_sound:
+        lines.append("sound: only notes")
+    return lines

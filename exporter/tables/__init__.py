@@ -1,0 +1,1 @@
+"""Tables of vectors that exist: what is wrong with their rows."""

@@ -1,0 +1,177 @@
+"""What a row holds that is not the vector of its text: the mistakes that tables are made by."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.index.vector_table import Vectors
+from exporter.parity.index_origin import KNOWN_PROMPTS
+from exporter.progress import Progress
+from exporter.runtimes.encoder import Encoder, PaddedEncoder
+
+Tokens = Sequence[int]
+CUTS = (64, 128, 256, 512, 1024)
+"""Lengths in tokens that runtimes cut at by default: MiniLM's 128 and 256, BERT's 512."""
+HALF_WAY, NEAR = 0.5, 0.5
+TRIED_ROWS = 24
+"""Rows that each mistake is tried on; one that explains any of them is tried on all."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row with its text."""
+
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """`said`: what its vectors are. `applies`: to a text of these tokens, prompt included."""
+
+    said: str
+    vectors: Callable[[Sequence[Row], Sequence[Tokens]], Vectors]
+    applies: Callable[[Tokens], bool] = lambda tokens: bool(tokens)
+
+
+def explain(
+    rows: Sequence[Row], vectors: Vectors, doubtful: Sequence[int], *, made: Vectors,
+    encoder: Encoder, checkpoint: Checkpoint, prompt: str, progress: Progress,
+) -> dict[int, str]:  # fmt: skip
+    """Return, for rows of `doubtful` whose vectors a mistake explains, what they are vectors of.
+
+    `vectors`: (rows, dim) unit rows as stored; `made`: the same made again rightly. A mistake
+    explains a row where the stored vector lies from the right one in the mistake's direction: more
+    than half way to it, and nearer to that line than half its length. Noise of 16 bits has no such
+    direction. Mistakes that explain none of a few rows are not tried on the rest.
+    """
+    best: dict[int, tuple[float, str]] = {}
+
+    def weigh(said: str, some: Sequence[int], wrong: Vectors) -> None:
+        for i, row in zip(some, as_unit(wrong[:, : vectors.shape[1]]), strict=True):
+            apart = _apart(vectors[i] - made[i], row - made[i])
+            if apart < min(NEAR, best.get(i, (NEAR, ""))[0]):
+                best[i] = (apart, said)
+
+    others = _nearest_others(vectors, made, doubtful)
+    if others:
+        weigh("the texts of other rows", list(others), made[list(others.values())])
+    prompts = Prompts(query="{text}", document=prompt)
+    texts = [prompts.render_document(rows[i].text, title=rows[i].title) for i in doubtful]
+    tokens = dict(zip(doubtful, encoder.token_ids(texts), strict=True))
+    tried = doubtful[:: max(1, len(doubtful) // TRIED_ROWS)][:TRIED_ROWS]
+    rest = [i for i in doubtful if i not in set(tried)]
+    for some in (tried, rest):
+        named = {said for _, said in best.values()}
+        for mistake in _mistakes(encoder, checkpoint, prompt):
+            able = [i for i in some if mistake.applies(tokens[i])]
+            if able and (some is tried or mistake.said in named):
+                given = [rows[i] for i in able], [tokens[i] for i in able]
+                weigh(mistake.said, able, mistake.vectors(*given))
+        progress(len(some))
+    return {i: said for i, (_, said) in best.items()}
+
+
+def _apart(found: Vectors, mistake: Vectors) -> float:
+    """Return how far `found` lies from the line of `mistake`, in lengths of it; infinity where it
+    does not go half the way."""
+    squared = float(mistake @ mistake)
+    way = float(found @ mistake) / squared if squared else 0.0
+    if way <= HALF_WAY:
+        return float("inf")
+    return float(np.linalg.norm(found - way * mistake) / squared**0.5)
+
+
+def as_unit(rows: Vectors) -> Vectors:
+    """Return rows of length 1."""
+    unit: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
+def _nearest_others(vectors: Vectors, made: Vectors, doubtful: Sequence[int]) -> dict[int, int]:
+    """Return for each row of `doubtful` the other row whose right vector is nearest to its own."""
+    if len(made) < 2:
+        return {}
+    found = {}
+    for i in doubtful:
+        scores = made @ vectors[i]
+        scores[i] = -np.inf
+        found[i] = int(np.argmax(scores))
+    return found
+
+
+def _mistakes(encoder: Encoder, checkpoint: Checkpoint, prompt: str) -> Iterator[Mistake]:
+    saved = (checkpoint.prompts.document, checkpoint.own_prompts.document)
+    asked = (checkpoint.prompts.query, checkpoint.own_prompts.query)
+    for template in dict.fromkeys((*saved, *KNOWN_PROMPTS, *asked)):
+        if template != prompt:
+            yield Mistake(f"texts with the prompt {template!r}", _with_prompt(encoder, template))
+    if isinstance(encoder, PaddedEncoder):
+        yield from _of_tokens(encoder)
+    yield from _of_models(checkpoint)
+
+
+def _with_prompt(
+    encoder: Encoder, template: str
+) -> Callable[[Sequence[Row], Sequence[Tokens]], Vectors]:
+    prompts = Prompts(query="{text}", document=template)
+    return lambda rows, _: encoder.encode(
+        [prompts.render_document(row.text, title=row.title) for row in rows]
+    )
+
+
+def _of_tokens(encoder: PaddedEncoder) -> Iterator[Mistake]:
+    def changed(change: Callable[[Tokens], Tokens]) -> Callable[..., Vectors]:
+        def vectors(_: Sequence[Row], tokens: Sequence[Tokens]) -> Vectors:
+            rows = [change(row) for row in tokens]
+            return np.concatenate([encoder.encode_padded([r], width=len(r)) for r in rows])
+
+        return vectors
+
+    def longer(count: int) -> Callable[[Tokens], bool]:
+        return lambda tokens: len(tokens) > count
+
+    yield Mistake("texts without their end token", changed(lambda t: t[:-1]), longer(1))
+    yield Mistake("texts without their start token", changed(lambda t: t[1:]), longer(1))
+    for count in CUTS:
+        yield Mistake(
+            f"texts cut at {count} tokens",
+            changed(lambda t, n=count: [*t[: n - 1], t[-1]]),  # type: ignore[misc]
+            longer(count),
+        )
+        yield Mistake(
+            f"texts cut at {count} tokens, their end token lost",
+            changed(lambda t, n=count: t[:n]),  # type: ignore[misc]
+            longer(count),
+        )
+
+
+def _of_models(checkpoint: Checkpoint) -> Iterator[Mistake]:
+    """Yield what a model that was loaded wrongly gives; each is loaded when its turn comes."""
+    prompts = checkpoint.prompts
+
+    def by(changed: Checkpoint, *, dense: bool = True) -> Callable[..., Vectors]:
+        def vectors(rows: Sequence[Row], _: Sequence[Tokens]) -> Vectors:
+            from exporter.runtimes.torch_reference import TorchReference
+
+            texts = [prompts.render_document(row.text, title=row.title) for row in rows]
+            with closing(TorchReference(changed, dtype="float32", dense=dense)) as encoder:
+                return encoder.encode(texts)
+
+        return vectors
+
+    if checkpoint.dense and checkpoint.dense[0].in_features == checkpoint.dim:
+        yield Mistake("a model without its Dense layers", by(checkpoint, dense=False))
+    used = checkpoint.window_used
+    if used is None:
+        return
+    for size, raw, beyond in (("twice", 2 * used, used // 2), ("half", used // 2 + 1, used // 4)):
+        yield Mistake(
+            f"a model whose sliding window is {size} as wide",
+            by(replace(checkpoint, window_used=raw)),
+            lambda tokens, n=beyond: len(tokens) > n,  # type: ignore[misc]
+        )
