@@ -118,7 +118,7 @@ async function answer(event) {
   if (!question) return show("problem", say.empty);
   held = vectors === undefined;
   if (held) {
-    if (document.body.dataset.state === "loading") show("timing", say.willAnswer);
+    if (document.body.dataset.state !== "stopped") show("timing", say.willAnswer);
     return;
   }
   show("problem");
@@ -188,7 +188,6 @@ async function offer() {
 }
 
 async function open() {
-  document.body.dataset.state = "loading";
   at("ask").onsubmit = answer;
   at("unserved").remove();
   document.documentElement.lang = language;
