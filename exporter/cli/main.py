@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "export": "exporter.cli.export:export",
     "lint": "exporter.cli.lint:lint",
     "parity": "exporter.cli.parity:parity",
+    "compare": "exporter.cli.compare:compare",
     "evaluate": "exporter.cli.evaluate:evaluate",
     "index": "exporter.cli.index:index",
     "doctor": "exporter.cli.doctor:doctor",

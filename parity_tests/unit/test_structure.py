@@ -16,7 +16,7 @@ LAYERS = (
     ("cli",),
     ("release",),
     ("bench", "indexing", "packaging", "release_steps", "release_exports"),
-    ("tables",),
+    ("tables", "report"),
     ("package", "parity"),
     ("runtimes",),
     ("onnx", "gguf", "openvino"),

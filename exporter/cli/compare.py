@@ -1,0 +1,116 @@
+"""lawvault compare: one question, what the original and artifacts find, side by side."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter.cli.checkpoint import load_checkpoint
+from exporter.cli.common import CommonOptions, common_options, default_output, say
+from exporter.cli.parity import check_one_checkpoint, recorded_prompts
+from exporter.cli.progress import ProgressLines
+from exporter.cli.recipe import choose_recipe, recipe_option
+from exporter.errors import BadInput
+from exporter.records import canonical_json, write_text
+
+PAGE_NAME = "compare.html"
+SHOWN = 100  # characters of an article in the terminal
+
+
+@click.command()
+@click.argument("question")
+@click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--corpus", type=click.Path(path_type=Path),
+              help="Folder in BEIR layout. Default: the recipe's.")  # fmt: skip
+@click.option("--on", "index", type=click.Choice(["own", "original"]), default="own",
+              show_default=True, help="Whose index of the documents: the artifact's own, or the "
+              "original's, as where an index exists already.")  # fmt: skip
+@click.option("--top", type=click.IntRange(min=1, max=100), default=10, show_default=True,
+              help="Articles to show.")  # fmt: skip
+@click.option("--dim", type=click.IntRange(min=1), help="Cut vectors to a Matryoshka dim.")
+@click.option("--cache", type=click.Path(path_type=Path),
+              help="Folder that keeps vectors. Default: that of 'lawvault parity'.")  # fmt: skip
+@recipe_option
+@common_options
+def compare(
+    options: CommonOptions, question: str, artifacts: tuple[Path, ...], corpus: Path | None,
+    index: Any, top: int, dim: int | None, cache: Path | None, recipe: str | None,
+) -> None:  # fmt: skip
+    """Ask QUESTION, and show what the original and each ARTIFACT find.
+
+    Prints the first articles side by side and writes a page with their texts, by default
+    compare.html beside the reports. Every document of the corpus is embedded once and kept, as in
+    a parity run.
+    """
+    from exporter.corpus.beir import read_corpus
+    from exporter.parity.one_question import ask
+    from exporter.parity.run import VECTORS_NAME
+    from exporter.report.one_question import render_one_question
+    from exporter.runtimes.open import artifact_source, open_original
+
+    if not question.strip():
+        raise BadInput("the question is empty; write one")
+    chosen = choose_recipe(recipe, options)
+    read = read_corpus(chosen.corpus(corpus))
+    check_one_checkpoint(artifacts)
+    checkpoint = load_checkpoint(options, chosen, recorded=recorded_prompts(artifacts))
+    page = options.output or default_output(checkpoint, PAGE_NAME)
+    if page.is_dir():
+        raise BadInput(f"--output '{page}' is a folder; name a file such as {PAGE_NAME} in it")
+    if options.output is not None and page.exists() and not options.force:
+        raise BadInput(f"'{page}' exists; name another --output or pass --force")
+    with ProgressLines(options) as progress:
+        shown = ask(
+            question, artifacts, original=open_original(checkpoint), corpus=read, index=index,
+            artifact_source=artifact_source, stages=progress.stage, top=top, dim=dim,
+            cache=cache or default_output(checkpoint) / VECTORS_NAME,
+        )  # fmt: skip
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, render_one_question(shown))
+    if options.as_json:
+        click.echo(canonical_json(shown), nl=False)
+    else:
+        _print(shown)
+    say(f"written: {page}", options)
+
+
+def _print(shown: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from exporter.report.one_question import INDEX_WORDS, moved, summary
+
+    console = Console()
+    original, *others = shown.answers
+    console.print(shown.question, style="bold", markup=False, highlight=False)
+    console.print(
+        f"{shown.corpus}, {shown.documents:,} articles; {INDEX_WORDS[shown.index]}",
+        highlight=False,
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
+    for answers in shown.answers:
+        table.add_column(answers.name, no_wrap=True, overflow="ellipsis", ratio=1)
+    for rank in range(len(original.found)):
+        cells = []
+        for answers in shown.answers:
+            article = answers.found[rank]
+            title = shown.articles[article.id].title or article.id
+            change = moved(article)
+            cells.append(
+                Text.assemble(
+                    f"{rank + 1:>2} ", (f"{article.score:.3f} ", "dim"),
+                    (f"{change} ", "yellow") if change else "", title,
+                )
+            )  # fmt: skip
+        table.add_row(*cells)
+    console.print(table)
+    for answers in others:
+        console.print(summary(answers, original), markup=False, highlight=False)
+    for key, article in shown.articles.items():
+        text = " ".join(article.text.split())
+        cut = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+        console.print(
+            Text.assemble((article.title or key, "bold"), f" ({key}) " if article.title else " ",
+                          cut), soft_wrap=True,
+        )  # fmt: skip
