@@ -35,7 +35,8 @@ def card(
     that were judged; by default those beside the report. --output names the card's file, by
     default README.md beside the report.
     """
-    from exporter.package.card import build_card
+    from exporter.package.card import build_card, unknown
+    from exporter.package.terms import read_terms
     from exporter.parity.report import JSON_NAME, read_report
     from exporter.records import canonical_json, write_text
 
@@ -67,4 +68,7 @@ def card(
     if options.as_json:
         metadata: Any = built.data
         click.echo(canonical_json(metadata.to_dict()), nl=False)
+    missing = unknown(report, read_terms(checkpoint))
+    if missing:
+        say(f"only its author knows {', '.join(missing)}; fill in '{output}'", options)
     say(f"written: {output}", options)

@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
+from exporter.checkpoint.prompts import as_option
 from exporter.checkpoint.records import Checkpoint, Prompts, WindowChoice
 from exporter.errors import BadInput, unknown_name
 
@@ -96,6 +98,19 @@ def say(line: str, options: CommonOptions) -> None:
     """Print a line on stderr unless --quiet."""
     if not options.quiet:
         click.echo(line, err=True)
+
+
+def next_command(*parts: object, options: CommonOptions, recipe: str | None = None) -> str:
+    """Return `lawvault PARTS`, quoted for a shell, with the options given now that decide which
+    checkpoint is meant and how it is read."""
+    words = ["lawvault", *map(str, parts)]
+    for name, value in (
+        ("--checkpoint", options.checkpoint), ("--window", options.window), ("--recipe", recipe),
+    ):  # fmt: skip
+        if value is not None:
+            words += [name, value]
+    prompts = "" if options.prompts is None else f" --prompts {as_option(options.prompts)}"
+    return shlex.join(words) + prompts
 
 
 def default_output(checkpoint: Checkpoint, *names: str) -> Path:

@@ -11,6 +11,7 @@ from exporter.cli.common import (
     calibration_option,
     common_options,
     default_output,
+    next_command,
     say,
 )
 from exporter.cli.progress import ProgressLines
@@ -56,7 +57,7 @@ def onnx(
             checkpoint, output, quant=quant, dim=dim, graph=graph, flavour=flavour,
             calibration=texts, force=options.force, stages=progress.stage,
         )  # fmt: skip
-    _print(manifest, output, options)
+    _print(manifest, output, options, recipe)
 
 
 @export.command()
@@ -84,7 +85,7 @@ def openvino(
             checkpoint, output, quant=quant, dim=dim, calibration=texts,
             force=options.force, stages=progress.stage,
         )  # fmt: skip
-    _print(manifest, output, options)
+    _print(manifest, output, options, recipe)
 
 
 @export.command()
@@ -131,14 +132,14 @@ def gguf(
             force=options.force,
             stages=progress.stage,
         )  # fmt: skip
-    _print(manifest, output, options)
+    _print(manifest, output, options, recipe)
 
 
-def _print(manifest: Manifest, output: Path, options: CommonOptions) -> None:
+def _print(manifest: Manifest, output: Path, options: CommonOptions, recipe: str | None) -> None:
     if options.as_json:
         click.echo(canonical_json(manifest), nl=False)
         return
     click.echo(f"{output / manifest.entry}  {manifest.size_bytes / 1e6:,.1f} MB")
     for line in manifest.kept:
         click.echo(f"kept: {line}")
-    click.echo(f"next: lawvault parity {output}")
+    click.echo("next: " + next_command("parity", output, options=options, recipe=recipe))

@@ -1,5 +1,6 @@
 """lawvault package: a self-contained folder for one consumer, from artifacts that passed."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
     CommonOptions,
     common_options,
-    default_output,
     node_modules_option,
     say,
 )
@@ -102,7 +102,9 @@ def _write_package(
         options, choose_recipe(recipe, options), recorded=recorded_prompts(artifacts)
     )
     target = f"{name}-{manifest.scheme}" if len(artifacts) == 1 else name
-    output = options.output or default_output(checkpoint, "packages", target)
+    # Beside its artifacts, where a release puts it too.
+    beside = artifacts[0].parent if artifacts[0].name else artifacts[0].resolve().parent
+    output = options.output or beside / "packages" / target
     written = package_artifacts(
         name, artifacts, output, checkpoint=checkpoint, report=report,
         override_reason=override_reason, force=options.force, settings=settings,
@@ -118,5 +120,6 @@ def _write_package(
         click.echo(canonical_json(written), nl=False)
         return
     click.echo(str(output))
-    first = f"{output}/create.sh" if name == "ollama" else f"lawvault verify {output}"
+    verify = shlex.join(["lawvault", "verify", str(output)])
+    first = shlex.quote(f"{output}/create.sh") if name == "ollama" else verify
     say(f"next: {first}", options)

@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 import click
 
+from exporter.bundled import bundled
 from exporter.cli.common import CHECKPOINT_VARIABLE, CommonOptions
 from exporter.errors import BadInput
 from exporter.recipe import BUNDLED, Recipe, bundled_recipe, read_recipe
 
+BUNDLED_CORPUS = "recipes/corpora/lawvault-mini"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -30,6 +32,10 @@ class ChosenRecipe:
     def corpus(self, given: Path | None) -> Path:
         """Return the corpus folder: the one given, else the recipe's, relative to its file."""
         return given if given is not None else self.path.parent / self.recipe.corpus
+
+    def is_invented(self, given: Path | None) -> bool:
+        """Return whether the corpus is the bundled one, of invented articles."""
+        return self.corpus(given).resolve() == bundled(f"{BUNDLED_CORPUS}/corpus.jsonl").parent
 
     def with_pool(self, pool: int | None) -> Recipe:
         """Return the recipe with the pool given on the command line, where one is."""

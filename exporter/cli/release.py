@@ -23,6 +23,8 @@ from exporter.records import canonical_json
 @click.option("--bench", is_flag=True, help="Time the artifacts for the overview page.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N",
               help="Exports at once. Default: as many as cores and memory allow.")  # fmt: skip
+@click.option("--quick", is_flag=True, help="A first look: two 8-bit files, judged on a hundred "
+              "questions, nothing packaged.")  # fmt: skip
 @pool_option
 @recipe_option
 @common_options
@@ -33,18 +35,23 @@ def release(
     recipe: str | None,
     bench: bool,
     jobs: int | None,
+    quick: bool,
     pool: int | None,
 ) -> int:
     """Export every artifact of a recipe, judge them, and package what passed.
 
     Ends with index.html, one page that says which file is for which use. Steps whose inputs have
-    not changed are not repeated. Exit code 1 unless every required artifact passed; the closed
-    limit is named.
+    not changed are not repeated. What it will take is said first. Exit code 1 unless every required
+    artifact passed; the closed limit is named. --quick proves nothing: its exit code is 1 only
+    where a file failed.
     """
     from exporter.cli.table import print_verdicts
     from exporter.corpus.beir import read_corpus
     from exporter.release import check_recipe, run_release
+    from exporter.release_estimate import estimate, float32_operations_per_second, in_words
     from exporter.release_exports import release_calibration
+    from exporter.release_quick import quick_corpus, quick_recipe
+    from exporter.runtimes.open import CheckpointTokens
 
     chosen = choose_recipe(recipe, options)
     taken = chosen.with_pool(pool)
@@ -53,7 +60,17 @@ def release(
     read = read_corpus(folder)
     calibration = release_calibration(taken, chosen.path, folder=folder, corpus=read)
     checkpoint = load_checkpoint(options, chosen)
-    output = options.output or default_output(checkpoint)
+    output = options.output or default_output(checkpoint, *(["quick"] if quick else []))
+    if quick:
+        taken, read = quick_recipe(taken), quick_corpus(read, seed=taken.seed)
+    if chosen.is_invented(corpus) and options.checkpoint:
+        say("corpus: none given, judging on invented Chinese articles (pass --corpus)", options)
+    expected = estimate(
+        checkpoint, taken, read, tokens=CheckpointTokens(checkpoint),
+        operations_per_second=float32_operations_per_second,
+    )  # fmt: skip
+    line = in_words(expected, [spec.name for spec in taken.artifacts], read)
+    say(line if quick else f"{line}; --quick for a first look", options)
     with ProgressLines(options) as progress:
         outcome = run_release(
             checkpoint, recipe=taken, corpus=read, output=output, force=options.force,
@@ -69,4 +86,7 @@ def release(
         for line in outcome.closed:
             click.echo(f"gate closed: {line}", err=True)
         say(f"overview: {outcome.overview}", options)
+    if quick:
+        say("a first look proves nothing; leave --quick out to judge and package", options)
+        return int(any(a.verdict == "fail" for a in outcome.report.artifacts))
     return int(bool(outcome.closed))

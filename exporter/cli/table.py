@@ -1,55 +1,79 @@
-"""The table of verdicts, as `parity` and `release` print it."""
+"""What `parity` and `release` print: which file to take, why, and then the figures."""
+
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
 
-from exporter.parity.markdown import show_difference, show_multiple, show_power
+from exporter.parity.advice import recommend, three_sentences
+from exporter.parity.markdown import show_multiple, show_power
 from exporter.parity.pool_words import show_size
-from exporter.parity.records import ParityReport
+from exporter.parity.records import Difference, ParityReport
 
-WIDEST = 400
 STYLE = {"pass": "green", "fail": "red", "undecided": "yellow"}
+NARROW = 80
 
 
 def print_verdicts(report: ParityReport) -> None:
-    """Print one line an artifact and dim on stdout, then every reason of a closed gate."""
+    """Print on stdout which file is for which use, what may be done with each, one line an artifact
+    and dim, and every reason of a closed gate."""
     console = Console()
+    for sentence in (*recommend(report), *three_sentences(report)):
+        console.print(f"[bold]{sentence.lead}:[/] {sentence.rest}", highlight=False,
+                      soft_wrap=True)  # fmt: skip
+    console.print()
     table = Table(title=f"{report.model_name} on {report.corpus}: {show_size(report)}, "
-                  f"{report.questions:,} questions")  # fmt: skip
-    for heading in ("artifact", "MB", "dim", "cosine p1", "error", "MRR@10",
-                    "difference [95 %]", "overlap@10", "verdict"):  # fmt: skip
-        table.add_column(heading, no_wrap=True)
+                  f"{report.questions:,} questions", title_justify="left", box=None,
+                  pad_edge=False)  # fmt: skip
+    for heading, justify in (("file", "left"), ("MB", "right"), ("dim", "right"),
+                             ("error", "right"), ("MRR@10 lost or won [95 %]", "left"),
+                             ("overlap", "right"), ("verdict", "left")):  # fmt: skip
+        table.add_column(heading, no_wrap=True, justify=justify)  # type: ignore[arg-type]
     for floor in report.noise_floor:
-        table.add_row(
-            "torch bf16", "", str(floor.dim), f"{floor.cosine.p1:.6f}",
-            "1.0 x", f"{floor.mrr_at_10_bf16:.4f}",
-            show_difference(floor.deployed("both").mrr_difference),
-            f"{floor.deployed('both').overlap_at_10:.3f}", "the unit", style="dim",
-        )  # fmt: skip
+        noise = floor.deployed("both")
+        table.add_row("torch bf16", "", str(floor.dim), "1.0 x", _short(noise.mrr_difference),
+                      f"{noise.overlap_at_10:.3f}", "the unit", style="dim")  # fmt: skip
     for artifact in report.artifacts:
-        table.add_section()
         for i, d in enumerate(artifact.dims):
             both = d.deployed("both")
             table.add_row(
                 artifact.name if i == 0 else "",
-                f"{artifact.size_bytes / 1e6:.1f}" if i == 0 else "",
-                str(d.dim), f"{d.cosine.p1:.6f}", show_multiple(d.error_over_noise),
-                f"{both.metrics.mrr_at_10:.4f}", show_difference(both.differences.mrr_at_10),
-                f"{both.overlap_at_10.mean:.3f}",
+                f"{artifact.size_bytes / 1e6:.0f}" if i == 0 else "",
+                str(d.dim), show_multiple(d.error_over_noise),
+                _short(both.differences.mrr_at_10), f"{both.overlap_at_10.mean:.3f}",
                 f"[{STYLE[d.verdict]}]{d.verdict}[/]",
             )  # fmt: skip
-    # A narrow terminal must not cut figures: the table may be wider than the window.
-    whole = console.measure(table, options=console.options.update(width=WIDEST)).maximum
-    console.width = max(console.width, whole)
+    # A narrower terminal must not cut figures.
+    console.width = max(console.width, NARROW)
     console.print(table, highlight=False)
     if report.noise_floor:
-        console.print("error: median of 1 - cosine to torch fp32, as a multiple of torch bf16's",
-                      highlight=False)  # fmt: skip
-    for artifact in report.artifacts:
-        if artifact.dims:
-            console.print(f"{artifact.name}: {show_power(artifact.dims[0].power)}",
-                          highlight=False, soft_wrap=True)  # fmt: skip
+        console.print(
+            "All is against torch fp32, its questions on its index. 'error': the median of "
+            "1 - cosine, in multiples of torch bf16's.",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    for line in _powers(report):
+        console.print(line, highlight=False, soft_wrap=True)
     for artifact in report.artifacts:
         for reason in artifact.reasons:
             console.print(f"{artifact.name} {artifact.verdict}: {reason}", highlight=False,
                           markup=False, soft_wrap=True)  # fmt: skip
+
+
+def _short(difference: Difference) -> str:
+    """Return `-.0012 [-.0051, +.0024]`."""
+    mean, low, high = (
+        f"{v:+.4f}".replace("0.", ".", 1)
+        for v in (difference.mean, difference.low, difference.high)
+    )
+    return f"{mean} [{low}, {high}]"
+
+
+def _powers(report: ParityReport) -> Iterator[str]:
+    """Yield what so many questions can prove, once where it is the same for several files."""
+    said: dict[str, list[str]] = {}
+    for artifact in report.artifacts:
+        if artifact.dims:
+            said.setdefault(show_power(artifact.dims[0].power), []).append(artifact.name)
+    for power, names in said.items():
+        yield power if len(said) == 1 else f"{', '.join(names)}: {power}"

@@ -50,11 +50,19 @@ def read_corpus(folder: Path, *, queries: Path | None = None) -> Corpus:
     qrels_path = folder / "qrels" / f"{split}.tsv"
     qrels = _read_qrels(qrels_path, documents=documents, queries=asked)
     asked = _asked_in_split(asked, qrels, folder=folder, split=split, queries_path=queries_path)
+    return make_corpus(documents, asked, qrels, name=folder.resolve().name, split=split)
+
+
+def make_corpus(
+    documents: Mapping[str, tuple[str, str]], asked: Mapping[str, str],
+    qrels: Mapping[str, dict[str, int]], *, name: str, split: str,
+) -> Corpus:  # fmt: skip
+    """Return the corpus of documents, id -> (title, text), and questions, id -> text."""
     documents, asked = dict(sorted(documents.items())), dict(sorted(asked.items()))
     content = [[*d] for d in documents.items()], [*asked.items()], {q: qrels[q] for q in asked}
     canonical = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return Corpus(
-        name=folder.resolve().name,
+        name=name,
         split=split,
         doc_ids=tuple(documents),
         titles=tuple(title for title, _ in documents.values()),

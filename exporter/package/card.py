@@ -1,20 +1,22 @@
 """A Hugging Face model card for the artifacts of a release, from what was measured."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.errors import BadInput
 from exporter.manifest import Manifest, checkpoint_difference
 from exporter.package.terms import GEMMA_NOTICE, GEMMA_TERMS, Terms, read_terms
 from exporter.package.uses import good_for, runs_in
-from exporter.parity.advice import dims_of, megabytes, three_sentences, why_refused
+from exporter.parity.advice import dims_of, megabytes, recommend, three_sentences
 from exporter.parity.markdown import show_difference, show_power
 from exporter.parity.pool_words import show_pool, show_size
 from exporter.parity.records import ArtifactResult, Metrics, ParityReport
+from exporter.recipe import CLASS_OF_SCHEME
 
 METRICS = (
     ("mrr_at_10", "cosine_mrr@10", "MRR@10"),
@@ -24,6 +26,14 @@ METRICS = (
 )
 """Field, type as sentence-transformers names it on the hub, and name."""
 KIND_NAMES = {"onnx": "ONNX", "gguf": "GGUF", "openvino": "OpenVINO"}
+
+
+UNNAMED = re.compile(
+    r"(checkpoint|ckpt|epoch|step|final|best|last|merged|output|model|export|run|tmp|result)s?[-_.\d]*"
+    r"|[0-9a-f]{40}|[-_.\d]+",
+    re.IGNORECASE,
+)
+"""Names of folders that training leaves, and of the hub's snapshots: none is a model's name."""
 
 
 def build_card(
@@ -52,8 +62,10 @@ def build_card(
         report=report, size=show_size(report), pool=show_pool(report), terms=terms,
         manifests=manifests,
         rows=[_row(a, manifests[a.name]) for a in passed],
-        title=_title(report, passed), sentences=three_sentences(report),
-        refused=[(a.name, why_refused(a)) for a in by_size if a.verdict != "pass"],
+        title=_title(report, passed), recommended=recommend(report),
+        sentences=three_sentences(report),
+        refused=[(a.name, "; ".join(a.reasons)) for a in by_size if a.verdict != "pass"],
+        unknown=unknown(report, terms), snippets=list(_snippets(report, passed, manifests)),
         first=max(manifests.values(), key=lambda m: m.dim), gemma_terms=GEMMA_TERMS,
         notice=GEMMA_NOTICE,
         power=show_power(passed[0].dims[0].power) if passed else "", floor=report.noise_floor[0],
@@ -61,6 +73,35 @@ def build_card(
         difference=show_difference(report.noise_floor[0].deployed("both").mrr_difference),
     )  # fmt: skip
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+
+
+def unknown(report: ParityReport, terms: Terms) -> list[str]:
+    """Return what a reader wants to know and only the author does."""
+    found = []
+    if UNNAMED.fullmatch(report.model_name):
+        found.append(f"its title (the folder is called `{report.model_name}`)")
+    if not terms.languages:
+        found.append("its language")
+    if not terms.licence:
+        found.append("its licence")
+    if not terms.base_models:
+        found.append("its base model")
+    return found
+
+
+def _snippets(
+    report: ParityReport, passed: Sequence[ArtifactResult], manifests: Mapping[str, Manifest]
+) -> Iterator[dict[str, Any]]:
+    """Yield how to use the first file of a kind, the recommended one where there is one."""
+    asked = Prompts(query=report.query_prompt, document=report.document_prompt)
+    question = asked.render_query("房东不退押金怎么办")
+    for kind, language in (("onnx", "python"), ("gguf", "sh")):
+        files = [a for a in passed if a.kind == kind and a.flavour != "web"]
+        if files:
+            # Of 8 bits before the smallest: what most want.
+            taken = next((a for a in files if CLASS_OF_SCHEME[a.scheme] == "8bit"), files[0])
+            yield {"kind": kind, "language": language, "manifest": manifests[taken.name],
+                   "name": taken.name, "question": question}  # fmt: skip
 
 
 def _check_same(report: ParityReport, checkpoint: Checkpoint) -> None:
@@ -100,11 +141,14 @@ def _results(report: ParityReport, passed: Sequence[ArtifactResult]) -> Iterator
 
 
 def _title(report: ParityReport, passed: Sequence[ArtifactResult]) -> str:
+    name = report.model_name
+    if UNNAMED.fullmatch(name):
+        name = "[title of your model]"
     kinds = sorted({KIND_NAMES.get(a.kind, a.kind) for a in passed}, reverse=True)
     if not kinds:
-        return report.model_name
+        return name
     named = ", ".join(kinds[:-1]) + " and " + kinds[-1] if kinds[1:] else kinds[0]
-    return f"{report.model_name} in {named}"
+    return f"{name} in {named}"
 
 
 def _row(a: ArtifactResult, manifest: Manifest) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from exporter.manifest import Manifest
 from exporter.package.uses import good_for, runs_in
-from exporter.parity.advice import three_sentences
+from exporter.parity.advice import recommend, three_sentences
 from exporter.parity.html import count_sentence, page_environment
 from exporter.parity.records import ParityReport
 from exporter.records import Record
@@ -45,6 +45,7 @@ def render_overview(
     ordered = sorted(offers, key=lambda o: (by_name[o.name].size_bytes, o.name))
     return page_environment("exporter.package").get_template("overview.html.j2").render(
         report=report, offers=ordered, results=by_name, closed=closed, machine=machine,
-        verdict=count_sentence(report), sentences=three_sentences(report), runs_in=runs_in,
+        verdict=count_sentence(report), recommended=recommend(report),
+        sentences=three_sentences(report), runs_in=runs_in,
         good_for=good_for,
     )  # fmt: skip

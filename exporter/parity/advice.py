@@ -1,6 +1,6 @@
 """Verdicts by way of deployment, turned into what a developer may do with each file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from exporter.parity.records import ArtifactResult, DimResult, ParityReport
 from exporter.recipe import Way
@@ -68,13 +68,90 @@ def dims_of(artifact: ArtifactResult, way: Way) -> tuple[int, ...]:
     return tuple(d.dim for d in artifact.dims if may(artifact, d, way))
 
 
+USES: Mapping[str, str] = {
+    "gguf": "Ollama, llama.cpp",
+    "onnx": "Python, servers, phones (ONNX Runtime)",
+    "onnx web": "Browsers, Node (transformers.js)",
+    "openvino": "Intel processors (OpenVINO)",
+}
+"""By the kind of artifact; ONNX graphs for browsers are a kind of their own."""
+AS_GOOD = 0.01
+"""How much less of fp32's first ten than torch bf16 a recommended file may find again: one document
+in a hundred. Smaller files that passed and lose more are named beside it."""
+WORDS: Mapping[str, str] = {
+    "cosine 1st percentile": "its vectors lie too far from the original's",
+    "overlap@10": "it finds other articles than the original too often",
+    "lies beyond": "it loses right answers",
+    "reaches past": "whether it loses right answers is not proven by so few questions",
+    "depends on the other texts": "its vectors change with the other texts of a batch",
+    "padding moves": "its vectors change with padding",
+    "token ids": "it reads texts as other tokens than the original",
+    "not finite": "some of its vectors are not finite",
+}
+"""What a reason says, by a part of it, for people who do not read figures."""
+
+
+def recommend(report: ParityReport) -> tuple[Sentence, ...]:
+    """Return one sentence a use that the report has files for: which to take.
+
+    The smallest that passed and is nearly as good as torch bf16, on an index that exists before one
+    of its own; where none is that good, the best that passed.
+    """
+    found = []
+    for use, lead in USES.items():
+        files = [a for a in report.artifacts if _use(a) == use]
+        if files:
+            found.append(Sentence(lead=lead, rest=_recommended(files, report)))
+    return tuple(found)
+
+
+def _use(artifact: ArtifactResult) -> str:
+    return "onnx web" if artifact.flavour == "web" else artifact.kind
+
+
+def _recommended(files: Sequence[ArtifactResult], report: ParityReport) -> str:
+    ways: tuple[Way, ...] = ("queries", "both")
+    usable = sorted(
+        (a for a in files if a.dims and any(may(a, a.dims[0], way) for way in ways)),
+        key=lambda a: (not may(a, a.dims[0], "queries"), a.size_bytes, a.name),
+    )  # fmt: skip
+    if not usable:
+        return f"no file passed ({_listed([a.name for a in files])})."
+    good = [a for a in usable if _as_good(a, report)]
+    taken = good[0] if good else max(usable, key=_overlap)
+    where = (
+        "its questions also search the index you have"
+        if may(taken, taken.dims[0], "queries")
+        else "embed all documents again with it"
+    )
+    smaller = [a for a in usable if a.size_bytes < taken.size_bytes]
+    beside = ""
+    if smaller:
+        least = min(smaller, key=lambda a: a.size_bytes)
+        beside = (
+            f" Smaller: {least.name} ({megabytes(least)}), which finds {_overlap(least):.0%} of "
+            f"the same first ten instead of {_overlap(taken):.0%}."
+        )
+    return f"take {taken.name} ({megabytes(taken)}); {where}.{beside}"
+
+
+def _as_good(artifact: ArtifactResult, report: ParityReport) -> bool:
+    widest = artifact.dims[0].dim
+    floor = next((f for f in report.noise_floor if f.dim == widest), None)
+    return floor is None or (_overlap(artifact) >= floor.deployed("both").overlap_at_10 - AS_GOOD)
+
+
+def _overlap(artifact: ArtifactResult) -> float:
+    return artifact.dims[0].deployed("both").overlap_at_10.mean
+
+
 def three_sentences(report: ParityReport) -> tuple[Sentence, Sentence, Sentence]:
     """Return what may replace the original on an index that exists, what needs a new index, and
     what must not be used."""
     advice = advise(report)
     by_name = {a.name: a for a in report.artifacts}
     return (
-        _existing(advice.existing_index, by_name, report),
+        _existing(advice.existing_index, report),
         _new(advice, by_name),
         _refused(advice.refused, by_name),
     )
@@ -83,7 +160,7 @@ def three_sentences(report: ParityReport) -> tuple[Sentence, Sentence, Sentence]
 Artifacts = dict[str, ArtifactResult]
 
 
-def _existing(names: Sequence[str], by_name: Artifacts, report: ParityReport) -> Sentence:
+def _existing(names: Sequence[str], report: ParityReport) -> Sentence:
     lead = "With the index you have"
     if not names:
         return Sentence(
@@ -91,52 +168,46 @@ def _existing(names: Sequence[str], by_name: Artifacts, report: ParityReport) ->
             rest=f"no file here may replace {report.model_name}: none is proven to find in an "
             "index made by the original what the original finds.",
         )  # fmt: skip
-    best = by_name[names[0]]
-    widest = best.dims[0]
-    others = f" So may {_listed(names[1:])}." if names[1:] else ""
     return Sentence(
         lead=lead,
-        rest=f"{best.name} ({megabytes(best)}) may replace {report.model_name}: its queries on an "
-        f"index made by the original keep MRR@10 within {widest.deployed('queries').margin:.3g} at "
-        f"dim {widest.dim} (95 %).{others}",
-    )  # fmt: skip
+        rest=f"{_listed(names)} may replace {report.model_name} for questions; the documents' "
+        "vectors stay.",
+    )
 
 
 def _new(advice: Advice, by_name: Artifacts) -> Sentence:
     lead = "With a new index"
     if advice.new_index:
-        named = _listed([f"{n} ({megabytes(by_name[n])})" for n in advice.new_index])
         only = ("is proven only on an index of its own" if len(advice.new_index) == 1
                 else "are proven only on indexes of their own")  # fmt: skip
         return Sentence(
             lead=lead,
-            rest=f"{named} {only}: embed all documents again with the same file that embeds the "
-            "queries.",
+            rest=f"{_listed(advice.new_index)} {only}: embed all documents again with the same "
+            "file that embeds the questions.",
         )
     both = [n for n in advice.existing_index if may(by_name[n], by_name[n].dims[0], "both")]
     if not both:
         return Sentence(lead=lead, rest="no file here is proven on an index of its own.")
-    return Sentence(
-        lead=lead,
-        rest=f"{_listed(both)} may embed documents and queries; no file that passed forces you "
-        "to embed documents again.",
-    )  # fmt: skip
+    every = len(both) == len(advice.existing_index)
+    said = "all of these" if every else _listed(both)
+    return Sentence(lead=lead, rest=f"{said} may embed documents and questions alike.")
 
 
 def _refused(names: Sequence[str], by_name: Artifacts) -> Sentence:
     lead = "Do not use"
     if not names:
-        return Sentence(lead=lead, rest="no file: every one of this report passed.")
-    said = "; ".join(f"{name} ({why_refused(by_name[name])})" for name in names)
+        return Sentence(lead=lead, rest="nothing to leave out: every file of this report passed.")
+    said = "; ".join(f"{name}: {why_refused(by_name[name])}" for name in names)
     return Sentence(lead=lead, rest=said + ".")
 
 
 def why_refused(artifact: ArtifactResult) -> str:
-    """Return the verdict and its first reason, as a phrase."""
+    """Return in words why an artifact may not be used."""
     if artifact.verdict == "pass":
-        return "passed only with the original's queries on its index"
-    word = {"fail": "failed", "undecided": "undecided, so not proven"}[artifact.verdict]
-    return f"{word}: {artifact.reasons[0]}" if artifact.reasons else word
+        return "it passed only with the original's questions on its index"
+    words = [next((said for part, said in WORDS.items() if part in reason), reason)
+             for reason in artifact.reasons]  # fmt: skip
+    return " and ".join(dict.fromkeys(words)) or f"its verdict is {artifact.verdict}"
 
 
 def megabytes(artifact: ArtifactResult) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from exporter.parity.advice import dims_of, megabytes, three_sentences
+from exporter.parity.advice import dims_of, megabytes, recommend, three_sentences
 from exporter.parity.markdown import show_multiple, show_padded, show_power
 from exporter.parity.plots import (
     Plot,
@@ -18,7 +18,7 @@ from exporter.parity.plots import (
     sizes_of_parts,
 )
 from exporter.parity.pool_words import WAY_NAMES, show_pool
-from exporter.parity.records import ArtifactResult, Difference, Interval, ParityReport
+from exporter.parity.records import Difference, Interval, ParityReport
 
 HAN = re.compile(r"[\u2e80-\u2fdf\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 SIDES = {"both": "both its own", "queries": "its queries", "documents": "its index"}
@@ -30,8 +30,9 @@ def render_html(report: ParityReport) -> str:
     """Return parity.html. Same report, same bytes; texts of the corpus are escaped."""
     judged = [a for a in report.artifacts if a.dims]
     return page_environment().get_template("parity.html.j2").render(
-        report=report, judged=judged, verdict=verdict_sentence(report),
-        sentences=three_sentences(report), dims=[f.dim for f in report.noise_floor],
+        report=report, judged=judged, verdict=count_sentence(report),
+        recommended=recommend(report), sentences=three_sentences(report),
+        dims=[f.dim for f in report.noise_floor],
         plots=_plots(report) if judged else [], legend=part_names(report),
         largest=max(a.size_bytes for a in report.artifacts), pool=show_pool(report),
     )  # fmt: skip
@@ -72,12 +73,6 @@ def signed(difference: Difference | Interval) -> Markup:
     )
 
 
-def verdict_sentence(report: ParityReport) -> str:
-    """Return one sentence: how many artifacts passed, and which did not, and why."""
-    closed = "; ".join(_closed(a) for a in report.artifacts if a.verdict != "pass")
-    return count_sentence(report).removesuffix(".") + (f"; {closed}." if closed else ".")
-
-
 def count_sentence(report: ParityReport) -> str:
     """Return one sentence: how many artifacts passed."""
     passed = sum(a.verdict == "pass" for a in report.artifacts)
@@ -89,12 +84,6 @@ def count_sentence(report: ParityReport) -> str:
     if count == 1:
         return f"The artifact did not pass {against}"
     return f"{passed or 'None'} of {count} artifacts passed {against}"
-
-
-def _closed(artifact: ArtifactResult) -> str:
-    word = "failed" if artifact.verdict == "fail" else "is undecided"
-    reason = f" ({artifact.reasons[0]})" if artifact.reasons else ""
-    return f"{artifact.name} {word}{reason}"
 
 
 def _plots(report: ParityReport) -> list[dict[str, Any]]:

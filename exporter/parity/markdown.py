@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from textwrap import wrap as wrapped
 
-from exporter.parity.advice import three_sentences
+from exporter.parity.advice import recommend, three_sentences, why_refused
 from exporter.parity.pool_words import MISSED, WAY_NAMES, missed_rows, show_pool, show_size
 from exporter.parity.records import (
     ArtifactResult,
@@ -42,6 +42,8 @@ def render_markdown(report: ParityReport) -> str:
         f"Reference: {report.reference}. Query prompt `{report.query_prompt}`, document prompt "
         f"`{report.document_prompt}`.",
         "",
+        *(f"- **{s.lead}**: {s.rest}" for s in recommend(report)),
+        "",
         *(f"- **{s.lead}**: {s.rest}" for s in three_sentences(report)),
         "",
         *_overview(report),
@@ -57,13 +59,13 @@ def render_markdown(report: ParityReport) -> str:
 
 
 def first_line(report: ParityReport) -> str:
-    """Return the verdict and, where a gate closed, the first reason."""
+    """Return the verdict and, where a gate closed, why, in words."""
     closed = [a for a in report.artifacts if a.verdict != "pass"]
     if not closed:
         names = ", ".join(a.name for a in report.artifacts)
         on = "this corpus, judged by a pool of it" if report.pool else "this corpus"
         return f"**pass**: {names} may replace {report.model_name} on {on}."
-    listed = "; ".join(f"{a.name} {a.verdict} ({a.reasons[0]})" for a in closed)
+    listed = "; ".join(f"{a.name} {a.verdict} ({why_refused(a)})" for a in closed)
     return f"**{report.verdict}**: {listed}."
 
 

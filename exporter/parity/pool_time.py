@@ -40,7 +40,7 @@ class Speed:
 def may_be_long(texts: Sequence[str], encoders: int, *, tokens: TokenIds, weights: int) -> bool:
     """Return whether a corpus could take longer than WORTH_POOLING on a slow machine. Loads
     nothing."""
-    return 2 * weights * _mean_tokens(texts, tokens) * len(texts) * encoders / SLOWEST > (
+    return 2 * weights * mean_tokens(texts, tokens) * len(texts) * encoders / SLOWEST > (
         WORTH_POOLING
     )
 
@@ -64,7 +64,7 @@ def measure_speeds(
     timed = _timed_texts(texts)
     ids = tokens(timed)
     count = sum(map(len, ids))
-    whole = _mean_tokens(texts, tokens) * len(texts)
+    whole = mean_tokens(texts, tokens) * len(texts)
     progress = stages("timing", 1 + len(sources))
     base: Vectors | None = None
     found = []
@@ -93,7 +93,8 @@ def measure_speeds(
     return found
 
 
-def _mean_tokens(texts: Sequence[str], tokens: TokenIds) -> float:
+def mean_tokens(texts: Sequence[str], tokens: TokenIds) -> float:
+    """Return the mean number of tokens of `texts`, from a thousand of them."""
     at = np.unique(np.linspace(0, len(texts) - 1, COUNTED_TEXTS).astype(int))
     return float(np.mean([len(row) for row in tokens([texts[i] for i in at])]))
 

@@ -5,7 +5,7 @@ from typing import Literal
 from exporter.recipe import Limits, Way
 from exporter.records import Record
 
-SCHEMA_VERSION: Literal[5] = 5
+SCHEMA_VERSION: Literal[6] = 6
 Verdict = Literal["pass", "fail", "undecided"]
 
 
@@ -283,6 +283,8 @@ class ArtifactResult(Record):
 
     name: str
     kind: str
+    flavour: str
+    """An ONNX graph's: portable, web or cpu23; nothing for other kinds."""
     scheme: str
     manifest_sha256: str
     size_bytes: int
@@ -393,7 +395,7 @@ class Question(Record):
 class ParityReport(Record):
     """The whole report. No timestamps: the same input gives the same bytes."""
 
-    schema_version: Literal[5] = SCHEMA_VERSION
+    schema_version: Literal[6] = SCHEMA_VERSION
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]

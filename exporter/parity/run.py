@@ -206,7 +206,8 @@ def _judge_artifact(
     if not judged or (invariance is not None and dependent):
         verdicts.append("fail")
     return ArtifactResult(
-        name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
+        name=manifest.name, kind=manifest.kind,
+        flavour=str(manifest.options.get("flavour", "")), scheme=manifest.scheme,
         manifest_sha256=sha256_file(folder / MANIFEST_NAME),
         size_bytes=manifest.size_bytes, parts=part_sizes(manifest),
         limits=references.recipe.limits_for(manifest.scheme), window_used=manifest.window.used,

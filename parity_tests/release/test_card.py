@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_what_did_not_pass_is_named_and_not_in_the_model_index(
     card = card_of(released, mixed, tiny)
     assert {r.metric_config for r in card.data.eval_results or []} == {"torch bf16", "gguf-q8_0"}
     assert "Judged, not passed, and not packaged" in card.text
-    assert "- onnx-int8, undecided, so not proven: dim 64: MRR@10 reaches past" in card.text
+    assert "- onnx-int8: dim 64: MRR@10 reaches past" in card.text
     nothing = report.model_copy(
         update={"artifacts": tuple(a.model_copy(update={"verdict": "fail", "reasons": ("x",)})
                                    for a in report.artifacts)}
@@ -193,3 +194,30 @@ def test_the_command_refuses_what_it_cannot_vouch_for(
     shutil.copytree(released / "gguf-q8_0", moved / "gguf-q8_0")
     refused("--report", moved / "parity.json", "--output", tmp_path / "d.md",
             words="is not the onnx-int8 that")  # fmt: skip
+
+
+def test_what_only_the_author_knows_is_marked(
+    released: Path, report: ParityReport, tiny: Checkpoint, tiny_path: Path, tmp_path: Path
+) -> None:
+    card = card_of(released, report, tiny)
+    assert "**Only its author knows its language, its licence, its base model.**" in card.text
+    card = card_of(released, report.model_copy(update={"model_name": "checkpoint-1371"}), tiny)
+    assert "# [title of your model] in " in card.text
+    assert "its title (the folder is called `checkpoint-1371`)" in card.text
+    text = "---\nlanguage: zh\nlicense: mit\nbase_model: someone/something\n---\n"
+    known = card_of(released, report, with_readme(tiny_path, tmp_path, text))
+    assert "Only its author knows" not in known.text
+
+
+def test_the_snippet_of_the_card_runs(
+    released: Path, report: ParityReport, tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = card_of(released, report, tiny)
+    code = card.text.split("```python\n")[1].split("```")[0]
+    found: dict[str, Any] = {}
+    monkeypatch.chdir(released)
+    exec(code, found)  # what a reader of the card does
+    vectors = found["vectors"]
+    assert vectors.shape == (1, report.artifacts[0].dims[0].dim)
+    assert float((vectors**2).sum()) == pytest.approx(1, abs=1e-5)
+    assert "ollama create tiny-q8_0 -f Modelfile" in card.text

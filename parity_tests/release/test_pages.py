@@ -14,8 +14,8 @@ pytest.importorskip("onnxruntime")
 
 from exporter.checkpoint.records import Checkpoint
 from exporter.manifest import read_manifest
-from exporter.parity.advice import advise, three_sentences
-from exporter.parity.html import render_html, verdict_sentence
+from exporter.parity.advice import advise, recommend, three_sentences
+from exporter.parity.html import count_sentence, render_html
 from exporter.parity.plots import NARROW, WIDE, size_against_mrr
 from exporter.parity.records import ArtifactResult, ParityReport, Verdict
 from exporter.parity.report import read_report
@@ -61,9 +61,10 @@ def report(released: Path) -> ParityReport:
 
 def altered(
     report: ParityReport, name: str, *, verdict: Verdict = "pass",
-    ways: dict[Way, Verdict] | None = None,
+    ways: dict[Way, Verdict] | None = None, overlap: float | None = None,
 ) -> ParityReport:  # fmt: skip
-    """The report with another verdict, or other verdicts by way of deployment, for one artifact."""
+    """The report with another verdict, other verdicts by way of deployment, or another overlap, for
+    one artifact."""
 
     def changed(a: ArtifactResult) -> ArtifactResult:
         if a.name != name:
@@ -72,7 +73,14 @@ def altered(
             d.model_copy(
                 update={
                     "deployments": tuple(
-                        w.model_copy(update={"verdict": (ways or {}).get(w.way, w.verdict)})
+                        w.model_copy(
+                            update={
+                                "verdict": (ways or {}).get(w.way, w.verdict),
+                                "overlap_at_10": w.overlap_at_10
+                                if overlap is None
+                                else w.overlap_at_10.model_copy(update={"mean": overlap}),
+                            }
+                        )
                         for w in d.deployments
                     )
                 }
@@ -91,8 +99,9 @@ ALL: dict[Way, Verdict] = {"both": "pass", "queries": "pass", "documents": "pass
 
 @pytest.fixture(scope="module")
 def good(report: ParityReport) -> ParityReport:
-    """Both artifacts pass in every way."""
-    return altered(altered(report, "onnx-int8", ways=ALL), "gguf-q8_0", ways=ALL)
+    """Both artifacts pass in every way, and find what torch fp32 finds."""
+    one = altered(report, "onnx-int8", ways=ALL, overlap=1.0)
+    return altered(one, "gguf-q8_0", ways=ALL, overlap=1.0)
 
 
 def test_a_release_leaves_a_page_whose_links_all_lead_somewhere(released: Path) -> None:
@@ -125,15 +134,14 @@ def test_a_page_fetches_nothing_and_runs_nothing(released: Path, name: str) -> N
 
 def test_the_verdict_stands_above_everything_else_in_one_sentence(report: ParityReport) -> None:
     words = Page(render_html(report)).words
-    sentence = verdict_sentence(report)
+    sentence = count_sentence(report)
     assert sentence == "Both artifacts passed every limit against tiny on the corpus tiny-corpus."
     assert words.index(sentence) < words.index("Artifacts by size and quality")
     failed = altered(report, "onnx-int8", verdict="fail")
-    assert verdict_sentence(failed) == (
-        "1 of 2 artifacts passed against tiny on the corpus tiny-corpus; onnx-int8 failed "
-        "(cosine 1st percentile 0.9 is under 0.995)."
-    )
-    assert verdict_sentence(failed) in Page(render_html(failed)).words
+    words = Page(render_html(failed)).words
+    assert "1 of 2 artifacts passed against tiny on the corpus tiny-corpus." in words
+    assert "onnx-int8: its vectors lie too far from the original's." in words
+    assert words.index("too far") < words.index("cosine 1st percentile 0.9 is under 0.995")
 
 
 def test_the_same_report_gives_the_same_bytes(report: ParityReport, released: Path) -> None:
@@ -251,20 +259,44 @@ def test_what_may_be_done_follows_from_the_verdict_of_each_way(
 
 def test_the_three_sentences_name_files_and_reasons(good: ParityReport) -> None:
     existing, new, refused = three_sentences(good)
-    smallest = min(good.artifacts, key=lambda a: a.size_bytes)
-    assert existing.rest.startswith(f"{smallest.name} (")
-    assert "within 0.5 at dim 64" in existing.rest
-    assert "no file that passed forces you" in new.rest
-    assert refused.rest == "no file: every one of this report passed."
+    by_size = [a.name for a in sorted(good.artifacts, key=lambda a: a.size_bytes)]
+    assert existing.rest.startswith(f"{by_size[0]} and {by_size[1]} may replace tiny for questions")
+    assert new.rest == "all of these may embed documents and questions alike."
+    assert refused.rest == "nothing to leave out: every file of this report passed."
     own = altered(good, "gguf-q8_0", ways={**ALL, "queries": "undecided"})
     rest = three_sentences(own)[1].rest
-    assert re.match(r"gguf-q8_0 \([\d.]+ MB\) is proven only on an index of its own: embed", rest)
+    assert rest.startswith("gguf-q8_0 is proven only on an index of its own: embed")
     none = altered(altered(good, "gguf-q8_0", verdict="fail"), "onnx-int8", verdict="undecided")
     existing, new, refused = three_sentences(none)
     assert existing.rest.startswith("no file here may replace tiny")
     assert new.rest == "no file here is proven on an index of its own."
-    assert "gguf-q8_0 (failed: cosine 1st percentile 0.9" in refused.rest
-    assert "onnx-int8 (undecided, so not proven: " in refused.rest
+    assert "gguf-q8_0: its vectors lie too far from the original's" in refused.rest
+    assert "onnx-int8: its vectors lie too far from the original's" in refused.rest
+
+
+def test_each_use_gets_one_recommendation(good: ParityReport) -> None:
+    by_use = {s.lead: s.rest for s in recommend(good)}
+    assert list(by_use) == ["Ollama, llama.cpp", "Python, servers, phones (ONNX Runtime)"]
+    assert re.match(
+        r"take gguf-q8_0 \([\d.]+ MB\); its questions also search the index you have\.$",
+        by_use["Ollama, llama.cpp"],
+    )
+    own = altered(good, "gguf-q8_0", ways={**ALL, "queries": "undecided"})
+    assert "embed all documents again with it" in recommend(own)[0].rest
+    none = altered(good, "gguf-q8_0", verdict="fail")
+    assert recommend(none)[0].rest == "no file passed (gguf-q8_0)."
+    # A smaller one that loses more is named beside the one that is as good as torch bf16.
+    int8 = next(a for a in good.artifacts if a.name == "onnx-int8")
+    small = altered(
+        good.model_copy(update={"artifacts": (
+            *good.artifacts,
+            int8.model_copy(update={"name": "onnx-q4", "size_bytes": int8.size_bytes // 2}),
+        )}),
+        "onnx-q4", overlap=0.8,
+    )  # fmt: skip
+    rest = recommend(small)[1].rest
+    assert rest.startswith("take onnx-int8 (")
+    assert re.search(r"Smaller: onnx-q4 \([\d.]+ MB\), which finds 80% of the same first ten", rest)
 
 
 def test_labels_of_a_crowded_plot_do_not_cover_each_other(report: ParityReport) -> None:

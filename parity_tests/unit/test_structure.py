@@ -15,7 +15,8 @@ EXPORTER = REPOSITORY / "exporter"
 LAYERS = (
     ("cli",),
     ("release",),
-    ("bench", "indexing", "packaging", "release_steps", "release_exports"),
+    ("bench", "indexing", "packaging", "release_estimate", "release_quick"),
+    ("release_steps", "release_exports"),
     ("tables", "report"),
     ("package", "parity"),
     ("runtimes",),
