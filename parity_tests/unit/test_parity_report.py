@@ -434,8 +434,8 @@ def test_a_missing_damaged_or_foreign_report_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(BadInput, match="not a sound parity report"):
             read_report(path)
-    path.write_text(json.dumps({"schema_version": 4}))
-    with pytest.raises(BadInput, match=r"has schema version 4, this tool reads 5; run 'lawvault"):
+    path.write_text(json.dumps({"schema_version": 5}))
+    with pytest.raises(BadInput, match=r"has schema version 5, this tool reads 6; run 'lawvault"):
         read_report(path)
 
 
