@@ -1,6 +1,6 @@
-"""The command reference of README, generated from --help.
+"""The command reference, generated from --help.
 
-python -m exporter.cli.reference README.md
+python -m exporter.cli.reference docs/commands.md
 """
 
 import re
@@ -43,11 +43,11 @@ def _commands(
     return found
 
 
-def main(readme: Path) -> None:
-    """Replace the reference in `readme`."""
-    text = readme.read_text(encoding="utf-8")
+def main(page: Path) -> None:
+    """Replace the reference in `page`."""
+    text = page.read_text(encoding="utf-8")
     pattern = re.compile(re.escape(BEGIN) + ".*" + re.escape(END), re.DOTALL)
-    readme.write_text(pattern.sub(lambda _: command_reference(), text), encoding="utf-8")
+    page.write_text(pattern.sub(lambda _: command_reference(), text), encoding="utf-8")
 
 
 if __name__ == "__main__":
