@@ -1,12 +1,13 @@
 """lawvault doctor: what is wrong with a table of vectors that exists."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import CommonOptions, common_options, say
+from exporter.cli.common import CommonOptions, common_options, default_output, say
 from exporter.cli.parity_index import IndexOptions, open_given_table, table_options
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
@@ -20,11 +21,18 @@ SHOWN_IDS = 5
 @click.argument("table_path", metavar="TABLE", type=click.Path(path_type=Path))
 @click.option("--sample", type=click.IntRange(min=0), default=SAMPLE, show_default=True,
               metavar="N", help="Rows to make again, evenly by length. 0: all.")  # fmt: skip
+@click.option("--cache", type=click.Path(path_type=Path),
+              help="Folder that keeps vectors. Default: that of 'lawvault parity'.")  # fmt: skip
 @table_options
 @recipe_option
 @common_options
 def doctor(
-    options: CommonOptions, table_path: Path, sample: int, recipe: str | None, **table: Any
+    options: CommonOptions,
+    table_path: Path,
+    sample: int,
+    cache: Path | None,
+    recipe: str | None,
+    **table: Any,
 ) -> int:
     """Look at every row of TABLE, and make some again from their texts.
 
@@ -34,17 +42,20 @@ def doctor(
     short, another sliding window, another model. --output names a .json file for all of it. Exit
     code 1 where a problem was found.
     """
+    from exporter.parity.embed import embed_each
+    from exporter.parity.run import VECTORS_NAME
     from exporter.runtimes.open import open_original
     from exporter.tables.doctor import examine
 
     opened = open_given_table(IndexOptions(index=table_path, **table))
     chosen = choose_recipe(recipe, options)
     checkpoint = load_checkpoint(options, chosen)
+    kept = cache or default_output(checkpoint) / VECTORS_NAME
     with ProgressLines(options) as progress:
         found = examine(
             opened, original=open_original(checkpoint), recipe=chosen.recipe,
             document_prompt=table["document_prompt"], sample=sample or None,
-            stages=progress.stage,
+            embed=partial(embed_each, cache=kept, start=progress.stage), stages=progress.stage,
         )  # fmt: skip
     if options.output is not None:
         options.output.parent.mkdir(parents=True, exist_ok=True)

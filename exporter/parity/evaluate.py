@@ -98,8 +98,8 @@ def _retrieve_from_table(
     check_same_documents(table, scan.ids, corpus)
     embed = partial(embed_each, cache=cache, start=stages)
     origin = check_origin(
-        table, checkpoint=checkpoint, document_prompt=document_prompt, recipe=recipe,
-        embed=partial(embed, original.truth), embed_used=partial(embed, original.used),
+        table, original=original, document_prompt=document_prompt, recipe=recipe, embed=embed,
+        stages=stages,
     )  # fmt: skip
     if origin.status == "refuted":
         raise GateClosed(f"{table.where}: {'; '.join(origin.reasons)}")

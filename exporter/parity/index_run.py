@@ -62,11 +62,10 @@ def run_index_parity(
 
     embed = partial(embed_each, cache=cache, start=stages)
     origin = check_origin(
-        table, checkpoint=checkpoint, recipe=recipe, embed=partial(embed, original.truth),
-        embed_used=partial(embed, original.used),
+        table, original=original, recipe=recipe, embed=embed, stages=stages,
         document_prompt=document_prompt or checkpoint.prompts.document,
     )  # fmt: skip
-    clock.lap("made its first rows again")
+    clock.lap("made some rows again")
     rendered = [checkpoint.prompts.render_query(text) for text in questions.texts]
     askers = _ask(artifacts, original, rendered, artifact_source=artifact_source, embed=embed)
     clock.lap("embedded the questions")

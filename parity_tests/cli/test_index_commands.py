@@ -138,7 +138,10 @@ def test_a_table_of_the_checkpoint_passes_with_its_texts_and_writes_three_files(
         "parity-index.json", "parity-index.md", "parity-index.run.json",
     ]  # fmt: skip
     report = report_of(tmp_path / "out")
-    assert (report["verdict"], report["origin"]["rows"]) == ("pass", 200)
+    assert (report["verdict"], report["origin"]["rows"]) == (
+        "pass",
+        208,
+    )  # the first 200, and the longest
     searches = report["artifacts"][0]["searches"]
     assert [s["metric"] for s in searches] == ["l2", "cosine"]
     assert all(s["overlap_at_10"]["mean"] >= 0.99 for s in searches)
@@ -171,8 +174,8 @@ def test_another_document_prompt_closes_the_gate_and_the_right_one_is_named(
     arguments = desk.parity(tmp_path / "out", "--table", "other_prompt", *LAWVAULT_COLUMNS)
     assert run([*arguments, "--quiet"]) == 1
     said = capsys.readouterr().out
-    assert "not made with this checkpoint and prompt" in said
-    assert "they fit --document-prompt 'title: none | text: {text}'" in said
+    assert "hold the vectors of texts with the prompt 'title: none | text: {text}'" in said
+    assert "pass --document-prompt 'title: none | text: {text}'" in said
     assert run([*arguments, "--document-prompt", "title: none | text: {text}"]) == 0
 
 
@@ -215,7 +218,7 @@ def test_a_few_texts_changed_since_close_the_gate_and_are_counted(
     desk.table("stale", desk.vectors, texts=texts)
     arguments = desk.parity(tmp_path / "out", "--table", "stale", *LAWVAULT_COLUMNS, "--quiet")
     assert run(arguments) == 1
-    assert "4 of the first 200 rows do not hold the vector of their text" in capsys.readouterr().out
+    assert "4 of 208 rows do not hold the vector of their text" in capsys.readouterr().out
 
 
 def test_limits_of_the_recipe_close_the_gate(
@@ -501,7 +504,7 @@ def test_evaluate_refuses_a_table_of_another_corpus_prompt_or_text(
     for table, code, said in (
         ("revised", 2, "the corpus changed since it was made: 1 documents have another text"),
         ("part", 2, "the table lacks 295 of its documents and has 0 others"),
-        ("other_prompt", 1, "not made with this checkpoint and prompt"),
+        ("other_prompt", 1, "pass --document-prompt 'title: none | text: {text}'"),
         ("narrow", 2, "vectors of 20 dimensions"),
     ):
         more = ["--index", desk.tables, *LAWVAULT_COLUMNS, "--table", table, "--quiet"]

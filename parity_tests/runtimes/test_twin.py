@@ -128,7 +128,8 @@ def miniature() -> Subject:
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    return Subject(read_checkpoint(harden_tokens(MINIATURE, tmp_path_factory.mktemp("t") / "twin")))
+    path = harden_tokens(MINIATURE, tmp_path_factory.mktemp("t") / "twin")
+    return Subject(read_checkpoint(path, prompts=LAWVAULT_PROMPTS))
 
 
 def largest(values: Any) -> Any:

@@ -5,14 +5,20 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.index.vector_table import Vectors
-from exporter.parity.index_origin import KNOWN_PROMPTS
 from exporter.progress import Progress
 from exporter.runtimes.encoder import Encoder, PaddedEncoder
 
 Tokens = Sequence[int]
+Values = npt.NDArray[np.float64]
+KNOWN_PROMPTS = (
+    "title: {title} | text: {text}", "title: none | text: {text}", "{text}", "{title}\n{text}",
+    "{title} {text}", "title: none | text: {title} {text}", "passage: {text}",
+    "passage: {title} {text}", "search_document: {text}",
+)  # fmt: skip
 CUTS = (64, 128, 256, 512, 1024)
 """Lengths in tokens that runtimes cut at by default: MiniLM's 128 and 256, BERT's 512."""
 HALF_WAY, NEAR = 0.5, 0.5
@@ -31,49 +37,53 @@ class Row:
 
 @dataclass(frozen=True)
 class Mistake:
-    """`said`: what its vectors are. `applies`: to a text of these tokens, prompt included."""
+    """`said`: what its vectors are. `applies`: to a text of these tokens, prompt included.
+    `remedy`: what to pass where the table is right and the run is not."""
 
     said: str
     vectors: Callable[[Sequence[Row], Sequence[Tokens]], Vectors]
     applies: Callable[[Tokens], bool] = lambda tokens: bool(tokens)
+    remedy: str = ""
 
 
 def explain(
-    rows: Sequence[Row], vectors: Vectors, doubtful: Sequence[int], *, made: Vectors,
+    rows: Sequence[Row], vectors: Vectors, doubtful: Sequence[int], *, made: Vectors, room: Values,
     encoder: Encoder, checkpoint: Checkpoint, prompt: str, progress: Progress,
-) -> dict[int, str]:  # fmt: skip
-    """Return, for rows of `doubtful` whose vectors a mistake explains, what they are vectors of.
+) -> dict[int, Mistake]:  # fmt: skip
+    """Return, for rows of `doubtful` whose vectors a mistake explains, which it is.
 
-    `vectors`: (rows, dim) unit rows as stored; `made`: the same made again rightly. A mistake
-    explains a row where the stored vector lies from the right one in the mistake's direction: more
-    than half way to it, and nearer to that line than half its length. Noise of 16 bits has no such
-    direction. Mistakes that explain none of a few rows are not tried on the rest.
+    `vectors`: (rows, dim) unit rows as stored; `made`: the same made again rightly; `room`: how
+    far, as 1 - cosine, each sound row may lie off. A mistake explains a row where the stored vector
+    lies from the right one in the mistake's direction: more than half way to it, and nearer to that
+    line than half its length. Noise of 16 bits has no such direction. Mistakes that explain none of
+    a few rows are not tried on the rest.
     """
-    best: dict[int, tuple[float, str]] = {}
+    best: dict[int, tuple[float, Mistake]] = {}
 
-    def weigh(said: str, some: Sequence[int], wrong: Vectors) -> None:
+    def weigh(mistake: Mistake, some: Sequence[int], wrong: Vectors) -> None:
         for i, row in zip(some, as_unit(wrong[:, : vectors.shape[1]]), strict=True):
             apart = _apart(vectors[i] - made[i], row - made[i])
-            if apart < min(NEAR, best.get(i, (NEAR, ""))[0]):
-                best[i] = (apart, said)
+            if apart < min(NEAR, best[i][0] if i in best else NEAR):
+                best[i] = (apart, mistake)
 
-    others = _nearest_others(vectors, made, doubtful)
+    others = _nearest_others(vectors, made, doubtful, room=room)
     if others:
-        weigh("the texts of other rows", list(others), made[list(others.values())])
+        swapped = Mistake("the texts of other rows", lambda rows, tokens: made[: len(rows)])
+        weigh(swapped, list(others), made[list(others.values())])
     prompts = Prompts(query="{text}", document=prompt)
     texts = [prompts.render_document(rows[i].text, title=rows[i].title) for i in doubtful]
     tokens = dict(zip(doubtful, encoder.token_ids(texts), strict=True))
     tried = doubtful[:: max(1, len(doubtful) // TRIED_ROWS)][:TRIED_ROWS]
     rest = [i for i in doubtful if i not in set(tried)]
     for some in (tried, rest):
-        named = {said for _, said in best.values()}
+        named = {mistake.said for _, mistake in best.values()}
         for mistake in _mistakes(encoder, checkpoint, prompt):
             able = [i for i in some if mistake.applies(tokens[i])]
             if able and (some is tried or mistake.said in named):
                 given = [rows[i] for i in able], [tokens[i] for i in able]
-                weigh(mistake.said, able, mistake.vectors(*given))
+                weigh(mistake, able, mistake.vectors(*given))
         progress(len(some))
-    return {i: said for i, (_, said) in best.items()}
+    return {i: mistake for i, (_, mistake) in best.items()}
 
 
 def _apart(found: Vectors, mistake: Vectors) -> float:
@@ -92,15 +102,18 @@ def as_unit(rows: Vectors) -> Vectors:
     return unit
 
 
-def _nearest_others(vectors: Vectors, made: Vectors, doubtful: Sequence[int]) -> dict[int, int]:
-    """Return for each row of `doubtful` the other row whose right vector is nearest to its own."""
+def _nearest_others(
+    vectors: Vectors, made: Vectors, doubtful: Sequence[int], *, room: Values
+) -> dict[int, int]:
+    """Return for rows of `doubtful` the other row whose right vector they hold, within `room`."""
     if len(made) < 2:
         return {}
     found = {}
     for i in doubtful:
         scores = made @ vectors[i]
         scores[i] = -np.inf
-        found[i] = int(np.argmax(scores))
+        if 1 - scores.max() <= room[i]:
+            found[i] = int(np.argmax(scores))
     return found
 
 
@@ -109,7 +122,10 @@ def _mistakes(encoder: Encoder, checkpoint: Checkpoint, prompt: str) -> Iterator
     asked = (checkpoint.prompts.query, checkpoint.own_prompts.query)
     for template in dict.fromkeys((*saved, *KNOWN_PROMPTS, *asked)):
         if template != prompt:
-            yield Mistake(f"texts with the prompt {template!r}", _with_prompt(encoder, template))
+            yield Mistake(
+                f"texts with the prompt {template!r}", _with_prompt(encoder, template),
+                remedy=f"pass --document-prompt {template!r}",
+            )  # fmt: skip
     if isinstance(encoder, PaddedEncoder):
         yield from _of_tokens(encoder)
     yield from _of_models(checkpoint)
@@ -174,4 +190,5 @@ def _of_models(checkpoint: Checkpoint) -> Iterator[Mistake]:
             f"a model whose sliding window is {size} as wide",
             by(replace(checkpoint, window_used=raw)),
             lambda tokens, n=beyond: len(tokens) > n,  # type: ignore[misc]
+            remedy="pass the other --window",
         )
