@@ -1,5 +1,6 @@
 """Packages with a verdict and golden vectors of the test's own."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -60,12 +61,13 @@ def judged_onnx(
 
 
 def package_transformersjs(
-    artifacts: list[Judged], output: Path, *, checkpoint: Checkpoint, npm: Path | None
-) -> Path:
+    artifacts: list[Judged], output: Path, *, checkpoint: Checkpoint, npm: Path | None,
+    articles: Sequence[tuple[str, str, str]] | None = None,
+) -> Path:  # fmt: skip
     """Write a package of `artifacts`, with the page where `npm` holds transformers.js."""
     from exporter.package import transformersjs
 
-    settings = {"node_modules": npm} if npm else {}
+    settings = {"node_modules": npm, "articles": articles} if npm else {}
     assemble(transformersjs.PACKAGER, artifacts, output, checkpoint=checkpoint, settings=settings)
     return output
 

@@ -17,6 +17,7 @@ from exporter.errors import MissingDependency
 from exporter.package.assemble import Judged
 from exporter.package.chromium import find_chromium, open_chromium, serve
 from exporter.runtimes.onnxruntime import OnnxEncoder
+from parity_tests.packaging import package_transformersjs
 
 try:
     find_chromium()
@@ -236,4 +237,42 @@ def test_a_file_without_a_pass_says_so_on_the_page(
         page.wait_for_selector("body[data-state]")
         names = page.eval_on_selector_all("#artifact option", "all => all.map(o => o.textContent)")
         assert "onnx-fp32-web · 19.1 MB · failed its test" in names
+        page.close()
+
+
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_invented_articles_are_called_so_in_large_letters(
+    browser: Any, address: str, locale: str
+) -> None:
+    page = browser.new_page(locale=locale, viewport={"width": 390, "height": 844})
+    page.route("**/*.onnx*", lambda route: route.abort())  # the model is not needed to see it
+    page.goto(address)
+    page.wait_for_selector("#notice", state="visible")
+    said = page.text_content("#notice")
+    assert "They are no law" in said if locale == "en-US" else "不是法律" in said
+    size = page.evaluate("parseFloat(getComputedStyle(document.getElementById('notice')).fontSize)")
+    assert size >= 20
+    page.close()
+
+
+def test_the_page_searches_the_corpus_that_is_given_and_says_where_it_is_a_part(
+    browser: Any, web_artifacts: list[Judged], miniature: Checkpoint, npm: Path, tmp_path: Path
+) -> None:
+    own = [(f"a{i}", f"住房租赁条例 第{i}条", f"押金应当在{i}日内退还。") for i in range(1200)]
+    package = package_transformersjs(
+        web_artifacts[1:2], tmp_path / "p", checkpoint=miniature, npm=npm, articles=own
+    )
+    assert len(articles_of(package)) == 1000
+    assert json.loads((package / "articles.json").read_text()) == {
+        "articles": 1000, "invented": False, "of": 1200,
+    }  # fmt: skip
+    readme = (package / "README.md").read_text("utf-8")
+    assert "It has the first 1000 of the 1,200 articles." in readme
+    assert "invented" not in readme
+    with serve({"/": package}) as url:
+        page = browser.new_page(locale="en-US")
+        page.route("**/*.onnx*", lambda route: route.abort())
+        page.goto(f"{url}/index.html")
+        page.wait_for_selector("#notice", state="visible")
+        assert page.text_content("#notice") == "The first 1000 of 1200 articles."
         page.close()
