@@ -263,6 +263,8 @@ def _explain(error: ValidationError) -> str:
     loc = [part for part in first["loc"] if part != "[key]"]
     where = ".".join(str(part) for part in loc) or "the recipe"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error" and not loc:
+        return message
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key" + _nearest(str(loc[-1]))
     if first["type"] in ("missing", "value_error"):

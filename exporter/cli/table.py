@@ -23,7 +23,7 @@ def print_verdicts(report: ParityReport) -> None:
                       soft_wrap=True)  # fmt: skip
     console.print()
     table = Table(title=f"{report.model_name} on {report.corpus}: {show_size(report)}, "
-                  f"{report.questions:,} questions", title_justify="left", box=None,
+                  f"{report.questions:,} question{'s' * (report.questions != 1)}", title_justify="left", box=None,
                   pad_edge=False)  # fmt: skip
     for heading, justify in (("file", "left"), ("MB", "right"), ("dim", "right"),
                              ("error", "right"), ("MRR@10 lost or won [95 %]", "left"),

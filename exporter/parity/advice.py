@@ -196,7 +196,7 @@ def _new(advice: Advice, by_name: Artifacts) -> Sentence:
 def _refused(names: Sequence[str], by_name: Artifacts) -> Sentence:
     lead = "Do not use"
     if not names:
-        return Sentence(lead=lead, rest="nothing to leave out: every file of this report passed.")
+        return Sentence(lead=lead, rest="nothing to warn of: every file of this report passed.")
     said = "; ".join(f"{name}: {why_refused(by_name[name])}" for name in names)
     return Sentence(lead=lead, rest=said + ".")
 

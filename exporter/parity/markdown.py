@@ -77,8 +77,9 @@ def show_difference(difference: Difference | Interval, *, sign: str = "+") -> st
 
 def show_power(power: Power) -> str:
     """Return what so many questions can and cannot prove, in one sentence."""
+    proves = "question proves" if power.questions == 1 else "questions prove"
     said = (
-        f"{power.questions:,} questions prove a margin of {power.provable_margin:.4f} MRR@10 where "
+        f"{power.questions:,} {proves} a margin of {power.provable_margin:.4f} MRR@10 where "
         "nothing is lost on average"
     )
     if power.provable_margin <= power.margin:

@@ -262,7 +262,7 @@ def test_the_three_sentences_name_files_and_reasons(good: ParityReport) -> None:
     by_size = [a.name for a in sorted(good.artifacts, key=lambda a: a.size_bytes)]
     assert existing.rest.startswith(f"{by_size[0]} and {by_size[1]} may replace tiny for questions")
     assert new.rest == "all of these may embed documents and questions alike."
-    assert refused.rest == "nothing to leave out: every file of this report passed."
+    assert refused.rest == "nothing to warn of: every file of this report passed."
     own = altered(good, "gguf-q8_0", ways={**ALL, "queries": "undecided"})
     rest = three_sentences(own)[1].rest
     assert rest.startswith("gguf-q8_0 is proven only on an index of its own: embed")
