@@ -83,8 +83,9 @@ def release(
         print_verdicts(outcome.report)
         for package in outcome.packages:
             click.echo(f"package: {package}")
-        for line in outcome.closed:
-            click.echo(f"gate closed: {line}", err=True)
+        if outcome.closed and not quick:
+            names = ", ".join(line.split()[0] for line in outcome.closed)
+            click.echo(f"gate closed: {names} (required, and not passed)", err=True)
         say(f"overview: {outcome.overview}", options)
     if quick:
         say("a first look proves nothing; leave --quick out to judge and package", options)

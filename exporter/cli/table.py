@@ -22,9 +22,9 @@ def print_verdicts(report: ParityReport) -> None:
         console.print(f"[bold]{sentence.lead}:[/] {sentence.rest}", highlight=False,
                       soft_wrap=True)  # fmt: skip
     console.print()
-    table = Table(title=f"{report.model_name} on {report.corpus}: {show_size(report)}, "
-                  f"{report.questions:,} question{'s' * (report.questions != 1)}", title_justify="left", box=None,
-                  pad_edge=False)  # fmt: skip
+    asked = f"{report.questions:,} question" + "s" * (report.questions != 1)
+    table = Table(title=f"{report.model_name} on {report.corpus}: {show_size(report)}, {asked}",
+                  title_justify="left", box=None, pad_edge=False)  # fmt: skip
     for heading, justify in (("file", "left"), ("MB", "right"), ("dim", "right"),
                              ("error", "right"), ("MRR@10 lost or won [95 %]", "left"),
                              ("overlap", "right"), ("verdict", "left")):  # fmt: skip
