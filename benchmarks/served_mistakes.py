@@ -52,7 +52,8 @@ def main() -> None:
     if arguments.encode:
         encode_alone(arguments.artifacts[0], arguments.encode)
         return
-    checkpoint = read_checkpoint(arguments.checkpoint, prompts=arguments.prompts)
+    prompts = arguments.prompts or read_manifest(arguments.artifacts[0]).prompts
+    checkpoint = read_checkpoint(arguments.checkpoint, prompts=prompts)
     truth = measure_truth(checkpoint)
     goldens: dict[str, Golden] = {}
     right: dict[str, list[Case]] = {}

@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from exporter import __version__
-from exporter.errors import LawvaultError
+from exporter.errors import LawvaultError, unknown_name
 
 COMMANDS: Mapping[str, str] = {
     "inspect": "exporter.cli.inspect:inspect",
@@ -36,6 +36,13 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise unknown_name("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:

@@ -55,6 +55,15 @@ function unit(row) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [, , question, url, dim] = process.argv;
-  const [row] = await embedQueries([question], url, dim === undefined ? dim : Number(dim));
-  console.log(JSON.stringify(row));
+  if (question === undefined) {
+    console.error('error: ask something: node client.mjs "a question" [URL] [DIM]');
+    process.exit(2);
+  }
+  try {
+    const [row] = await embedQueries([question], url, dim === undefined ? dim : Number(dim));
+    console.log(JSON.stringify(row));
+  } catch (error) {
+    console.error(`error: ${url ?? OLLAMA}: ${error.cause?.message ?? error.message}; is Ollama running there?`);
+    process.exit(1);
+  }
 }

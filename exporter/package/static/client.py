@@ -10,6 +10,8 @@ import json
 import math
 import os
 import re
+import sys
+import urllib.error
 import urllib.request
 
 TIMEOUT_S = 300
@@ -85,4 +87,9 @@ if __name__ == "__main__":
     parser.add_argument("--url", default="http://localhost:11434")
     parser.add_argument("--dim", type=int)
     options = parser.parse_args()
-    print(json.dumps(embed_queries([options.question], options.url, options.dim)[0]))
+    try:
+        print(json.dumps(embed_queries([options.question], options.url, options.dim)[0]))
+    except urllib.error.HTTPError as error:
+        sys.exit("error: %s answered %d: %s" % (error.url, error.code, error.read(500).decode()))
+    except (OSError, ValueError) as error:
+        sys.exit("error: %s: %s; is Ollama running there?" % (options.url, error))

@@ -38,4 +38,6 @@ def document(title, text):
 
 
 if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit('error: ask something: python example.py "a question"')
     print(json.dumps(embed([question(text) for text in sys.argv[1:]]).tolist()))
