@@ -48,7 +48,7 @@ def evaluate(
 
     With --against also the other checkpoint's, the differences with their intervals, and the
     questions whose answer moved most. Writes evaluation.json and evaluation.md. With --index the
-    documents' vectors are those of a LanceDB table of the same corpus.
+    documents' vectors are those of a table of the same corpus.
     """
     from exporter.corpus.beir import read_corpus
     from exporter.parity.evaluate import evaluate as run_evaluation

@@ -54,9 +54,9 @@ def parity(
     A corpus that would take long is judged by a pool of it; intervals are wider by what that may
     miss.
 
-    With --index the corpus is a LanceDB table that exists already, and nobody needs to know the
-    right answers: do ARTIFACT's questions find in it what the original's find? Writes
-    parity-index.json and parity-index.md.
+    With --index the corpus is a table of vectors that exists already (LanceDB, .parquet or .npy),
+    and nobody needs to know the right answers: do ARTIFACT's questions find in it what the
+    original's find? Writes parity-index.json and parity-index.md.
     """
     from exporter.cli.table import print_verdicts
     from exporter.corpus.beir import read_corpus
