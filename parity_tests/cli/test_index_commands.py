@@ -15,6 +15,9 @@ import pytest
 for module in ("sentence_transformers", "onnx", "onnxruntime", "lancedb"):
     pytest.importorskip(module)
 import lancedb  # noqa: E402
+import numpy as np  # noqa: E402
+import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
 from exporter.cli.main import main  # noqa: E402
@@ -138,10 +141,8 @@ def test_a_table_of_the_checkpoint_passes_with_its_texts_and_writes_three_files(
         "parity-index.json", "parity-index.md", "parity-index.run.json",
     ]  # fmt: skip
     report = report_of(tmp_path / "out")
-    assert (report["verdict"], report["origin"]["rows"]) == (
-        "pass",
-        208,
-    )  # the first 200, and the longest
+    # The first 200, and the longest.
+    assert (report["verdict"], report["origin"]["rows"]) == ("pass", 208)
     searches = report["artifacts"][0]["searches"]
     assert [s["metric"] for s in searches] == ["l2", "cosine"]
     assert all(s["overlap_at_10"]["mean"] >= 0.99 for s in searches)
@@ -166,6 +167,24 @@ def test_without_texts_the_origin_is_unverified_and_nothing_passes(
     assert "unverified origin" in said.splitlines()
     assert "pass --text-column" in said
     assert report_of(tmp_path / "out")["artifacts"][0]["verdict"] == "pass"
+
+
+def test_parquet_and_npy_are_judged_as_the_same_lancedb_table(desk: Desk, tmp_path: Path) -> None:
+    ids, pairs = list(desk.documents), list(desk.documents.values())
+    parquet, npy = tmp_path / "t.parquet", tmp_path / "t.npy"
+    columns = {"_id": ids, "title": [t for t, _ in pairs], "text": [x for _, x in pairs]}
+    pq.write_table(pa.table({**columns, "vector": list(desk.vectors)}), parquet)
+    np.save(npy, desk.vectors)
+    rows = [{"_id": i, "title": t, "text": x} for i, (t, x) in desk.documents.items()]
+    npy.with_suffix(".jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    assert run(desk.parity(tmp_path / "lance", *LAWVAULT_COLUMNS, "--quiet")) == 0
+    wanted = report_of(tmp_path / "lance")
+    for file in (parquet, npy):
+        assert run(desk.parity(tmp_path / file.suffix[1:], "--quiet", index=file)) == 0
+        found = report_of(tmp_path / file.suffix[1:])
+        assert found["origin"]["status"] == "verified"
+        for key in ("rows", "dim", "artifacts", "noise_floor", "verdict"):
+            assert found[key] == wanted[key], key
 
 
 def test_another_document_prompt_closes_the_gate_and_the_right_one_is_named(
