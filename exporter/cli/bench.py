@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from exporter.cli.table import NARROW
 from exporter.records import canonical_json, write_json
 
 
@@ -44,10 +45,11 @@ def bench(
         click.echo(canonical_json(report), nl=False)
         return
     console = Console()
-    table = Table(title=f"{report.machine}, {report.cores} cores, medians of {report.rounds}")
+    table = Table(title=f"{report.machine}, {report.cores} cores, medians of {report.rounds}",
+                  title_justify="left", box=None, pad_edge=False)  # fmt: skip
     table.add_column("artifact", no_wrap=True)
-    for heading in ("MB", "tokens/s 8x128", "tokens/s 32x64", "ms 1x24", "ms 1x128",
-                    "load s", "peak MB"):  # fmt: skip
+    for heading in ("MB", "tokens/s\n8x128", "tokens/s\n32x64", "ms\n1x24", "ms\n1x128",
+                    "load\ns", "peak\nMB"):  # fmt: skip
         table.add_column(heading, no_wrap=True, justify="right")
     for r in report.results:
         long, many, short, single = r.timings
@@ -57,5 +59,5 @@ def bench(
             f"{single.milliseconds:.2f}", f"{r.load_seconds:.2f}",
             f"{r.peak_memory_bytes / 1e6:,.0f}",
         )  # fmt: skip
-    console.width = max(console.width, 110)
+    console.width = max(console.width, NARROW)
     console.print(table, highlight=False)

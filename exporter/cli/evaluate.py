@@ -18,6 +18,7 @@ from exporter.cli.parity import check_report_folder
 from exporter.cli.parity_index import IndexOptions, index_options, open_given_table
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
+from exporter.cli.table import NARROW, WIDEST
 from exporter.records import canonical_json
 
 
@@ -103,13 +104,17 @@ def print_evaluation(found: Any, *, every: bool) -> None:
 
     console = Console()
     # A narrow terminal must not cut figures: the table may be wider than the window.
-    console.width = max(console.width, 120)
+    console.width = max(console.width, NARROW)
     rows = metric_rows(found)
-    table = Table(title=f"{found.model.name} on {found.corpus}")
+    table = Table(title=f"{found.model.name} on {found.corpus}", title_justify="left", box=None,
+                  pad_edge=False)  # fmt: skip
     for heading in rows[0]:
         table.add_column(heading, no_wrap=True)
     for row in rows[1:]:
         table.add_row(*row)
+    # No figure is cut: with long names it is wider.
+    whole = console.measure(table, options=console.options.update(width=WIDEST)).maximum
+    console.width = max(console.width, whole)
     console.print(table, highlight=False)
     console.print(describe(found), highlight=False, markup=False, soft_wrap=True)
     shown = list(found.ranks) if every else (cases(found) if found.base else [])

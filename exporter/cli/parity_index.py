@@ -10,6 +10,7 @@ import click
 from exporter.checkpoint.records import Checkpoint
 from exporter.cli.common import CommonOptions, say
 from exporter.cli.progress import ProgressLines
+from exporter.cli.table import WIDEST, short
 from exporter.errors import BadInput
 from exporter.recipe import Recipe
 from exporter.records import canonical_json
@@ -139,33 +140,33 @@ def print_index_report(report: Any, run: Any) -> None:
 
     from exporter.parity.index_markdown import show_interval
     from exporter.parity.index_records import merged
-    from exporter.parity.markdown import show_difference
 
     console = Console()
-    # A narrow terminal must not cut figures: the table may be wider than the window.
-    console.width = max(console.width, 140)
     table = Table(title=f"{report.model_name} on {report.table}: {report.rows:,} rows, "
-                  f"{report.questions:,} questions")  # fmt: skip
-    for heading in ("artifact", "metric", "cosine p1", "overlap@10", "Top-1 as bf16 [95 %]",
-                    "self-MRR@10", "difference [95 %]", "verdict"):  # fmt: skip
+                  f"{report.questions:,} questions", title_justify="left", box=None,
+                  pad_edge=False)  # fmt: skip
+    for heading in ("file", "metric", "overlap", "first", "MRR@10 lost or won [95 %]",
+                    "verdict"):  # fmt: skip
         table.add_column(heading, no_wrap=True)
     for metrics, floor in merged(report.noise_floor):
-        table.add_row("torch bf16", metrics, "", f"{floor.overlap_at_10:.4f}", "",
-                      f"{floor.self_mrr_at_10:.4f}", "", "reference", style="dim")  # fmt: skip
+        table.add_row("torch bf16", metrics, f"{floor.overlap_at_10:.3f}", "", "", "the unit",
+                      style="dim")  # fmt: skip
     for artifact in report.artifacts:
-        table.add_section()
         for metrics, search in merged(artifact.searches):
             style = STYLE.get(search.verdict, "yellow")
             table.add_row(
-                artifact.name, metrics, f"{artifact.cosine.p1:.6f}",
-                f"{search.overlap_at_10.mean:.4f}", show_interval(search.top_1_agreement),
-                f"{search.self_mrr_at_10:.4f}", show_difference(search.difference),
+                artifact.name, metrics, f"{search.overlap_at_10.mean:.3f}",
+                f"{search.top_1_agreement.mean:.3f}", short(search.difference),
                 f"[{style}]{search.verdict}[/]" if search.judged else "not judged",
             )  # fmt: skip
+    # No figure is cut: with long names it is wider.
+    whole = console.measure(table, options=console.options.update(width=WIDEST)).maximum
+    console.width = max(console.width, whole)
     console.print(table, highlight=False)
     console.print(
-        "overlap@10 and self-MRR@10 (its first document taken as right) are to torch fp32; the "
-        "difference is to torch bf16", highlight=False, soft_wrap=True,
+        "overlap: of the first ten with torch fp32's. first: share of questions with torch bf16's "
+        "first document. MRR@10: fp32's first document taken as right; against torch bf16.",
+        highlight=False, soft_wrap=True,
     )  # fmt: skip
     for index in run.approximate:
         for s in index.searches:

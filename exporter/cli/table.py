@@ -11,7 +11,7 @@ from exporter.parity.pool_words import show_size
 from exporter.parity.records import Difference, ParityReport
 
 STYLE = {"pass": "green", "fail": "red", "undecided": "yellow"}
-NARROW = 80
+NARROW, WIDEST = 80, 400
 
 
 def print_verdicts(report: ParityReport) -> None:
@@ -31,7 +31,7 @@ def print_verdicts(report: ParityReport) -> None:
         table.add_column(heading, no_wrap=True, justify=justify)  # type: ignore[arg-type]
     for floor in report.noise_floor:
         noise = floor.deployed("both")
-        table.add_row("torch bf16", "", str(floor.dim), "1.0 x", _short(noise.mrr_difference),
+        table.add_row("torch bf16", "", str(floor.dim), "1.0 x", short(noise.mrr_difference),
                       f"{noise.overlap_at_10:.3f}", "the unit", style="dim")  # fmt: skip
     for artifact in report.artifacts:
         for i, d in enumerate(artifact.dims):
@@ -40,11 +40,12 @@ def print_verdicts(report: ParityReport) -> None:
                 artifact.name if i == 0 else "",
                 f"{artifact.size_bytes / 1e6:.0f}" if i == 0 else "",
                 str(d.dim), show_multiple(d.error_over_noise),
-                _short(both.differences.mrr_at_10), f"{both.overlap_at_10.mean:.3f}",
+                short(both.differences.mrr_at_10), f"{both.overlap_at_10.mean:.3f}",
                 f"[{STYLE[d.verdict]}]{d.verdict}[/]",
             )  # fmt: skip
-    # A narrower terminal must not cut figures.
-    console.width = max(console.width, NARROW)
+    # No figure is cut: with long names it is wider.
+    whole = console.measure(table, options=console.options.update(width=WIDEST)).maximum
+    console.width = max(console.width, whole)
     console.print(table, highlight=False)
     if report.noise_floor:
         console.print(
@@ -60,7 +61,7 @@ def print_verdicts(report: ParityReport) -> None:
                           markup=False, soft_wrap=True)  # fmt: skip
 
 
-def _short(difference: Difference) -> str:
+def short(difference: Difference) -> str:
     """Return `-.0012 [-.0051, +.0024]`."""
     mean, low, high = (
         f"{v:+.4f}".replace("0.", ".", 1)

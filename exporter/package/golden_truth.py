@@ -1,30 +1,19 @@
 """The golden texts in torch fp32: as they should be, and with each mistake of a server."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.package.golden_texts import golden_texts
-from exporter.runtimes.encoder import Encoder, PaddedEncoder, Vectors
+from exporter.runtimes.encoder import Encoder, PaddedEncoder, Variant, Vectors
+from exporter.runtimes.variants import variants_of
 
 OTHER_PROMPTS = ("task: search result | query: ", "title: none | text: ")
 SHORT_TOKENS = 400
 """Mistakes at the ends of a text are looked for in texts up to here; they fade with length."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """The original with a mistake inside, loaded when it is asked. `said`: what its vectors are.
-
-    `beyond`: it differs only for texts of more tokens; None: it is asked for short ones.
-    """
-
-    said: str
-    load: Callable[[], Encoder]
-    beyond: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,22 +40,8 @@ def measure_truth(checkpoint: Checkpoint) -> Truth:
     """Run the golden texts through torch fp32, right and wrong. Raises MissingDependency."""
     from exporter.runtimes.torch_reference import TorchReference
 
-    def load(changed: Checkpoint, *, dense: bool = True) -> Callable[[], Encoder]:
-        return lambda: TorchReference(changed, dtype="float32", dense=dense)
-
-    variants = []
-    if checkpoint.dense and checkpoint.dense[0].in_features == checkpoint.dim:
-        variants = [Variant("a model without its Dense layers", load(checkpoint, dense=False))]
-    used = checkpoint.window_used
-    if used is not None:
-        window = "a model whose sliding window is"
-        for size, raw, beyond in (
-            ("twice", 2 * used, used // 2), ("half", used // 2 + 1, used // 4),
-        ):  # fmt: skip
-            changed = replace(checkpoint, window_used=raw)
-            variants.append(Variant(f"{window} {size} as wide", load(changed), beyond + 1))
     with closing(TorchReference(checkpoint, dtype="float32")) as reference:
-        return truth_of(reference, checkpoint.prompts, variants=variants)
+        return truth_of(reference, checkpoint.prompts, variants=variants_of(checkpoint))
 
 
 def truth_of(reference: Encoder, prompts: Prompts, *, variants: Sequence[Variant] = ()) -> Truth:

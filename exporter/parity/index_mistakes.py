@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.index.vector_table import Vectors
 from exporter.progress import Progress
-from exporter.runtimes.encoder import Encoder, PaddedEncoder
+from exporter.runtimes.encoder import Encoder, PaddedEncoder, Variant
 
 Tokens = Sequence[int]
 Values = npt.NDArray[np.float64]
@@ -21,7 +21,7 @@ KNOWN_PROMPTS = (
 )  # fmt: skip
 CUTS = (64, 128, 256, 512, 1024)
 """Lengths in tokens that runtimes cut at by default: MiniLM's 128 and 256, BERT's 512."""
-HALF_WAY, NEAR = 0.5, 0.5
+HALF_WAY, NEAR, SURE = 0.5, 0.5, 0.05
 TRIED_ROWS = 24
 """Rows that each mistake is tried on; one that explains any of them is tried on all."""
 
@@ -48,7 +48,8 @@ class Mistake:
 
 def explain(
     rows: Sequence[Row], vectors: Vectors, doubtful: Sequence[int], *, made: Vectors, room: Values,
-    encoder: Encoder, checkpoint: Checkpoint, prompt: str, progress: Progress,
+    encoder: Encoder, checkpoint: Checkpoint, prompt: str, variants: Sequence[Variant],
+    progress: Progress,
 ) -> dict[int, Mistake]:  # fmt: skip
     """Return, for rows of `doubtful` whose vectors a mistake explains, which it is.
 
@@ -77,8 +78,11 @@ def explain(
     rest = [i for i in doubtful if i not in set(tried)]
     for some in (tried, rest):
         named = {mistake.said for _, mistake in best.values()}
-        for mistake in _mistakes(encoder, checkpoint, prompt):
-            able = [i for i in some if mistake.applies(tokens[i])]
+        for mistake in _mistakes(encoder, checkpoint, prompt, variants):
+            able = [
+                i for i in some
+                if mistake.applies(tokens[i]) and not (i in best and best[i][0] < SURE)
+            ]  # fmt: skip
             if able and (some is tried or mistake.said in named):
                 given = [rows[i] for i in able], [tokens[i] for i in able]
                 weigh(mistake, able, mistake.vectors(*given))
@@ -117,7 +121,9 @@ def _nearest_others(
     return found
 
 
-def _mistakes(encoder: Encoder, checkpoint: Checkpoint, prompt: str) -> Iterator[Mistake]:
+def _mistakes(
+    encoder: Encoder, checkpoint: Checkpoint, prompt: str, variants: Sequence[Variant]
+) -> Iterator[Mistake]:
     saved = (checkpoint.prompts.document, checkpoint.own_prompts.document)
     asked = (checkpoint.prompts.query, checkpoint.own_prompts.query)
     for template in dict.fromkeys((*saved, *KNOWN_PROMPTS, *asked)):
@@ -128,7 +134,7 @@ def _mistakes(encoder: Encoder, checkpoint: Checkpoint, prompt: str) -> Iterator
             )  # fmt: skip
     if isinstance(encoder, PaddedEncoder):
         yield from _of_tokens(encoder)
-    yield from _of_models(checkpoint)
+    yield from _of_variants(variants, Prompts(query="{text}", document=prompt))
 
 
 def _with_prompt(
@@ -166,29 +172,20 @@ def _of_tokens(encoder: PaddedEncoder) -> Iterator[Mistake]:
         )
 
 
-def _of_models(checkpoint: Checkpoint) -> Iterator[Mistake]:
+def _of_variants(variants: Sequence[Variant], prompts: Prompts) -> Iterator[Mistake]:
     """Yield what a model that was loaded wrongly gives; each is loaded when its turn comes."""
-    prompts = checkpoint.prompts
 
-    def by(changed: Checkpoint, *, dense: bool = True) -> Callable[..., Vectors]:
+    def by(variant: Variant) -> Callable[..., Vectors]:
         def vectors(rows: Sequence[Row], _: Sequence[Tokens]) -> Vectors:
-            from exporter.runtimes.torch_reference import TorchReference
-
             texts = [prompts.render_document(row.text, title=row.title) for row in rows]
-            with closing(TorchReference(changed, dtype="float32", dense=dense)) as encoder:
+            with closing(variant.load()) as encoder:
                 return encoder.encode(texts)
 
         return vectors
 
-    if checkpoint.dense and checkpoint.dense[0].in_features == checkpoint.dim:
-        yield Mistake("a model without its Dense layers", by(checkpoint, dense=False))
-    used = checkpoint.window_used
-    if used is None:
-        return
-    for size, raw, beyond in (("twice", 2 * used, used // 2), ("half", used // 2 + 1, used // 4)):
+    for variant in variants:
+        beyond = variant.beyond or 0
         yield Mistake(
-            f"a model whose sliding window is {size} as wide",
-            by(replace(checkpoint, window_used=raw)),
-            lambda tokens, n=beyond: len(tokens) > n,  # type: ignore[misc]
-            remedy="pass the other --window",
-        )
+            variant.said, by(variant), lambda tokens, n=beyond: len(tokens) > n,  # type: ignore[misc]
+            remedy=variant.remedy,
+        )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -100,12 +100,10 @@ def remake(
     doubtful = np.flatnonzero(~(1 - cosines <= room)).tolist()
     mistakes: dict[int, Mistake] = {}
     if doubtful:
-        checkpoint = original.checkpoint
-        own = checkpoint.prompts.model_copy(update={"document": prompt})
         with closing(original.truth.open()) as encoder:
             mistakes = explain(
                 sample.rows, sample.vectors, doubtful, made=right, room=room, encoder=encoder,
-                checkpoint=replace(checkpoint, prompts=own), prompt=prompt,
+                checkpoint=original.checkpoint, prompt=prompt, variants=original.variants,
                 progress=stages("what the others hold", len(doubtful)),
             )  # fmt: skip
     return Remade(

@@ -1,6 +1,6 @@
 """The one thing that parity knows of a runtime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -89,6 +89,20 @@ class TokenIds(Protocol):
 
 
 @dataclass(frozen=True)
+class Variant:
+    """The original with a mistake inside. `said`: what its vectors are; `load`: loads it.
+
+    `beyond`: it differs only for texts of more tokens; None: for all. `remedy`: what to pass where
+    vectors that were made so are meant.
+    """
+
+    said: str
+    load: Callable[[], Encoder]
+    beyond: int | None = None
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
 class Original:
     """The checkpoint and the ways to run it. `truth` is torch fp32, `used` torch bf16.
 
@@ -101,6 +115,8 @@ class Original:
     used: Source
     tokens: TokenIds
     other_window: Source | None = None
+    variants: tuple[Variant, ...] = ()
+    """The same loaded wrongly."""
 
 
 def unit_rows(vectors: Vectors, texts: Sequence[str], *, dim: int | None, source: str) -> Vectors:

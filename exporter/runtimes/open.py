@@ -13,6 +13,7 @@ from exporter.registry import ENCODERS, KERNELS, resolve
 from exporter.runtimes.batching import load_tokenizer, token_rows
 from exporter.runtimes.encoder import Encoder, Original, Source
 from exporter.runtimes.identity import artifact_identity, reference_identity
+from exporter.runtimes.variants import variants_of
 
 
 def open_artifact(folder: Path, *, threads: int | None = None) -> Encoder:
@@ -93,4 +94,5 @@ def open_original(checkpoint: Checkpoint, *, device: str | None = None) -> Origi
         used=reference_source(checkpoint, "bfloat16", device=device),
         tokens=CheckpointTokens(checkpoint),
         other_window=other,
+        variants=variants_of(checkpoint, device=device),
     )
