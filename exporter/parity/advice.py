@@ -116,7 +116,9 @@ def _recommended(files: Sequence[ArtifactResult], report: ParityReport) -> str:
         key=lambda a: (not may(a, a.dims[0], "queries"), a.size_bytes, a.name),
     )  # fmt: skip
     if not usable:
-        return f"no file passed ({_listed([a.name for a in files])})."
+        words = {"fail": "failed", "undecided": "is undecided", "pass": "passed in no such way"}
+        said = [f"{a.name} {words[a.verdict]}" for a in files]
+        return f"no file is proven: {_listed(said)}."
     good = [a for a in usable if _as_good(a, report)]
     taken = good[0] if good else max(usable, key=_overlap)
     where = (

@@ -284,7 +284,7 @@ def test_each_use_gets_one_recommendation(good: ParityReport) -> None:
     own = altered(good, "gguf-q8_0", ways={**ALL, "queries": "undecided"})
     assert "embed all documents again with it" in recommend(own)[0].rest
     none = altered(good, "gguf-q8_0", verdict="fail")
-    assert recommend(none)[0].rest == "no file passed (gguf-q8_0)."
+    assert recommend(none)[0].rest == "no file is proven: gguf-q8_0 failed."
     # A smaller one that loses more is named beside the one that is as good as torch bf16.
     int8 = next(a for a in good.artifacts if a.name == "onnx-int8")
     small = altered(
