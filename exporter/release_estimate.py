@@ -20,7 +20,7 @@ BYTES_PER_WEIGHT: dict[PrecisionClass, float] = {
 }  # fmt: skip
 MATRIX = 1024
 REPEATS = 5
-# Measured with google/embeddinggemma-300m on two cores (`lawvault release`, AMD EPYC): what share
+# Measured with google/embeddinggemma-300m on two cores (`lawvault release`, Intel Xeon): what share
 # of the machine's float32 matrix products an encoder reaches, seconds of a fitted export as passes
 # over its calibration texts, and the peak of the whole process for each weight.
 SHARE = 0.75
