@@ -19,7 +19,7 @@ def quick_recipe(recipe: Recipe) -> Recipe:
     wanted = [chosen[kind] for kind in ("onnx", "gguf") if kind in chosen]
     if not wanted:
         raise BadInput("the recipe has no 8-bit ONNX or GGUF for a first look; leave --quick out")
-    bare = tuple(spec.model_copy(update={"packages": ()}) for spec in wanted)
+    bare = tuple(spec.model_copy(update={"packages": (), "required": False}) for spec in wanted)
     return recipe.model_copy(update={"artifacts": bare, "pool": 0})
 
 

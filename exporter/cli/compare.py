@@ -74,6 +74,17 @@ def compare(
     say(f"written: {page}", options)
 
 
+def _end_of(title: str, room: int) -> str:
+    """Return the title, or its end: laws of one country begin alike."""
+    from rich.cells import cell_len
+
+    if cell_len(title) <= room:
+        return title
+    while title and cell_len(title) > room - 1:
+        title = title[1:]
+    return "…" + title
+
+
 def _print(shown: Any) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -89,19 +100,20 @@ def _print(shown: Any) -> None:
         highlight=False,
     )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
+    each = (console.width - 2 * (len(shown.answers) - 1)) // len(shown.answers)
     for answers in shown.answers:
-        table.add_column(answers.name, no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column(answers.name, no_wrap=True)
     for rank in range(len(original.found)):
         cells = []
         for answers in shown.answers:
             article = answers.found[rank]
             title = shown.articles[article.id].title or article.id
-            change = moved(article)
+            change = f"{moved(article)} " if moved(article) else ""
+            score = f"{article.score:.3f} "
+            room = each - len(f"{rank + 1:>2} {score}{change}")
             cells.append(
-                Text.assemble(
-                    f"{rank + 1:>2} ", (f"{article.score:.3f} ", "dim"),
-                    (f"{change} ", "yellow") if change else "", title,
-                )
+                Text.assemble(f"{rank + 1:>2} ", (score, "dim"), (change, "yellow"),
+                              _end_of(title, room))
             )  # fmt: skip
         table.add_row(*cells)
     console.print(table)
