@@ -15,6 +15,7 @@ from exporter.records import canonical_json, write_json
 
 SAMPLE = 300
 SHOWN_IDS = 5
+SINGULAR = {"have": "has", "hold": "holds", "share": "shares", "lie": "lies", "do": "does"}
 
 
 @click.command()
@@ -89,7 +90,12 @@ def describe(found: Any) -> list[str]:
         of = "rows" if problem.asked == found.rows else f"of {problem.asked:,} compared rows"
         ids = ", ".join(problem.ids[:SHOWN_IDS]) + (", …" if problem.rows > SHOWN_IDS else "")
         count = ("at least " if problem.kind == "mistaken" else "") + f"{problem.rows:,}"
-        lines.append(f"{problem.severity}: {count} {of} {problem.said} ({ids})")
+        said = problem.said
+        if problem.rows == 1:
+            of = "row" if of == "rows" else of
+            verb, _, rest = said.partition(" ")
+            said = f"{SINGULAR.get(verb, verb)} {rest}"
+        lines.append(f"{problem.severity}: {count} {of} {said} ({ids})")
         lines.append(f"  {problem.remedy}")
     if not found.problems:
         lines.append("sound: nothing found")

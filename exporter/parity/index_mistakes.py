@@ -1,6 +1,6 @@
 """What a row holds that is not the vector of its text: the mistakes that tables are made by."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -56,8 +56,9 @@ def explain(
     `vectors`: (rows, dim) unit rows as stored; `made`: the same made again rightly; `room`: how
     far, as 1 - cosine, each sound row may lie off. A mistake explains a row where the stored vector
     lies from the right one in the mistake's direction: more than half way to it, and nearer to that
-    line than half its length. Noise of 16 bits has no such direction. Mistakes that explain none of
-    a few rows are not tried on the rest.
+    line than half its length. Noise of 16 bits has no such direction. All mistakes are tried on a
+    few rows, and those that explain any of them on the rest; then on a few of what is left, until
+    nothing explains those.
     """
     best: dict[int, tuple[float, Mistake]] = {}
 
@@ -74,19 +75,30 @@ def explain(
     prompts = Prompts(query="{text}", document=prompt)
     texts = [prompts.render_document(rows[i].text, title=rows[i].title) for i in doubtful]
     tokens = dict(zip(doubtful, encoder.token_ids(texts), strict=True))
-    tried = doubtful[:: max(1, len(doubtful) // TRIED_ROWS)][:TRIED_ROWS]
-    rest = [i for i in doubtful if i not in set(tried)]
-    for some in (tried, rest):
-        named = {mistake.said for _, mistake in best.values()}
+
+    def weigh_all(some: Sequence[int], *, named: Container[str] | None = None) -> None:
         for mistake in _mistakes(encoder, checkpoint, prompt, variants):
             able = [
                 i for i in some
                 if mistake.applies(tokens[i]) and not (i in best and best[i][0] < SURE)
             ]  # fmt: skip
-            if able and (some is tried or mistake.said in named):
+            if able and (named is None or mistake.said in named):
                 given = [rows[i] for i in able], [tokens[i] for i in able]
                 weigh(mistake, able, mistake.vectors(*given))
         progress(len(some))
+
+    pending = list(doubtful)
+    while pending:
+        at = np.unique(np.linspace(0, len(pending) - 1, TRIED_ROWS).round().astype(int))
+        tried = [pending[i] for i in at]
+        weigh_all(tried)
+        named = {best[i][1].said for i in tried if i in best}
+        rest = [i for i in pending if i not in set(tried)]
+        if not named:
+            progress(len(rest))
+            break
+        weigh_all(rest, named=named)
+        pending = [i for i in rest if i not in best]
     return {i: mistake for i, (_, mistake) in best.items()}
 
 
