@@ -116,7 +116,11 @@ def _recommended(files: Sequence[ArtifactResult], report: ParityReport) -> str:
         key=lambda a: (not may(a, a.dims[0], "queries"), a.size_bytes, a.name),
     )  # fmt: skip
     if not usable:
-        words = {"fail": "failed", "undecided": "is undecided", "pass": "passed in no such way"}
+        words = {
+            "fail": "failed",
+            "undecided": "is undecided",
+            "pass": "passed only with the original's questions",
+        }
         said = [f"{a.name} {words[a.verdict]}" for a in files]
         return f"no file is proven: {_listed(said)}."
     good = [a for a in usable if _as_good(a, report)]
