@@ -20,6 +20,7 @@ from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.manifest import MANIFEST_NAME, describe_files, read_manifest
+from exporter.parity.advice import why_refused
 from exporter.parity.markdown import first_line
 from exporter.parity.records import ParityReport
 from exporter.parity.run import run_parity
@@ -112,8 +113,11 @@ def closed(report: ParityReport, *why: str) -> None:
     assert report.verdict == "fail"
     line = first_line(report)
     assert line.startswith("**fail**: ")
+    (artifact,) = report.artifacts
+    assert why_refused(artifact) in line
+    said = "; ".join(artifact.reasons)
     for part in why:
-        assert part in line
+        assert part in said
 
 
 def test_the_sound_artifact_passes(gate: Gate, hard_gate: Gate) -> None:
