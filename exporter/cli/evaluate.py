@@ -18,7 +18,7 @@ from exporter.cli.parity import check_report_folder
 from exporter.cli.parity_index import IndexOptions, index_options, open_given_table
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
-from exporter.cli.table import NARROW, WIDEST
+from exporter.cli.table import NARROW, print_whole
 from exporter.records import canonical_json
 
 
@@ -112,10 +112,7 @@ def print_evaluation(found: Any, *, every: bool) -> None:
         table.add_column(heading, no_wrap=True)
     for row in rows[1:]:
         table.add_row(*row)
-    # No figure is cut: with long names it is wider.
-    whole = console.measure(table, options=console.options.update(width=WIDEST)).maximum
-    console.width = max(console.width, whole)
-    console.print(table, highlight=False)
+    print_whole(console, table)
     console.print(describe(found), highlight=False, markup=False, soft_wrap=True)
     shown = list(found.ranks) if every else (cases(found) if found.base else [])
     if not shown:

@@ -10,7 +10,7 @@ import click
 from exporter.checkpoint.records import Checkpoint
 from exporter.cli.common import CommonOptions, say
 from exporter.cli.progress import ProgressLines
-from exporter.cli.table import WIDEST, short
+from exporter.cli.table import print_whole, short
 from exporter.errors import BadInput
 from exporter.recipe import Recipe
 from exporter.records import canonical_json
@@ -159,10 +159,7 @@ def print_index_report(report: Any, run: Any) -> None:
                 f"{search.top_1_agreement.mean:.3f}", short(search.difference),
                 f"[{style}]{search.verdict}[/]" if search.judged else "not judged",
             )  # fmt: skip
-    # No figure is cut: with long names it is wider.
-    whole = console.measure(table, options=console.options.update(width=WIDEST)).maximum
-    console.width = max(console.width, whole)
-    console.print(table, highlight=False)
+    print_whole(console, table)
     console.print(
         "overlap: of the first ten with torch fp32's. first: share of questions with torch bf16's "
         "first document. MRR@10: fp32's first document taken as right; against torch bf16.",

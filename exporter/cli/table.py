@@ -43,10 +43,7 @@ def print_verdicts(report: ParityReport) -> None:
                 short(both.differences.mrr_at_10), f"{both.overlap_at_10.mean:.3f}",
                 f"[{STYLE[d.verdict]}]{d.verdict}[/]",
             )  # fmt: skip
-    # No figure is cut: with long names it is wider.
-    whole = console.measure(table, options=console.options.update(width=WIDEST)).maximum
-    console.width = max(console.width, whole)
-    console.print(table, highlight=False)
+    print_whole(console, table)
     if report.noise_floor:
         console.print(
             "All is against torch fp32, its questions on its index. 'error': the median of "
@@ -59,6 +56,13 @@ def print_verdicts(report: ParityReport) -> None:
         for reason in artifact.reasons:
             console.print(f"{artifact.name} {artifact.verdict}: {reason}", highlight=False,
                           markup=False, soft_wrap=True)  # fmt: skip
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table with no figure cut: where names are long it is wider than the window."""
+    whole = console.measure(table, options=console.options.update(width=WIDEST)).maximum
+    console.width = max(console.width, whole)
+    console.print(table, highlight=False)
 
 
 def short(difference: Difference) -> str:

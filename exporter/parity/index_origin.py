@@ -125,16 +125,12 @@ def _against_metadata(
 def _refutations(sample: RowSample, made: Remade, limit: float) -> list[str]:
     """Return what is wrong with the rows that were made again."""
     count = len(sample.rows)
-    by_said: dict[str, list[int]] = {}
-    for i, mistake in sorted(made.mistakes.items()):
-        by_said.setdefault(mistake.said, []).append(i)
-    found = []
-    for said, rows in sorted(by_said.items(), key=lambda item: -len(item[1])):
-        remedy = made.mistakes[rows[0]].remedy
-        found.append(
-            f"{len(rows)} of {count} rows, made again from their texts, hold the vectors of {said} "
-            f"(first '{sample.rows[rows[0]].id}')" + (f"; {remedy}" if remedy else "")
-        )
+    found = [
+        f"{len(rows)} of {count} rows, made again from their texts, hold the vectors of "
+        f"{mistake.said} (first '{sample.rows[rows[0]].id}')"
+        + (f"; {mistake.remedy}" if mistake.remedy else "")
+        for mistake, rows in made.by_mistake()
+    ]
     median, p1 = float(np.median(made.cosines)), float(np.percentile(made.cosines, 1))
     # Written so that NaN refutes.
     if found or p1 >= limit:

@@ -49,6 +49,14 @@ class Remade:
     mistakes: dict[int, Mistake]
     stripped: int
 
+    def by_mistake(self) -> list[tuple[Mistake, list[int]]]:
+        """Return each mistake with the rows that hold it, that of most rows first."""
+        found: dict[str, list[int]] = {}
+        for i, mistake in sorted(self.mistakes.items()):
+            found.setdefault(mistake.said, []).append(i)
+        ordered = sorted(found.values(), key=lambda rows: -len(rows))
+        return [(self.mistakes[rows[0]], rows) for rows in ordered]
+
 
 def take_rows(table: VectorTable, wanted: Sequence[int]) -> RowSample:
     """Read the rows at these places, in ascending order."""

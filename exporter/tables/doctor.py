@@ -76,13 +76,9 @@ def pick(scan: Scan, *, sample: int | None) -> list[int]:
 
 
 def _problems(sample: RowSample, made: Remade, limit: float) -> Iterator[RowProblem]:
-    by_said: dict[str, list[int]] = {}
-    for i, mistake in sorted(made.mistakes.items()):
-        by_said.setdefault(mistake.said, []).append(i)
-    for said, rows in sorted(by_said.items(), key=lambda item: -len(item[1])):
-        remedy = made.mistakes[rows[0]].remedy
-        yield _problem(sample, "mistaken", f"hold the vectors of {said}",
-                       f"{remedy}, or {REBUILD}" if remedy else REBUILD, rows)  # fmt: skip
+    for mistake, rows in made.by_mistake():
+        remedy = f"{mistake.remedy}, or {REBUILD}" if mistake.remedy else REBUILD
+        yield _problem(sample, "mistaken", f"hold the vectors of {mistake.said}", remedy, rows)
     # Written so that NaN is off.
     unknown = [
         i for i, cosine in enumerate(made.cosines)
