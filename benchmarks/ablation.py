@@ -26,8 +26,8 @@ import numpy as np
 from benchmarks.ablation_rows import EVERY, ByLayer, Nearest, Row, table_of
 from benchmarks.machine import about, lines
 from benchmarks.sampled import by_hash, split
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.cli.common import parse_prompts
 from exporter.corpus.beir import Corpus, read_corpus
 from exporter.corpus.calibration import CalibrationText, read_calibration, sample

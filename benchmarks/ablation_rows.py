@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from exporter.quantization.forward import INPUTS, Round, torch_module
+from exporter.architectures.family import layer_name
+from exporter.quantization.forward import Round, torch_module
 from exporter.quantization.gptq import Grid
 from exporter.quantization.grids import block_grid
 from exporter.quantization.int8 import fit_rows
@@ -19,6 +20,8 @@ from exporter.quantization.rounding import Fit, Rounded, RoundInput, exact, roun
 Floats = npt.NDArray[np.float32]
 Texts = Literal["bundled", "in-domain"]
 
+SITES = ("attention_in", "attended", "mlp_in", "product")
+"""Those of Gemma 3, in the order in which they are reached."""
 FOLDED = {"attended": 256}
 PRODUCT = {**FOLDED, "product": 64}
 SHRINK = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.82, 0.78, 0.74, 0.7)
@@ -26,7 +29,7 @@ SHRINK = (1.0, 0.97, 0.94, 0.91, 0.88, 0.85, 0.82, 0.78, 0.74, 0.7)
 
 def everywhere(block: int) -> dict[str, int]:
     """Return the rotation of every site in blocks of one size, v and o folded by heads."""
-    return dict.fromkeys(INPUTS, block) | FOLDED
+    return dict.fromkeys(SITES, block) | FOLDED
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ class Nearest(Mapping[str, Rounded]):
     def __init__(self, weights: RotatedWeights, fit: Fit) -> None:
         self._weights, self._fit = weights, fit
         self._names = [
-            f"layers.{i}.{name}"
+            layer_name(i, matrix)
             for i in range(weights.architecture.num_layers)
-            for names in INPUTS.values()
-            for name in names
+            for site in weights.sites
+            for matrix in site.matrices
         ]
 
     def __getitem__(self, name: str) -> Rounded:
@@ -85,7 +88,7 @@ class ByLayer:
         return self
 
     def __call__(self, site: str, values: Any) -> Any:
-        at = (self._calls // (len(INPUTS) * self._batches), site)
+        at = (self._calls // (len(SITES) * self._batches), site)
         self._calls += 1
         if self._measuring:
             self.largest[at] = max(self.largest.get(at, 0.0), float(values.abs().max()))

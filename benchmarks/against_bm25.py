@@ -10,9 +10,9 @@ from pathlib import Path
 from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.corpus.bm25 import rank_by_bm25
-from exporter.parity.retrieval import means, measure, search
 from exporter.parity.statistics import paired_difference
 from exporter.runtimes.torch_reference import TorchReference
+from exporter.vectors.search import means, measure, search
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
 
 

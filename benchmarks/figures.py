@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from exporter.corpus.beir import Corpus
 from exporter.parity.compare import row_cosines
-from exporter.parity.records import Difference
-from exporter.parity.retrieval import Ranking, measure, overlap, search
-from exporter.parity.rows import Rows
+from exporter.parity.results import Difference
 from exporter.parity.statistics import paired_difference
+from exporter.vectors.rows import Rows
+from exporter.vectors.search import Ranking, measure, overlap, search
 
 WAYS = ("both", "queries", "documents")
 """Whose vectors are the file's: both sides', the questions' on fp32's index, the documents'."""

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.quality import COLUMNS, Yardstick
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import Corpus, read_corpus
-from exporter.gguf.export import export_gguf
-from exporter.gguf.options import GgufOptions
-from exporter.runtimes.llamacpp import LlamaCppEncoder
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.options import GgufOptions
+from exporter.formats.gguf.runtime import LlamaCppEncoder
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
 from parity_tests.miniature.harden import harden
 

@@ -19,20 +19,21 @@ import lancedb
 from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import Corpus, read_corpus
 from exporter.corpus.questions import Questions
-from exporter.index.lance_table import LanceTable
-from exporter.index.open_table import open_table
-from exporter.index.records import Columns
-from exporter.index.vector_table import Vectors
-from exporter.indexing import build_index
-from exporter.onnx.export import export_onnx
-from exporter.parity.embed import embed_each
-from exporter.parity.index_markdown import render_index_markdown
-from exporter.parity.index_run import run_index_parity
-from exporter.parity.index_search import METRICS, scan_table, search_table
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.open import artifact_source
 from exporter.recipe import read_recipe
+from exporter.report.table_markdown import render_index_markdown
 from exporter.runtimes.encoder import Original, Progress
 from exporter.runtimes.identity import processor
-from exporter.runtimes.open import artifact_source, open_original
+from exporter.runtimes.original import open_original
+from exporter.tables.build import build_index
+from exporter.tables.columns import Columns
+from exporter.tables.lance_table import LanceTable
+from exporter.tables.open_table import open_table
+from exporter.tables.run import run_index_parity
+from exporter.tables.search import METRICS, scan_table, search_table
+from exporter.tables.vector_table import Vectors
+from exporter.vectors.embed import embed_each
 from parity_tests.foreign_table import write_table
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -24,12 +24,12 @@ import numpy as np
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import read_corpus
+from exporter.formats.gguf.llamacpp_kernels import kernels, with_buffers
+from exporter.formats.gguf.runtime import LlamaCppEncoder
 from exporter.manifest import read_manifest
 from exporter.parity.compare import row_cosines
 from exporter.runtimes.alone import peak_memory
 from exporter.runtimes.encoder import Vectors, unit_rows
-from exporter.runtimes.llamacpp import LlamaCppEncoder
-from exporter.runtimes.llamacpp_kernels import kernels, with_buffers
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
 
 TEXTS = 64

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.manifest import library_versions
 from exporter.runtimes.identity import processor
 

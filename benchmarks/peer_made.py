@@ -12,10 +12,11 @@ from typing import Any
 from benchmarks.peer_files import PEERS, Peer
 from benchmarks.peer_makes import Origin, copy
 from benchmarks.peer_runs import inside, load_gguf, load_openvino, session
-from exporter.checkpoint.records import Checkpoint, Prompts
+from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.corpus.calibration import calibration_sha256, read_calibration
 from exporter.errors import BadInput
-from exporter.manifest import library_versions, read_manifest, sha256_file
+from exporter.hashing import sha256_file
+from exporter.manifest import library_versions, read_manifest
 from exporter.runtimes.alone import peak_memory
 
 RECORD = "made.json"

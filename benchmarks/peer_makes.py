@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 
 GROUP = 64
 """Weights that share a scale in optimum-intel's 4 bits."""
@@ -33,7 +33,7 @@ def ours(quant: str, **options: Any) -> Make:
     """Return what writes this project's ONNX file."""
 
     def make(origin: Origin, folder: Path) -> None:
-        from exporter.onnx.export import export_onnx
+        from exporter.formats.onnx.export import export_onnx
 
         calibration = None if quant == "none" else origin.calibration
         export_onnx(origin.checkpoint, folder, quant=quant, calibration=calibration,
@@ -46,7 +46,7 @@ def ours_openvino(quant: str) -> Make:
     """Return what writes this project's OpenVINO files."""
 
     def make(origin: Origin, folder: Path) -> None:
-        from exporter.openvino.export import export_openvino
+        from exporter.formats.openvino.export import export_openvino
 
         calibration = None if quant == "none" else origin.calibration
         export_openvino(
@@ -61,8 +61,8 @@ def gguf(type_name: str, *, plan: str = "embedding") -> Make:
     compare), else this project's, fitted on the calibration texts."""
 
     def make(origin: Origin, folder: Path) -> None:
-        from exporter.gguf.export import export_gguf
-        from exporter.gguf.options import GgufOptions
+        from exporter.formats.gguf.export import export_gguf
+        from exporter.formats.gguf.options import GgufOptions
 
         options = GgufOptions(plan=plan)
         if plan != "upstream":
@@ -80,7 +80,7 @@ def copy(origin: Origin, folder: Path) -> None:
 
 def optimum_fp32(origin: Origin, folder: Path) -> None:
     """Write float32 as optimum traces it."""
-    from exporter.onnx.export import export_onnx
+    from exporter.formats.onnx.export import export_onnx
 
     export_onnx(origin.checkpoint, folder, graph="traced")
 

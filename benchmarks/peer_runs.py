@@ -84,7 +84,7 @@ def load_st(folder: Path) -> Run:
 
 def load_gguf(folder: Path) -> Run:
     """Run a GGUF in llama.cpp, which is given no padding."""
-    from exporter.runtimes.llamacpp import LlamaCppEncoder
+    from exporter.formats.gguf.runtime import LlamaCppEncoder
 
     encoder = LlamaCppEncoder(inside(folder))
 

@@ -12,16 +12,16 @@ import numpy as np
 from benchmarks.peer_files import NOISE, TRUTH
 from benchmarks.peer_made import Job, folder_of, made_record
 from benchmarks.peer_runs import Run
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.manifest import library_versions
 from exporter.parity.compare import row_cosines
-from exporter.parity.embed import embed_each
-from exporter.parity.rows import Rows
 from exporter.progress import Progress, silent
 from exporter.runtimes.batching import load_tokenizer, padded, token_rows
 from exporter.runtimes.encoder import PaddedEncoder, Source, Vectors, unit_rows
 from exporter.runtimes.identity import processor
-from exporter.runtimes.open import reference_source
+from exporter.runtimes.original import reference_source
+from exporter.vectors.embed import embed_each
+from exporter.vectors.rows import Rows
 
 GROUPS = ("documents", "questions", "long")
 BATCH_TEXTS, BATCH_TOKENS = 32, 8192

@@ -30,15 +30,15 @@ from benchmarks.peer_vectors import GROUPS, source_of, vectors_of
 from benchmarks.peers_plot import plot
 from benchmarks.peers_tables import markdown
 from benchmarks.sampled import Split, joined, split, spread_over
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.cli.common import parse_prompts
 from exporter.corpus.beir import Corpus, read_corpus
 from exporter.errors import BadInput, LawvaultError
 from exporter.manifest import read_manifest
-from exporter.parity.rows import Rows
 from exporter.runtimes.encoder import Source
-from exporter.runtimes.open import CheckpointTokens
+from exporter.runtimes.original import CheckpointTokens
+from exporter.vectors.rows import Rows
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
 
 PADDED_TEXTS = 16

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.corpus.beir import Corpus
-from exporter.parity.retrieval import measure, overlap, search
 from exporter.parity.statistics import paired_difference
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.torch_reference import TorchReference
+from exporter.vectors.search import measure, overlap, search
 
 COLUMNS = "1 - cosine (p1) | overlap@10 | MRR@10 difference [95 %]"
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from exporter.parity.retrieval import BLOCK_QUERIES, search
-from exporter.parity.rows import BLOCK_ROWS, Rows
-from exporter.parity.vector_cache import opened, text_keys
+from exporter.vectors.cache import opened, text_keys
+from exporter.vectors.rows import BLOCK_ROWS, Rows
+from exporter.vectors.search import BLOCK_QUERIES, search
 
 DIM = 768
 IDENTITY = {"kind": "random"}

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.search_a_million import DIM, PeakMemory, anonymous_mb, random_rows
-from exporter.index.open_table import open_table
-from exporter.index.records import Columns
-from exporter.index.vector_table import BLOCK_ROWS
-from exporter.parity.index_search import scan_table, search_table
+from exporter.tables.columns import Columns
+from exporter.tables.open_table import open_table
+from exporter.tables.search import scan_table, search_table
+from exporter.tables.vector_table import BLOCK_ROWS
 
 SCHEMA = pa.schema([("chunk_id", pa.string()), ("vector", pa.list_(pa.float32(), DIM))])
 

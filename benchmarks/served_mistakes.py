@@ -25,15 +25,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import about, lines
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.cli.common import parse_prompts
+from exporter.formats.open import open_artifact
 from exporter.manifest import read_manifest
-from exporter.package.golden import Golden, build_golden
-from exporter.package.golden_check import compare
-from exporter.package.golden_truth import Truth, measure_truth
+from exporter.packages.golden import Golden, build_golden
+from exporter.packages.golden_check import compare
+from exporter.packages.golden_truth import Truth, measure_truth
 from exporter.runtimes.encoder import Encoder, Vectors
-from exporter.runtimes.open import open_artifact
 
 EMULATED_TOKENS = 60
 Case = tuple[str, list[int], Vectors]
@@ -109,7 +109,7 @@ def sound(
 
 
 def sound_gguf(folder: Path, golden: Golden, checkpoint: Checkpoint) -> Iterator[Case]:
-    from exporter.runtimes import llamacpp
+    from exporter.formats.gguf import runtime as llamacpp
     from exporter.runtimes.server import ServerEncoder
     from parity_tests.servers import LLAMA_CPP, running
 

@@ -1,6 +1,5 @@
 """manifest.json: what an artifact or package is, what it was made from, and its hashes."""
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from importlib import metadata
@@ -10,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from exporter import __version__
-from exporter.checkpoint.records import Checkpoint, Finding, Prompts
+from exporter.checkpoint.contents import Checkpoint, Finding, Prompts
 from exporter.errors import BadInput
+from exporter.hashing import sha256_file
 from exporter.records import Record, write_json
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -152,12 +152,6 @@ STRIPPING = (
     "texts are encoded as given; sentence-transformers 5.x strips white space at both ends "
     "(U+3000 and newlines too), 6.x and the serving runtimes do not"
 )
-
-
-def sha256_file(path: Path) -> str:
-    """Return the hex SHA-256 of a file, read in blocks."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def describe_files(folder: Path) -> tuple[FileRecord, ...]:

@@ -10,7 +10,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, Valid
 from pydantic import model_validator as validator
 
 from exporter.bundled import bundled
-from exporter.checkpoint.records import Prompts, WindowChoice
+from exporter.checkpoint.contents import Prompts, WindowChoice
 from exporter.errors import BadInput, unknown_name
 from exporter.records import Record
 

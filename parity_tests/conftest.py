@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.corpus import calibration
 from exporter.corpus.calibration import BUNDLED_NAME
 from parity_tests.tiny_checkpoint import SENTENCES, make_tiny_checkpoint

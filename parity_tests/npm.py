@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.package.npm import INSTALL, NODE_MODULES_VARIABLE
+from exporter.packages.transformersjs.npm import INSTALL, NODE_MODULES_VARIABLE
 
 
 def install_transformers(folder: Path) -> Path:

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.manifest import MANIFEST_NAME, describe_files
-from exporter.package.assemble import Judged, assemble
-from exporter.package.golden import Golden, build_golden
-from exporter.package.golden_truth import Truth, measure_truth
-from exporter.package.ollama import PACKAGER
-from exporter.package.records import PackageManifest
-from exporter.package.sums import SUMS_NAME, write_sums
-from exporter.package.verdict import PackageVerdict
+from exporter.packages.assemble import Judged, assemble
+from exporter.packages.golden import Golden, build_golden
+from exporter.packages.golden_truth import Truth, measure_truth
+from exporter.packages.manifest import PackageManifest
+from exporter.packages.ollama.packager import PACKAGER
+from exporter.packages.sums import SUMS_NAME, write_sums
+from exporter.packages.verdict import PackageVerdict
 from exporter.records import write_json
 from exporter.registry import PACKAGERS, resolve
 from exporter.runtimes.encoder import Encoder
@@ -53,8 +53,8 @@ def judged_onnx(
     checkpoint: Checkpoint, folder: Path, *, quant: str, flavour: str = "web"
 ) -> Judged:
     """Export an artifact that passed."""
-    from exporter.onnx.export import export_onnx
-    from exporter.runtimes.onnxruntime import OnnxEncoder
+    from exporter.formats.onnx.export import export_onnx
+    from exporter.formats.onnx.runtime import OnnxEncoder
 
     export_onnx(checkpoint, folder, quant=quant, flavour=flavour)
     return Judged(folder, PASS, golden_of(OnnxEncoder(folder, threads=1), checkpoint))
@@ -65,7 +65,7 @@ def package_transformersjs(
     articles: Sequence[tuple[str, str, str]] | None = None,
 ) -> Path:  # fmt: skip
     """Write a package of `artifacts`, with the page where `npm` holds transformers.js."""
-    from exporter.package import transformersjs
+    from exporter.packages.transformersjs import packager as transformersjs
 
     settings = {"node_modules": npm, "articles": articles} if npm else {}
     assemble(transformersjs.PACKAGER, artifacts, output, checkpoint=checkpoint, settings=settings)

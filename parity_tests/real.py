@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint, Prompts
 
 VARIABLE = "LAWVAULT_REAL_CHECKPOINT"
 PROMPTS = Prompts(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from exporter.checkpoint.records import Finding
+from exporter.checkpoint.contents import Finding
 from exporter.errors import BadInput
 
 

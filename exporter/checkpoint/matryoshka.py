@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from exporter.checkpoint.records import Finding
+from exporter.checkpoint.contents import Finding
 
 LOSS = re.compile(r'"matryoshka_dims"\s*:\s*(\[[\s0-9,]*\])')
 """How sentence-transformers prints the loss into a card."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from exporter.checkpoint.contents import ModuleInfo
 from exporter.checkpoint.json_file import read_json, read_object, take_int
-from exporter.checkpoint.records import ModuleInfo
 from exporter.errors import BadInput
 
 KNOWN = ("Transformer", "Pooling", "Dense", "Normalize")

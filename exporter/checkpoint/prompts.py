@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.checkpoint.contents import Prompts
 from exporter.checkpoint.json_file import read_object
-from exporter.checkpoint.records import Prompts
 from exporter.errors import BadInput
 
 CONFIG_NAME = "config_sentence_transformers.json"

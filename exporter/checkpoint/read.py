@@ -6,39 +6,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from exporter.checkpoint.architecture import read_architecture, why_not_gemma3
-from exporter.checkpoint.findings import (
-    architecture_findings,
-    module_findings,
-    prompt_findings,
-    tokenizer_findings,
+from exporter.checkpoint.contents import (
+    Architecture,
+    Checkpoint,
+    DenseInfo,
+    Finding,
+    ModuleInfo,
+    Prompts,
+    WindowChoice,
 )
+from exporter.checkpoint.family import find_family
+from exporter.checkpoint.findings import module_findings, prompt_findings, tokenizer_findings
 from exporter.checkpoint.folder import check_folder, checkpoint_name, extra_file_findings
 from exporter.checkpoint.json_file import read_object
 from exporter.checkpoint.matryoshka import read_matryoshka_dims
 from exporter.checkpoint.modules import read_dense_config, read_modules, read_pooling
 from exporter.checkpoint.prompts import read_saved_prompts
-from exporter.checkpoint.records import (
-    Checkpoint,
-    DenseInfo,
-    Finding,
-    Gemma3Architecture,
-    ModuleInfo,
-    Prompts,
-    TensorInfo,
-    WindowChoice,
-)
-from exporter.checkpoint.safetensors_file import read_header
+from exporter.checkpoint.safetensors_file import TensorInfo, read_header
 from exporter.checkpoint.tokenizer import TokenizerFacts, read_tokenizer
-from exporter.checkpoint.weights import (
-    check_finite,
-    check_shapes,
-    expected_shapes,
-    read_backbone,
-    weight_files,
-)
+from exporter.checkpoint.weights import check_finite, check_shapes, read_backbone, weight_files
 from exporter.checkpoint.window import decide_window
 from exporter.errors import BadInput
+from exporter.registry import FAMILIES
 
 DEFAULT_MAX_TOKENS = 512
 
@@ -61,18 +50,19 @@ def read_checkpoint(
     dense, dense_tensors = _read_dense(folder, modules)
     tensors = read_backbone(folder)
     saved = read_saved_prompts(folder)
-    obstacle = why_not_gemma3(config)
+    family = find_family(config.get("model_type"))
+    obstacle = _unknown(config) if family is None else family.obstacle(config)
     findings: list[Finding] = []
-    architecture: Gemma3Architecture | None = None
+    architecture: Architecture | None = None
     window_saved = window_used = None
-    if obstacle is None:
-        architecture = read_architecture(config, path=config_path)
-        if pooling.mode != "mean":
+    if family is not None and obstacle is None:
+        architecture = family.read(config, path=config_path)
+        if pooling.mode not in family.poolings:
             raise BadInput(
                 f"'{folder / modules[1].path}' pools by '{pooling.mode}'; this architecture is "
-                "supported with mean pooling"
+                f"supported with {' or '.join(family.poolings)} pooling"
             )
-        check_shapes(tensors, expected_shapes(architecture), folder=folder)
+        check_shapes(tensors, family.shapes(architecture), folder=folder)
         if "sliding_attention" in architecture.layer_types:
             window_saved = architecture.sliding_window
             window_used, finding = decide_window(
@@ -83,22 +73,22 @@ def read_checkpoint(
             )
             architecture = architecture.model_copy(update={"sliding_window": window_used})
             findings.append(finding)
-        findings += architecture_findings(architecture, tensors)
+        findings += family.findings(architecture, tensors)
         hidden = architecture.hidden_size
     else:
         hidden = int(config.get("hidden_size") or pooling.width)
-        findings.append(_not_built(obstacle))
+        findings.append(_not_built(obstacle or ""))
     _check_widths(folder, hidden, pooling.width, dense)
     for info in (*tensors.values(), *dense_tensors.values()):
         check_finite(info)
-    facts = read_tokenizer(folder, needs_model=config.get("model_type") == "gemma3_text")
+    facts = read_tokenizer(folder, needs_model=family is not None and family.sentencepiece)
     used = prompts or saved.own
     dim = dense[-1].out_features if dense else hidden
     dims, where = read_matryoshka_dims(folder, dim)
     findings += module_findings(modules, dense, pooling=pooling.mode, spelling=pooling.spelling)
     findings += tokenizer_findings(
         facts,
-        sentencepiece=architecture is not None,
+        sentencepiece=architecture is not None and family is not None and family.sentencepiece,
         table_rows=architecture.vocab_size if architecture else None,
     )
     findings += [*prompt_findings(used, saved), where, *extra_file_findings(folder)]
@@ -132,6 +122,10 @@ def _refuse_remote_code(config: Mapping[str, Any], path: Path) -> None:
             f"'{path}' has auto_map, code that loading would run; this tool runs no code of a "
             "checkpoint, remove the key if the architecture is a standard one"
         )
+
+
+def _unknown(config: Mapping[str, Any]) -> str:
+    return f"model_type is {config.get('model_type')!r}, not {' or '.join(map(repr, FAMILIES))}"
 
 
 def _not_built(obstacle: str) -> Finding:

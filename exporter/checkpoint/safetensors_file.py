@@ -7,15 +7,28 @@ it maps bf16 to no numpy type and reports damage without naming the tensor.
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import TensorInfo
 from exporter.errors import BadInput
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies. `dtype` is safetensors' name (BF16, F16, F32), `offset` from the
+    start of `file`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    offset: int
+    size_bytes: int
+
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}

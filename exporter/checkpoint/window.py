@@ -6,7 +6,7 @@ https://github.com/huggingface/transformers/pull/47940, wrote the halved value b
 next load halves it again.
 """
 
-from exporter.checkpoint.records import Checkpoint, Finding, WindowChoice
+from exporter.checkpoint.contents import Checkpoint, Finding, WindowChoice
 
 ORIGINAL_OF_BASE = {(768, 24): 512}  # google/embeddinggemma-300m: (hidden, layers) -> window
 

@@ -30,7 +30,7 @@ def bench(
     from rich.console import Console
     from rich.table import Table
 
-    from exporter.bench import run_bench
+    from exporter.release.bench import run_bench
 
     del debug
 

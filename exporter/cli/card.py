@@ -14,7 +14,8 @@ from exporter.cli.common import (
 )
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.errors import BadInput
-from exporter.manifest import MANIFEST_NAME, Manifest, read_manifest, sha256_file
+from exporter.hashing import sha256_file
+from exporter.manifest import MANIFEST_NAME, Manifest, read_manifest
 
 CARD_NAME = "README.md"
 
@@ -35,10 +36,10 @@ def card(
     that were judged; by default those beside the report. --output names the card's file, by
     default README.md beside the report.
     """
-    from exporter.package.card import build_card, unknown
-    from exporter.package.terms import read_terms
-    from exporter.parity.report import JSON_NAME, read_report
+    from exporter.packages.terms import read_terms
     from exporter.records import canonical_json, write_text
+    from exporter.report.card import build_card, unknown
+    from exporter.report.write import JSON_NAME, read_report
 
     checkpoint = load_checkpoint(options, choose_recipe(recipe, options), quiet_findings=True)
     path = report_path or default_output(checkpoint, JSON_NAME)

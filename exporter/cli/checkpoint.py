@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.cli.common import CHECKPOINT_VARIABLE, CommonOptions, say
 from exporter.cli.recipe import ChosenRecipe
 from exporter.errors import BadInput

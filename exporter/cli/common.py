@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
+from exporter.checkpoint.contents import Checkpoint, Prompts, WindowChoice
 from exporter.checkpoint.prompts import as_option
-from exporter.checkpoint.records import Checkpoint, Prompts, WindowChoice
 from exporter.errors import BadInput, unknown_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -43,10 +43,11 @@ def compare(
     a parity run.
     """
     from exporter.corpus.beir import read_corpus
+    from exporter.formats.open import artifact_source
     from exporter.parity.one_question import ask
     from exporter.parity.run import VECTORS_NAME
     from exporter.report.one_question import render_one_question
-    from exporter.runtimes.open import artifact_source, open_original
+    from exporter.runtimes.original import open_original
 
     if not question.strip():
         raise BadInput("the question is empty; write one")

@@ -43,10 +43,10 @@ def doctor(
     short, another sliding window, another model. --output names a .json file for all of it. Exit
     code 1 where a problem was found.
     """
-    from exporter.parity.embed import embed_each
     from exporter.parity.run import VECTORS_NAME
-    from exporter.runtimes.open import open_original
+    from exporter.runtimes.original import open_original
     from exporter.tables.doctor import examine
+    from exporter.vectors.embed import embed_each
 
     opened = open_given_table(IndexOptions(index=table_path, **table))
     chosen = choose_recipe(recipe, options)

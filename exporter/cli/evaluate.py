@@ -52,16 +52,16 @@ def evaluate(
     documents' vectors are those of a table of the same corpus.
     """
     from exporter.corpus.beir import read_corpus
-    from exporter.parity.evaluate import evaluate as run_evaluation
-    from exporter.parity.evaluate_report import (
+    from exporter.evaluation.run import evaluate as run_evaluation
+    from exporter.parity.run import VECTORS_NAME
+    from exporter.report.evaluation import (
         JSON_NAME,
         MARKDOWN_NAME,
         check_details,
         write_details,
         write_evaluation,
     )
-    from exporter.parity.run import VECTORS_NAME
-    from exporter.runtimes.open import open_original
+    from exporter.runtimes.original import open_original
 
     chosen = choose_recipe(recipe, options)
     if details not in (None, "-"):
@@ -100,7 +100,7 @@ def print_evaluation(found: Any, *, every: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from exporter.parity.evaluate_report import cases, describe, metric_rows, show_rank
+    from exporter.report.evaluation import cases, describe, metric_rows, show_rank
 
     console = Console()
     # A narrow terminal must not cut figures: the table may be wider than the window.

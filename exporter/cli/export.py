@@ -43,7 +43,7 @@ def onnx(
     calibration: Path | None, recipe: str | None,
 ) -> None:  # fmt: skip
     """Write model.onnx with the whole pipeline inside: pooling, Dense, normalisation."""
-    from exporter.onnx.export import export_onnx
+    from exporter.formats.onnx.export import export_onnx
 
     chosen = choose_recipe(recipe, options)
     checkpoint = load_checkpoint(options, chosen)
@@ -72,7 +72,7 @@ def openvino(
     recipe: str | None,
 ) -> None:  # fmt: skip
     """Write OpenVINO IR with the whole pipeline inside: pooling, Dense, normalisation."""
-    from exporter.openvino.export import export_openvino
+    from exporter.formats.openvino.export import export_openvino
 
     chosen = choose_recipe(recipe, options)
     checkpoint = load_checkpoint(options, chosen)
@@ -109,8 +109,8 @@ def gguf(
     recipe: str | None,
 ) -> None:  # fmt: skip
     """Write one GGUF file for llama.cpp and Ollama, Dense modules inside."""
-    from exporter.gguf.export import export_gguf
-    from exporter.gguf.options import GgufOptions, check_type_and_options
+    from exporter.formats.gguf.export import export_gguf
+    from exporter.formats.gguf.options import GgufOptions, check_type_and_options
 
     chosen = choose_recipe(recipe, options)
     checkpoint = load_checkpoint(options, chosen)

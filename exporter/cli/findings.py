@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from exporter.checkpoint.records import Finding
+from exporter.checkpoint.contents import Finding
 
 STYLE = {"info": "dim", "warning": "yellow", "error": "red"}
 

@@ -41,8 +41,8 @@ def index(
     corpus with new documents costs only these.
     """
     from exporter.corpus.beir import read_documents
-    from exporter.index.records import Columns
-    from exporter.indexing import build_index
+    from exporter.tables.build import build_index
+    from exporter.tables.columns import Columns
 
     names = [id_column, vector_column, "title", "text"]
     if len(set(names)) < len(names) or "" in names:

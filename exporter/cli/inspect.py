@@ -7,7 +7,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.architectures.family import family_of
+from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
     CommonOptions,
@@ -128,11 +129,8 @@ def _print(checkpoint: Checkpoint) -> None:
     console.print(f"[bold]{checkpoint.name}[/bold]  {checkpoint.path}", highlight=False)
     rows = [("model type", checkpoint.model_type)]
     if a is not None:
-        full = sum(kind == "full_attention" for kind in a.layer_types)
         rows += [
-            ("layers", f"{a.num_layers} ({a.num_layers - full} sliding, {full} full attention)"),
-            ("width", f"hidden {a.hidden_size}, intermediate {a.intermediate_size}, "
-             f"{a.num_heads} query and {a.num_kv_heads} KV heads of {a.head_dim}"),
+            *family_of(a).described(a),
             ("vocabulary", f"{a.vocab_size:,}"),
             ("window", f"saved {checkpoint.window_saved}, used {checkpoint.window_used} "
              f"({checkpoint.window_choice})"),

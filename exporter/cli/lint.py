@@ -23,7 +23,7 @@ def lint(file: Path, *, as_json: bool, debug: bool) -> int:
     """
     del debug  # main() reads it
     try:
-        from exporter.gguf.lint import lint_gguf
+        from exporter.formats.gguf.lint import lint_gguf
     except ModuleNotFoundError:
         raise MissingDependency("gguf", extra="gguf") from None
     header, findings = lint_gguf(file)

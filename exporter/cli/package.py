@@ -89,9 +89,9 @@ def _write_package(
     name: str, artifacts: tuple[Path, ...], *, options: CommonOptions, report_path: Path | None,
     override_reason: str | None, recipe: str | None, settings: dict[str, Any],
 ) -> None:  # fmt: skip
-    from exporter.package.verdict import check_verdict, verdict_of
-    from exporter.packaging import package_artifacts
-    from exporter.parity.report import read_report
+    from exporter.packages.verdict import check_verdict, verdict_of
+    from exporter.release.package_one import package_artifacts
+    from exporter.report.write import read_report
 
     manifest = read_manifest(artifacts[0])
     path = report_path or artifacts[0].resolve().parent / "parity.json"

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from exporter.checkpoint.records import Prompts
+from exporter.checkpoint.contents import Prompts
 from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
     CommonOptions,
@@ -60,9 +60,10 @@ def parity(
     """
     from exporter.cli.table import print_verdicts
     from exporter.corpus.beir import read_corpus
-    from exporter.parity.report import write_report
+    from exporter.formats.open import artifact_source
     from exporter.parity.run import VECTORS_NAME, run_parity
-    from exporter.runtimes.open import artifact_source, open_original
+    from exporter.report.write import write_report
+    from exporter.runtimes.original import open_original
 
     chosen = choose_recipe(recipe, options)
     wanted = _dims(dims)

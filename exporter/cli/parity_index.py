@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.common import CommonOptions, say
 from exporter.cli.progress import ProgressLines
 from exporter.cli.table import print_whole, short
@@ -80,15 +80,16 @@ def run_parity_on_index(
 ) -> int:  # fmt: skip
     """Compare, print the verdict, write the reports. Returns the exit code."""
     from exporter.corpus.questions import read_questions
-    from exporter.parity.index_report import (
+    from exporter.formats.open import artifact_source
+    from exporter.report.table import (
         JSON_NAME,
         MARKDOWN_NAME,
         write_index_report,
     )
-    from exporter.parity.index_run import run_index_parity
-    from exporter.parity.index_search import METRICS
     from exporter.runtimes.identity import processor
-    from exporter.runtimes.open import artifact_source, open_original
+    from exporter.runtimes.original import open_original
+    from exporter.tables.run import run_index_parity
+    from exporter.tables.search import METRICS
 
     if questions is None:
         raise BadInput("--index needs questions; pass --queries FILE, .txt or .jsonl")
@@ -118,8 +119,8 @@ def run_parity_on_index(
 
 def open_given_table(given: IndexOptions) -> Any:
     """Return the table that the options name, opened. Raises BadInput as `open_vectors` does."""
-    from exporter.index.open_table import open_vectors, usual_id
-    from exporter.index.records import Columns
+    from exporter.tables.columns import Columns
+    from exporter.tables.open_table import open_vectors, usual_id
 
     assert given.index is not None
     if given.title_column and not given.text_column:
@@ -138,8 +139,8 @@ def print_index_report(report: Any, run: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from exporter.parity.index_markdown import show_interval
-    from exporter.parity.index_records import merged
+    from exporter.report.table_markdown import show_interval
+    from exporter.tables.judgement import merged
 
     console = Console()
     table = Table(title=f"{report.model_name} on {report.table}: {report.rows:,} rows, "

@@ -49,7 +49,7 @@ class ChosenRecipe:
         """
         from exporter.corpus.beir import read_corpus
         from exporter.corpus.calibration import write_calibration
-        from exporter.release_exports import CALIBRATION_NAME, release_calibration
+        from exporter.release.exports import CALIBRATION_NAME, release_calibration
 
         if given is not None or self.recipe.calibration == "bundled" or not measures:
             yield given

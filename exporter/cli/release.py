@@ -47,11 +47,11 @@ def release(
     """
     from exporter.cli.table import print_verdicts
     from exporter.corpus.beir import read_corpus
-    from exporter.release import check_recipe, run_release
-    from exporter.release_estimate import estimate, float32_operations_per_second, in_words
-    from exporter.release_exports import release_calibration
-    from exporter.release_quick import quick_corpus, quick_recipe
-    from exporter.runtimes.open import CheckpointTokens
+    from exporter.release.estimate import estimate, float32_operations_per_second, in_words
+    from exporter.release.exports import release_calibration
+    from exporter.release.quick import quick_corpus, quick_recipe
+    from exporter.release.run import check_recipe, run_release
+    from exporter.runtimes.original import CheckpointTokens
 
     chosen = choose_recipe(recipe, options)
     taken = chosen.with_pool(pool)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from exporter.parity.advice import recommend, three_sentences
-from exporter.parity.markdown import show_multiple, show_power
 from exporter.parity.pool_words import show_size
-from exporter.parity.records import Difference, ParityReport
+from exporter.parity.results import Difference, ParityReport
+from exporter.report.advice import recommend, three_sentences
+from exporter.report.markdown import show_multiple, show_power
 
 STYLE = {"pass": "green", "fail": "red", "undecided": "yellow"}
 NARROW, WIDEST = 80, 400

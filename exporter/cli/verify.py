@@ -9,7 +9,7 @@ from rich.table import Table
 
 from exporter.cli.common import node_modules_option
 from exporter.errors import BadInput
-from exporter.package.verify import VerifyReport, verify_package
+from exporter.packages.verify import VerifyReport, verify_package
 from exporter.records import canonical_json
 from exporter.runtimes.server import TIMEOUT_S, Api, ServerEncoder
 
@@ -48,7 +48,7 @@ def verify(
         raise BadInput("--model is the name on a server; pass its --url too")
     server = None
     if url is not None:
-        from exporter.package.verify import read_package
+        from exporter.packages.verify import read_package
 
         found = read_package(package)
         name = model or found.model_tag

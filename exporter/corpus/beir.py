@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from exporter.corpus.lines import identifier_of, read_lines, read_records, string_of, text_of
 from exporter.errors import BadInput
@@ -205,3 +205,6 @@ def _whole_number(text: str) -> int | None:
         return int(text)
     except ValueError:
         return None
+
+
+TextRole = Literal["document", "question"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from exporter.bundled import bundled
-from exporter.checkpoint.records import Prompts
+from exporter.checkpoint.contents import Prompts
 from exporter.corpus.beir import Corpus, read_documents, read_questions
 from exporter.corpus.lines import read_lines, read_records, string_of, text_of
 from exporter.errors import BadInput

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporter.corpus.beir import Corpus
-from exporter.parity.records import ChangedAnswer
-from exporter.parity.retrieval import Ranking, Values
-from exporter.parity.rows import Rows
+from exporter.parity.results import ChangedAnswer
+from exporter.vectors.rows import Rows
+from exporter.vectors.search import Ranking, Values
 
 SHOWN = 8
 """A report for people: the count of all of them stands beside these."""

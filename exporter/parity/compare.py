@@ -1,16 +1,15 @@
 """Compare two sets of vectors, and the token ids behind them. Pure functions."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.parity.records import CosineSummary, ErrorHistogram, WorstText
-from exporter.parity.rows import Rows, Vectors, as_rows
+from exporter.corpus.beir import TextRole
+from exporter.parity.results import CosineSummary, ErrorHistogram, WorstText
+from exporter.vectors.rows import Rows, Vectors, as_rows
 
 Cosines = npt.NDArray[np.float64]
-Kind = Literal["document", "question"]
 LOW_EXPONENT, HIGH_EXPONENT, PER_DECADE = -9, 0, 4
 """Bins of error histograms: from float32's own rounding to unrelated vectors."""
 
@@ -34,7 +33,7 @@ def row_cosines(a: Vectors | Rows, b: Vectors | Rows) -> Cosines:
 
 
 def summarize_cosines(
-    cosines: Cosines, texts: Sequence[str], *, ids: Sequence[str], kinds: Sequence[Kind],
+    cosines: Cosines, texts: Sequence[str], *, ids: Sequence[str], kinds: Sequence[TextRole],
     worst: int = 10,
 ) -> CosineSummary:  # fmt: skip
     """Return minimum, 1st percentile, median, mean and the worst texts, cut to 120 characters.

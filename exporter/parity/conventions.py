@@ -6,15 +6,15 @@ from typing import Literal
 
 import numpy as np
 
-from exporter.checkpoint.records import Prompts
+from exporter.checkpoint.contents import Prompts
 from exporter.corpus.beir import Corpus
 from exporter.parity.compare import row_cosines, summarize_cosines
-from exporter.parity.embed import Embedded, Texts
 from exporter.parity.lengths import Lengths
-from exporter.parity.records import Stripping, WhiteSpace, WindowEffect
-from exporter.parity.retrieval import measure, search
-from exporter.parity.rows import Rows
+from exporter.parity.results import Stripping, WhiteSpace, WindowEffect
 from exporter.parity.statistics import paired_difference
+from exporter.vectors.embed import Embedded, Texts
+from exporter.vectors.rows import Rows
+from exporter.vectors.search import measure, search
 
 WHITE_SPACE = (" ", "\u3000", "\n")
 SAMPLE_QUESTIONS = 64

@@ -9,9 +9,9 @@ from contextlib import closing
 import numpy as np
 
 from exporter.parity.compare import row_cosines
-from exporter.parity.records import Invariance
-from exporter.parity.rows import Rows, Vectors
+from exporter.parity.results import Invariance
 from exporter.runtimes.encoder import PaddedEncoder, Source
+from exporter.vectors.rows import Rows, Vectors
 
 SAMPLE_TEXTS = 16
 FULL_TOKENS = 8192

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.errors import BadInput
-from exporter.parity.records import Difference, Invariance, Verdict
+from exporter.parity.results import Difference, Invariance, Verdict
 from exporter.parity.statistics import non_inferiority
 from exporter.recipe import Limits, Way
 

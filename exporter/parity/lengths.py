@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from exporter.corpus.beir import Corpus
 from exporter.parity.compare import Cosines, summarize_cosines
-from exporter.parity.embed import Texts
-from exporter.parity.records import LengthBucket
-from exporter.parity.retrieval import Values
+from exporter.parity.results import LengthBucket
+from exporter.vectors.embed import Texts
+from exporter.vectors.search import Values
 
 SHORT_TOKENS = 128
 """Most statutes and nearly all questions; also half of EmbeddingGemma's window of 257, halved."""

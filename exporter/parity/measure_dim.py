@@ -9,7 +9,6 @@ import numpy as np
 from exporter.corpus.beir import Corpus
 from exporter.parity.changed import Answers, changed_answers
 from exporter.parity.compare import Cosines, count_errors, row_cosines, summarize_cosines
-from exporter.parity.embed import Embedded, Texts
 from exporter.parity.judge import (
     FP32_ROUNDING,
     Baseline,
@@ -23,7 +22,7 @@ from exporter.parity.pool import Pool
 from exporter.parity.pool_falls import grades_of
 from exporter.parity.pool_intervals import missed_of, widened_differences, widened_overlap
 from exporter.parity.pool_missed import Bound, Near, bound_missed, near_outside
-from exporter.parity.records import (
+from exporter.parity.results import (
     ChangedAnswer,
     CosineSummary,
     Deployment,
@@ -34,17 +33,6 @@ from exporter.parity.records import (
     PaddedBatches,
     RankFlips,
 )
-from exporter.parity.retrieval import (
-    Ranking,
-    Values,
-    answer_moved,
-    first_place_changed,
-    means,
-    measure,
-    overlap,
-    search,
-)
-from exporter.parity.rows import Rows, Vectors, as_rows
 from exporter.parity.statistics import (
     compare_measures,
     exact_mcnemar,
@@ -55,6 +43,18 @@ from exporter.parity.statistics import (
     widened,
 )
 from exporter.recipe import Limits, Recipe, Way
+from exporter.vectors.embed import Embedded, Texts
+from exporter.vectors.rows import Rows, Vectors, as_rows
+from exporter.vectors.search import (
+    Ranking,
+    Values,
+    answer_moved,
+    first_place_changed,
+    means,
+    measure,
+    overlap,
+    search,
+)
 
 FLIP_NAMES = ("torch fp32", "torch bf16", "both", "queries", "documents")
 PADDED_BATCH = 32

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from exporter.corpus.beir import Corpus
 from exporter.parity.compare import shorten
-from exporter.parity.records import (
+from exporter.parity.results import (
     Article,
     ArtifactResult,
     ChangedAnswer,

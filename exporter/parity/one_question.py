@@ -9,13 +9,13 @@ import numpy as np
 from exporter import __version__
 from exporter.corpus.beir import Corpus
 from exporter.errors import BadInput
-from exporter.parity.embed import embed_each
-from exporter.parity.retrieval import search
-from exporter.parity.rows import Rows
 from exporter.parity.run import checked_manifest
 from exporter.progress import Stages
 from exporter.records import Record
 from exporter.runtimes.encoder import Original, Source
+from exporter.vectors.embed import embed_each
+from exporter.vectors.rows import Rows
+from exporter.vectors.search import search
 
 Index = Literal["own", "original"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from exporter.manifest import Manifest, TensorRecord
-from exporter.parity.records import PartSize
+from exporter.parity.results import PartSize
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     "norms": ("norm",),

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from exporter.corpus.beir import Corpus
 from exporter.corpus.bm25 import rank_by_bm25
-from exporter.parity.embed import Embedded, Texts
-from exporter.parity.records import Pooling
-from exporter.parity.retrieval import search
-from exporter.parity.rows import Places, Rows
+from exporter.parity.results import Pooling
+from exporter.vectors.embed import Embedded, Texts
+from exporter.vectors.rows import Places, Rows
+from exporter.vectors.search import search
 
 DEFAULT_FIRST = 10
 """Documents a question and chooser where pooling turns on by itself: as many as are compared, so

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from exporter.corpus.beir import Corpus
-from exporter.parity.retrieval import Ranking, Values
+from exporter.vectors.search import Ranking, Values
 
 DEPTH = 10
 CONFIDENCE = 0.95

@@ -2,7 +2,7 @@
 
 from exporter.parity.pool_falls import DEPTH
 from exporter.parity.pool_missed import Bound
-from exporter.parity.records import Differences, Interval, Missed
+from exporter.parity.results import Differences, Interval, Missed
 from exporter.parity.statistics import widened
 
 

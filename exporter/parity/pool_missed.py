@@ -43,8 +43,8 @@ import numpy.typing as npt
 from exporter.parity.pool import Pool
 from exporter.parity.pool_falls import DEPTH, falls, known, outcome
 from exporter.parity.pool_shifts import TIE, certain, chances
-from exporter.parity.retrieval import Ranking, Values
-from exporter.parity.rows import Rows
+from exporter.vectors.rows import Rows
+from exporter.vectors.search import Ranking, Values
 
 NEAR = 512
 """Documents outside whose own gap counts, a question; all others count with the last one's."""

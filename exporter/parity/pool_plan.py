@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exporter.corpus.beir import Corpus
-from exporter.parity.embed import Texts, embed_texts
 from exporter.parity.pool import DEFAULT_FIRST, SAMPLE_DOCUMENTS, Pool, choose_pool
 from exporter.parity.pool_time import WORTH_POOLING, Speed, may_be_long, measure_speeds
 from exporter.progress import Stages
 from exporter.recipe import Recipe
 from exporter.runtimes.encoder import Original, Source
+from exporter.vectors.embed import Texts, embed_texts
 
 CHOOSER_ADVANTAGE = 2.0
 """How many times faster than torch bf16 an artifact must be to choose in its place: with torch bf16

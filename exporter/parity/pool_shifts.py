@@ -8,8 +8,8 @@ from scipy import stats
 
 from exporter.parity.pool import Pool
 from exporter.parity.pool_falls import CONFIDENCE
-from exporter.parity.retrieval import Values
-from exporter.parity.rows import Rows
+from exporter.vectors.rows import Rows
+from exporter.vectors.search import Values
 
 TIE = 1e-6
 """Scores nearer than this are taken to be equal: float32 products of unit rows are as far off."""

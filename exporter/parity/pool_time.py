@@ -10,9 +10,9 @@ import numpy as np
 
 from exporter.errors import BadInput
 from exporter.parity.compare import row_cosines
-from exporter.parity.vector_cache import opened, text_keys
 from exporter.progress import Stages
 from exporter.runtimes.encoder import Source, TokenIds, Vectors
+from exporter.vectors.cache import opened, text_keys
 
 WORTH_POOLING = 600.0
 """Seconds that a whole corpus may take before pooling turns on by itself."""

@@ -1,6 +1,6 @@
 """What reports say of a pool."""
 
-from exporter.parity.records import ArtifactResult, ParityReport
+from exporter.parity.results import ArtifactResult, ParityReport
 
 WAY_NAMES = {
     "both": "its queries, its index",

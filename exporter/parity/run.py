@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from exporter import __version__
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.window import both_windows
 from exporter.corpus.beir import Corpus
 from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput
+from exporter.hashing import sha256_file
 from exporter.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -21,11 +22,9 @@ from exporter.manifest import (
     checkpoint_difference,
     library_versions,
     read_manifest,
-    sha256_file,
 )
 from exporter.parity.compare import first_token_difference
 from exporter.parity.conventions import measure_stripping, measure_window
-from exporter.parity.embed import Texts, embed_texts
 from exporter.parity.invariance import (
     encode_in_padded_batches,
     measure_invariance,
@@ -38,12 +37,13 @@ from exporter.parity.mentioned import mentioned
 from exporter.parity.parts import part_sizes
 from exporter.parity.pool import SAMPLE_DOCUMENTS
 from exporter.parity.pool_plan import plan_pool
-from exporter.parity.records import ArtifactResult, DimResult, ParityReport
-from exporter.parity.rows import Rows
+from exporter.parity.results import ArtifactResult, DimResult, ParityReport
 from exporter.progress import Stages, unheard
 from exporter.recipe import Recipe
 from exporter.registry import ENCODERS, resolve
 from exporter.runtimes.encoder import Encoder, Original, Source, TokenIds
+from exporter.vectors.embed import Texts, embed_texts
+from exporter.vectors.rows import Rows
 
 REFERENCE_LIBRARIES = ("sentence-transformers", "tokenizers", "torch", "transformers")
 VECTORS_NAME = "vectors"

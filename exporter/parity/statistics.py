@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from exporter.parity.mean_bounds import lower_bound, upper_bound
-from exporter.parity.records import (
+from exporter.parity.results import (
     Difference,
     Differences,
     Interval,

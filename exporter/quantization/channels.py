@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import Checkpoint
-from exporter.quantization.forward import INPUTS, run_backbone
+from exporter.checkpoint.contents import Checkpoint
+from exporter.quantization.forward import run_backbone
 from exporter.quantization.inputs import check_finite
-from exporter.quantization.smooth import FARTHEST, Exponents, LayerSmoothing, SmoothedWeights
+from exporter.quantization.smooth import FARTHEST, Exponents, SmoothedWeights, gathered
 from exporter.quantization.weights import ModelWeights
 
 Squares = npt.NDArray[np.float64]
@@ -23,7 +23,8 @@ Squares = npt.NDArray[np.float64]
 # rounded inputs falls with it (all sites at 0.5, blocks of 32: 9.7e-5 to 5.0e-5; of 256:
 # 3.3e-4 to 9.3e-5); that of rounded weights does not grow at 0.35, and at 0.5 only where the input
 # is attention's output or the MLP's product, by a third and a sixth.
-STRENGTH = {"attention_in": 0.5, "attended": 0.35, "mlp_in": 0.5, "product": 0.35}
+STRENGTH_NORM, STRENGTH_MATRIX = 0.5, 0.35
+"""By what makes the site's channels."""
 
 MEASURED_TEXTS = 64
 
@@ -38,36 +39,28 @@ def smoothed_weights(
     without torch.
     """
     texts = texts[:: max(1, len(texts) // MEASURED_TEXTS)]
+    plain = ModelWeights(checkpoint)
+    inputs = {site.name for site in plain.sites}
     squares: dict[tuple[int, str], Squares] = {}
 
     def watch(layer: int, site: str, values: Any) -> None:
-        if site in INPUTS:
+        if site in inputs:
             found = values.double().square().sum(dim=0).numpy()
             squares[layer, site] = squares.get((layer, site), 0) + found
 
-    pooled = run_backbone(
-        checkpoint, texts, weights=ModelWeights(checkpoint), watch=watch, on_layer=on_layer
-    )
+    pooled = run_backbone(checkpoint, texts, weights=plain, watch=watch, on_layer=on_layer)
     check_finite(pooled, texts)
-    a = checkpoint.architecture
-    assert a is not None
-    layers = []
-
-    def level(site: str, found: Squares) -> Exponents:
-        return levelling(found, strength=STRENGTH[site])
-
-    for i in range(a.num_layers):
-        # Query heads of a group share the channels of one value head.
-        heads = squares[i, "attended"].reshape(a.num_kv_heads, -1, a.head_dim)
-        layers.append(
-            LayerSmoothing(
-                attention_in=level("attention_in", squares[i, "attention_in"]),
-                value=level("attended", heads.sum(axis=1).ravel()),
-                mlp_in=level("mlp_in", squares[i, "mlp_in"]),
-                up=level("product", squares[i, "product"]),
+    layers = tuple(
+        {
+            site.name: levelling(
+                gathered(site, squares[i, site.name]),
+                strength=STRENGTH_MATRIX if site.matrix else STRENGTH_NORM,
             )
-        )
-    return SmoothedWeights(checkpoint, tuple(layers))
+            for site in plain.sites
+        }
+        for i in range(plain.architecture.num_layers)
+    )
+    return SmoothedWeights(checkpoint, layers)
 
 
 def levelling(squares: Squares, *, strength: float) -> Exponents:

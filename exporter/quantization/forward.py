@@ -4,15 +4,26 @@ The same function as the built graph and as transformers' model (a test compares
 out so that ranges, matrix inputs and rescaled or rounded weights can be had at every step.
 """
 
-import math
-from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.architectures.family import layer_name
+from exporter.architectures.steps import (
+    Add,
+    Attend,
+    Gate,
+    Norm,
+    Project,
+    Rotate,
+    Step,
+    last_reads,
+    writes,
+)
+from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import MissingDependency
 from exporter.quantization.inputs import batch_by_length, table_rows, token_rows
 from exporter.quantization.weights import ModelWeights
@@ -25,20 +36,14 @@ Weights = Mapping[str, Any]
 Round = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 MASKED = -30000.0  # twice that is still a finite fp16
-PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-               "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
-INPUTS = {"attention_in": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-          "attended": ("self_attn.o_proj",), "mlp_in": ("mlp.gate_proj", "mlp.up_proj"),
-          "product": ("mlp.down_proj",)}  # fmt: skip
-"""The sites that are inputs of matrices, and which."""
-NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
-         "post_feedforward_layernorm", "self_attn.q_norm", "self_attn.k_norm")  # fmt: skip
+RESIDUAL = "residual"
+"""The site at which each layer begins."""
 
 
 @dataclass
 class Batch:
     """Texts of similar length. mask: (b, s) bool; states: (b, s, hidden), replaced layer by layer;
-    biases: the additive mask of each kind of layer, (b, 1, s, s)."""
+    biases: the additive mask of each name in `Family.reach`, (b, 1, s, s)."""
 
     indices: list[int]
     mask: Any
@@ -107,20 +112,20 @@ def embed(
             mask[n, : len(rows[i])] = True
         distance = (torch.arange(width)[:, None] - torch.arange(width)[None, :]).abs()
         biases: dict[str, Any] = {}
-        for kind in set(a.layer_types):
-            far = distance > (a.sliding_window // 2 if kind == "sliding_attention" else width)
-            biases[kind] = (far[None, None] * MASKED + (~mask)[:, None, None] * MASKED).to(dtype)
+        for name, reach in source.family.reach(a).items():
+            far = distance > (width if reach is None else reach)
+            biases[name] = (far[None, None] * MASKED + (~mask)[:, None, None] * MASKED).to(dtype)
         batches.append(Batch(picked, mask, table[ids], biases))
     return batches
 
 
 def layer_weights(source: ModelWeights, layer: int, *, dtype: Any) -> dict[str, Any]:
-    """Return the tensors of one layer by short name, norms as gains."""
+    """Return the matrices and the norms' gains of one layer, by their full names."""
     torch = torch_module()
-    at = f"layers.{layer}."
-    found = {n: source.matrix(at + n) for n in PROJECTIONS} | {
-        n: source.gain(at + n) for n in NORMS
-    }
+    family = source.family
+    matrices = [name for site in family.sites(source.architecture) for name in site.matrices]
+    found = {n: source.matrix(n) for n in (layer_name(layer, m) for m in matrices)}
+    found |= {n: source.gain(n) for n in (layer_name(layer, m) for m in family.norms())}
     return {name: torch.from_numpy(values).to(dtype) for name, values in found.items()}
 
 
@@ -132,8 +137,9 @@ def run_layer(
 
     `watched`: the sites that `watch` is called for, None for all: taking out the padding of those
     it does not look at took an eighth of the time. `alter` may round the inputs of the matrices:
-    attention_in, attended, mlp_in and product.
+    `Family.sites`.
     """
+    inputs = {site.name for site in source.family.sites(source.architecture)}
     running = layer_steps(source, layer, w, batch)
     answer = None
     while True:
@@ -144,7 +150,7 @@ def run_layer(
         values = held[0]
         if watch is not None and (watched is None or site in watched):
             watch(layer, site, values[batch.mask])
-        answer = alter(layer, site, values) if alter is not None and site in INPUTS else None
+        answer = alter(layer, site, values) if alter is not None and site in inputs else None
 
 
 def layer_steps(
@@ -158,48 +164,76 @@ def layer_steps(
     `w` is looked up when it is multiplied, after its site was yielded: whoever drives may put
     another in its place. Replaces `batch.states` at the end.
     """
-    torch = torch_module()
-    a, at = source.architecture, f"layers.{layer}."
-
-    def norm(x: Any, name: str) -> Any:
-        return rms_norm(x, w[name], epsilon=source.epsilon(at + name))
-
-    def see(site: str, values: Any) -> Generator[tuple[str, list[Any]], Any, Any]:
-        held = [values]
-        del values
-        answer = yield site, held
-        return held[0] if answer is None else answer
-
-    x = yield from see("residual", batch.states)
+    steps = source.family.layer(source.architecture, layer)
+    env: dict[str, Any] = {"x": (yield from _see(RESIDUAL, [batch.states]))}
     batch.states = None  # many batches stand at one step: what is replaced anyway is not kept
-    h = yield from see("attention_in", norm(x, "input_layernorm"))
-    shape = (*x.shape[:2], -1, a.head_dim)
-    q = yield from see("query", (h @ w["self_attn.q_proj"].T).view(shape))
-    k = yield from see("key", (h @ w["self_attn.k_proj"].T).view(shape))
-    v = yield from see("value", (h @ w["self_attn.v_proj"].T).view(shape))
-    cos, sin = rotary(source, layer, x.shape[1], dtype=x.dtype)
-    q = rotate(norm(q, "self_attn.q_norm"), cos, sin).transpose(1, 2)
-    k = rotate(norm(k, "self_attn.k_norm"), cos, sin).transpose(1, 2)
-    repeats = a.num_heads // a.num_kv_heads
-    k, v = (t.repeat_interleave(repeats, dim=1) for t in (k, v.transpose(1, 2)))
-    scores = (q * (1 / math.sqrt(a.query_pre_attn_scalar))) @ k.transpose(2, 3)
-    yield from see("scores", scores.transpose(1, 2))
-    weights = torch.softmax((scores + batch.biases[a.layer_types[layer]]).float(), dim=-1)
-    mixed = [(weights.to(x.dtype) @ v).transpose(1, 2).flatten(2)]
-    del h, q, k, v, scores, weights
-    attended = yield from see("attended", mixed.pop())
-    out = yield from see("attention_out", attended @ w["self_attn.o_proj"].T)
-    normed = yield from see("post_norm", norm(out, "post_attention_layernorm"))
-    x = yield from see("residual", x + normed)
-    h = yield from see("mlp_in", norm(x, "pre_feedforward_layernorm"))
-    gate = yield from see("gate", h @ w["mlp.gate_proj"].T)
-    up = yield from see("up", h @ w["mlp.up_proj"].T)
-    fed = [torch.nn.functional.gelu(gate, approximate="tanh") * up]
-    del h, gate, up, attended, out, normed
-    product = yield from see("product", fed.pop())
-    out = yield from see("mlp_out", product @ w["mlp.down_proj"].T)
-    normed = yield from see("post_norm", norm(out, "post_feedforward_layernorm"))
-    batch.states = yield from see("residual", x + normed)
+    for step, dead in zip(steps, last_reads(steps), strict=True):
+        if isinstance(step, Project):
+            for product in step.products:
+                values = env[step.x] @ w[product.weight].T
+                if product.heads:
+                    values = values.view(*values.shape[:2], product.heads, -1)
+                held = [values]
+                del values
+                if product is step.products[-1]:
+                    _drop(env, dead)
+                env[product.out] = yield from _see(product.site, held)
+            continue
+        held = [(yield from _run(source, step, w, env, batch))]
+        _drop(env, dead)
+        out = writes(step)[0]
+        env[out] = yield from _see("" if isinstance(step, Rotate) else step.site, held)
+    batch.states = env["x"]
+
+
+Seen = Generator[tuple[str, list[Any]], Any, Any]
+
+
+def _see(site: str, held: list[Any]) -> Seen:
+    """Yield a value with its site, alone in `held`, and return what goes on in its place."""
+    if not site:
+        return held[0]
+    answer = yield site, held
+    return held[0] if answer is None else answer
+
+
+def _drop(env: dict[str, Any], names: Iterable[str]) -> None:
+    for name in names:
+        env.pop(name, None)
+
+
+def _run(
+    source: ModelWeights, step: Step, w: Weights, env: Mapping[str, Any], batch: Batch
+) -> Seen:
+    """Return what a step makes."""
+    torch = torch_module()
+    match step:
+        case Norm():
+            return rms_norm(env[step.x], w[step.weight], epsilon=source.epsilon(step.weight))
+        case Rotate():
+            x = env[step.x]
+            cos, sin = rotary(source, step.table, x.shape[1], dtype=x.dtype)
+            return rotate(x, cos, sin)
+        case Attend():
+            return (yield from _attend(step, env, batch.biases[step.mask]))
+        case Gate():
+            gate = torch.nn.functional.gelu(env[step.gate], approximate="tanh")
+            return gate * env[step.up]
+        case Add():
+            return env[step.x] + env[step.y]
+        case Project():
+            raise AssertionError("its matrices are run one by one")
+
+
+def _attend(step: Attend, env: Mapping[str, Any], bias: Any) -> Seen:
+    torch = torch_module()
+    q, k, v = (env[name].transpose(1, 2) for name in (step.q, step.k, step.v))
+    repeats = step.heads // step.kv_heads
+    k, v = (values.repeat_interleave(repeats, dim=1) for values in (k, v))
+    scores = (q * step.scale) @ k.transpose(2, 3)
+    yield from _see(step.scores_site, [scores.transpose(1, 2)])
+    weights = torch.softmax((scores + bias).float(), dim=-1)
+    return (weights.to(q.dtype) @ v).transpose(1, 2).flatten(2)
 
 
 def rms_norm(x: Any, gain: Any, *, epsilon: float) -> Any:
@@ -208,13 +242,12 @@ def rms_norm(x: Any, gain: Any, *, epsilon: float) -> Any:
     return x * (mean + epsilon).float().rsqrt().to(x.dtype) * gain
 
 
-def rotary(source: ModelWeights, layer: int, length: int, *, dtype: Any) -> tuple[Any, Any]:
-    """Return cos and sin, each (length, 1, head_dim / 2)."""
+def rotary(source: ModelWeights, table: str, length: int, *, dtype: Any) -> tuple[Any, Any]:
+    """Return cos and sin of a table of `Family.rotary`, each (length, 1, head_dim / 2)."""
     torch = torch_module()
-    a = source.architecture
-    full = a.layer_types[layer] == "full_attention"
-    theta = a.rope_theta if full else a.rope_local_theta
-    exponents = torch.arange(0, a.head_dim, 2, dtype=torch.float32) / a.head_dim
+    theta = source.family.rotary(source.architecture)[table]
+    width = source.family.rotary_dim(source.architecture)
+    exponents = torch.arange(0, width, 2, dtype=torch.float32) / width
     angles = torch.arange(length, dtype=torch.float32)[:, None] / (theta**exponents)[None]
     return angles.cos()[:, None].to(dtype), angles.sin()[:, None].to(dtype)
 
@@ -234,9 +267,11 @@ def pooled_states(
     """
     torch = torch_module()
     made = np.empty((count, source.architecture.hidden_size), np.float32)
+    (norm,) = source.family.final(source.architecture)
+    assert isinstance(norm, Norm)
     for batch in batches:
-        gain = torch.from_numpy(source.gain("norm")).to(batch.states.dtype)
-        states = rms_norm(batch.states, gain, epsilon=source.epsilon("norm")).float()
+        gain = torch.from_numpy(source.gain(norm.weight)).to(batch.states.dtype)
+        states = rms_norm(batch.states, gain, epsilon=source.epsilon(norm.weight)).float()
         if watch is not None:
             watch(source.architecture.num_layers, "final", states[batch.mask])
         mask = batch.mask[..., None]

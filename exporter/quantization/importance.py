@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import Checkpoint
-from exporter.quantization.forward import INPUTS, run_backbone, torch_module
+from exporter.architectures.family import Site, layer_name, name_in_layer
+from exporter.checkpoint.contents import Checkpoint
+from exporter.quantization.forward import run_backbone, torch_module
 from exporter.quantization.inputs import check_finite
 from exporter.quantization.weights import ModelWeights
 
@@ -41,14 +42,15 @@ class Importance:
 class ImportanceWatch:
     """A watch (see `exporter.quantization.forward`) that sums the squares of matrices' inputs."""
 
-    def __init__(self) -> None:
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._inputs = {site.name: site.matrices for site in sites}
         self.sums: dict[str, npt.NDArray[np.float64]] = {}
         self.counts: dict[str, int] = {}
         self.largest: dict[str, float] = {}
 
     def __call__(self, layer: int, site: str, values: Any) -> None:
-        for name in INPUTS.get(site, ())[:1]:
-            self._see(f"layers.{layer}.{name}", values)
+        if site in self._inputs:
+            self._see(layer_name(layer, self._inputs[site][0]), values)
 
     def _see(self, name: str, rows: Any) -> None:
         found = rows.double().square().sum(dim=0).numpy()
@@ -66,10 +68,10 @@ class ImportanceWatch:
             states = states @ torch.from_numpy(checkpoint.tensor(module.tensor)).T
         sums, counts, largest = dict(self.sums), dict(self.counts), dict(self.largest)
         for first in projections:
-            _, number, site = first.split(".", 2)
-            others = next(names[1:] for names in INPUTS.values() if names[0] == site)
+            layer, matrix = name_in_layer(first)
+            others = next(names[1:] for names in self._inputs.values() if names[0] == matrix)
             for other in others:  # matrices that read the same input
-                at = f"layers.{number}.{other}"
+                at = layer_name(layer, other)
                 sums[at], counts[at], largest[at] = sums[first], counts[first], largest[first]
         return Importance(sums, counts, largest)
 
@@ -82,7 +84,7 @@ def measure_importance(
     Returns the importances, Dense included, and the mean-pooled states, (n, hidden). Raises
     BadInput naming the first text whose activations are not finite, or MissingDependency.
     """
-    watch = ImportanceWatch()
+    watch = ImportanceWatch(weights.sites)
     pooled: Floats = run_backbone(
         weights.checkpoint, texts, weights=weights, watch=watch, on_layer=on_layer
     )

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.architectures.family import TABLE
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.safetensors_file import read_row_blocks
 from exporter.errors import BadInput
 
@@ -23,7 +24,7 @@ def token_rows(checkpoint: Checkpoint, texts: Sequence[str]) -> list[list[int]]:
 
 def table_rows(checkpoint: Checkpoint, rows: Sequence[int]) -> npt.NDArray[np.float32]:
     """Return some rows of the embedding table, (n, hidden) float32; the table is streamed."""
-    table = checkpoint.tensors["embed_tokens.weight"]
+    table = checkpoint.tensors[TABLE]
     wanted = np.asarray(rows)
     made = np.empty((len(rows), table.shape[1]), np.float32)
     start = 0

@@ -10,26 +10,25 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.architectures.family import TABLE
+from exporter.checkpoint.contents import Checkpoint
 from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.gptq import Grid
 from exporter.quantization.grids import row_grid
-from exporter.quantization.rotate import RotatedWeights
+from exporter.quantization.rotate import RotatedWeights, usual_blocks
 from exporter.quantization.rounding import Rounded, quantize_layers, round_rows
-from exporter.quantization.smooth import LayerSmoothing, SmoothedWeights
+from exporter.quantization.smooth import SmoothedWeights
 from exporter.quantization.table import table_rounding
+from exporter.quantization.weights import ModelWeights
 
 Floats = npt.NDArray[np.float32]
-
-BLOCKS = {"attention_in": 32, "attended": 256, "mlp_in": 32, "product": 32}
-"""How far each site is rotated."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +57,20 @@ def quantize_int8(
     checkpoint: Checkpoint,
     texts: Sequence[str],
     *,
-    blocks: Mapping[str, int] = BLOCKS,
+    blocks: Mapping[str, int] | None = None,
     keep: Path | None = None,
     on_measured: Callable[[int], None] | None = None,
     on_layer: Callable[[int], None] | None = None,
 ) -> Int8Model:
     """Round the backbone's projections. texts: prompts applied.
 
-    `keep`: a folder in which the result is looked up and left, for other graphs of the same
-    weights. `on_measured`, `on_layer`: called with each layer whose channels were measured, and
-    that was rounded. Raises BadInput for activations that are not finite, MissingDependency
+    `blocks`: how far each site is rotated, None for the usual. `keep`: a folder in which the
+    result is looked up and left, for other graphs of the same weights. `on_measured`, `on_layer`:
+    called with each layer whose channels were measured, and that was rounded. Raises BadInput for
+    activations that are not finite, MissingDependency
     without torch.
     """
+    blocks = usual_blocks(ModelWeights(checkpoint).sites) if blocks is None else blocks
     file = None
     if keep is not None:
         file = keep / f"int8-{_key(checkpoint, texts, blocks)}.npz"
@@ -82,7 +83,7 @@ def quantize_int8(
         texts,
         fit=fit_rows,
         round_input=round_rows,
-        round_table=table_rounding(checkpoint.tensors["embed_tokens.weight"]),
+        round_table=table_rounding(checkpoint.tensors[TABLE]),
         on_layer=on_layer,
     )
     matrices = {name: _stored(matrix) for name, matrix in found.items()}
@@ -101,7 +102,7 @@ def _key(checkpoint: Checkpoint, texts: Sequence[str], blocks: Mapping[str, int]
 def _write(file: Path, smoothed: SmoothedWeights, matrices: Mapping[str, Int8Matrix]) -> None:
     arrays: dict[str, npt.NDArray[Any]] = {}
     for i, layer in enumerate(smoothed.smoothing):
-        arrays |= {f"smoothing/{i}/{name}": values for name, values in vars(layer).items()}
+        arrays |= {f"smoothing/{i}/{name}": values for name, values in layer.items()}
     for name, matrix in matrices.items():
         arrays[f"{name}/codes"], arrays[f"{name}/scales"] = matrix.codes, matrix.scales
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -111,17 +112,15 @@ def _write(file: Path, smoothed: SmoothedWeights, matrices: Mapping[str, Int8Mat
 
 
 def _read(file: Path, checkpoint: Checkpoint, blocks: Mapping[str, int]) -> Int8Model:
-    assert checkpoint.architecture is not None
+    plain = ModelWeights(checkpoint)
     with np.load(file) as found:
         names = [key.removesuffix("/codes") for key in found if key.endswith("/codes")]
         matrices = {
             name: Int8Matrix(found[f"{name}/codes"], found[f"{name}/scales"]) for name in names
         }
         smoothing = tuple(
-            LayerSmoothing(
-                **{f.name: found[f"smoothing/{i}/{f.name}"] for f in fields(LayerSmoothing)}
-            )
-            for i in range(checkpoint.architecture.num_layers)
+            {site.name: found[f"smoothing/{i}/{site.name}"] for site in plain.sites}
+            for i in range(plain.architecture.num_layers)
         )
     return Int8Model(RotatedWeights(SmoothedWeights(checkpoint, smoothing), blocks), matrices)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from exporter.quantization.forward import torch_module
 from exporter.quantization.gptq import Grid
 from exporter.quantization.grids import block_grid
-from exporter.quantization.rotate import RotatedWeights
+from exporter.quantization.rotate import RotatedWeights, usual_blocks
 from exporter.quantization.rounding import Rounded, exact, quantize_layers
 from exporter.quantization.weights import ModelWeights
 
@@ -18,8 +18,6 @@ Floats = npt.NDArray[np.float32]
 
 BLOCK = 32  # weights that share a scale
 BITS = 4
-BLOCKS: Mapping[str, int] = {"attention_in": 32, "attended": 256, "mlp_in": 32, "product": 32}
-"""How far each site is rotated. `attended` costs nothing at run time."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def quantize_q4(
 ) -> Q4Model:
     """Round the backbone's projections. texts: prompts applied. Raises BadInput for activations
     that are not finite, MissingDependency without torch."""
-    weights = RotatedWeights(inner, BLOCKS)
+    weights = RotatedWeights(inner, usual_blocks(inner.sites))
     found = quantize_layers(
         weights, texts, fit=fit_blocks, round_input=exact, round_table=rounded_rows,
         on_layer=on_layer,

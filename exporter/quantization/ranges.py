@@ -3,21 +3,28 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.architectures.family import Fp16Plan
+from exporter.checkpoint.contents import Checkpoint
 from exporter.manifest import Fp16Record, RangeRecord
-from exporter.quantization.forward import run_backbone, torch_module
+from exporter.quantization.forward import RESIDUAL, run_backbone, torch_module
 from exporter.quantization.inputs import check_finite
-from exporter.quantization.records import (
+from exporter.quantization.measured import (
     LayerRanges,
     Lengths,
     Rescaling,
     no_rescaling,
     range_records,
 )
-from exporter.quantization.rescale import RescaledWeights, choose_rescaling
+from exporter.quantization.rescale import RescaledWeights, choose_rescaling, fp16_plan
+from exporter.quantization.weights import ModelWeights
+
 
 # The inputs of norms: a runtime may add up their squares in fp16.
-NORM_INPUTS = ("residual", "query", "key", "attention_out", "mlp_out")
+def norm_inputs(plan: Fp16Plan) -> frozenset[str]:
+    """Return the sites that norms are given."""
+    heads = (head.name for head in plan.head_norms)
+    return frozenset({RESIDUAL, *heads, *(chain.output for chain in plan.chains)})
+
 
 MEASURED_TEXTS = 128
 LOWEST = 150  # float32's exponents lie within
@@ -31,9 +38,10 @@ def measure_ranges(
     Every intermediate is looked at, which takes longer than the run itself. Raises BadInput naming
     the first text whose activations are not finite.
     """
-    assert checkpoint.architecture is not None
+    weights = ModelWeights(checkpoint)
+    inputs = norm_inputs(fp16_plan(weights))
     texts = texts[:: max(1, len(texts) // MEASURED_TEXTS)]
-    layers = [_Layer() for _ in range(checkpoint.architecture.num_layers)]
+    layers = [_Layer(inputs) for _ in range(weights.architecture.num_layers)]
 
     def see(layer: int, site: str, values: Any) -> None:
         if site != "final":  # a norm's output: as large as its gain, whatever came in
@@ -66,10 +74,10 @@ def compare_fp16(
     checkpoint: Checkpoint, texts: Sequence[str]
 ) -> dict[str, tuple[RangeRecord, ...]]:
     """Return how each layer lies in fp16 as saved, and as `choose_rescaling` makes it."""
-    assert checkpoint.architecture is not None
+    plan = fp16_plan(ModelWeights(checkpoint))
     ranges = measure_ranges(checkpoint, texts)
     return {
-        "as saved": range_records(ranges, no_rescaling(checkpoint.architecture.num_layers)),
+        "as saved": range_records(ranges, no_rescaling(plan, len(ranges))),
         "rescaled": range_records(ranges, choose_rescaling(checkpoint, ranges)),
     }
 
@@ -77,7 +85,8 @@ def compare_fp16(
 class _Layer:
     """Running maxima, counts by exponent and row lengths of one layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, norm_inputs: frozenset[str]) -> None:
+        self._norm_inputs = norm_inputs
         self.largest: dict[str, float] = {}
         self.exponents: dict[str, dict[int, int]] = {}
         self.length: dict[str, Lengths] = {}
@@ -92,7 +101,7 @@ class _Layer:
         for at in found.nonzero().flatten().tolist():
             e = at - LOWEST - 1
             counts[e] = counts.get(e, 0) + int(found[at])
-        if site in NORM_INPUTS:
+        if site in self._norm_inputs:
             rows = torch.linalg.vector_norm(values.double(), dim=-1)
             rows = rows[rows > 0]
             before = self.length.get(site, Lengths())

@@ -1,10 +1,9 @@
 """Powers of two folded into the weights so that fp16 can hold every intermediate. Exact.
 
 RMSNorm does not care about the scale of its input, but for its eps: where the input is multiplied
-by f, eps times f^2 gives the same output to the bit (barring denormals). Every intermediate of a
-Gemma 3 layer ends in a norm: the residual stream in the pre-norms, q and k in their own norms,
-v -> o and up -> down in the post-norms. Nothing but powers of two is multiplied, so no bit of a
-weight is lost.
+by f, eps times f^2 gives the same output to the bit (barring denormals). A family whose
+intermediates all end in a norm says in its `Fp16Plan` which. Nothing but powers of two is
+multiplied, so no bit of a weight is lost.
 """
 
 import math
@@ -12,9 +11,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.architectures.family import Fp16Plan, layer_name
+from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import BadInput
-from exporter.quantization.records import LayerRanges, LayerScale, Rescaling
+from exporter.quantization.measured import LayerRanges, Rescaling
 from exporter.quantization.weights import ModelWeights
 
 # A runtime that squares in fp16 overflows from a row length of 256 on; half of that is kept free
@@ -32,41 +32,47 @@ def choose_rescaling(checkpoint: Checkpoint, ranges: tuple[LayerRanges, ...]) ->
 
     Raises BadInput where no power of two can: an eps that would underflow even in float32.
     """
-    assert checkpoint.architecture is not None
+    plain = ModelWeights(checkpoint)
+    plan = fp16_plan(plain)
     residual = _exponent(LENGTH_TARGET, max(r.length["residual"].largest for r in ranges))
     layers = []
     for i, r in enumerate(ranges):
-        at = f"layers.{i}."
-        value, output = _split(
-            _exponent(LENGTH_TARGET, r.length["attention_out"].largest),
-            inner=r.largest["value"],
-            weight=_largest(checkpoint, at + "self_attn.o_proj.weight"),
-        )
-        up, down = _split(
-            _exponent(LENGTH_TARGET, r.length["mlp_out"].largest),
-            inner=max(r.largest["product"], r.largest["up"]),
-            weight=_largest(checkpoint, at + "mlp.down_proj.weight"),
-        )
-        layers.append(
-            LayerScale(
-                query=min(0, _exponent(LENGTH_TARGET, r.length["query"].largest)),
-                key=min(0, _exponent(LENGTH_TARGET, r.length["key"].largest)),
-                value=value, output=output, up=up, down=down,
+        scale = {
+            head.name: min(0, _exponent(LENGTH_TARGET, r.length[head.name].largest))
+            for head in plan.head_norms
+        }
+        for chain in plan.chains:
+            exponents = _split(
+                _exponent(LENGTH_TARGET, r.length[chain.output].largest),
+                inner=max(r.largest[site] for site in chain.inner),
+                weight=float(np.abs(plain.matrix(layer_name(i, chain.second))).max()),
             )
-        )  # fmt: skip
-    chosen = Rescaling(residual=residual, layers=tuple(layers))
+            scale |= dict(zip(chain.names, exponents, strict=True))
+        layers.append(scale)
+    chosen = Rescaling(plan=plan, residual=residual, layers=tuple(layers))
     smallest = min(
         (chosen.norm_exponent(name.removesuffix(".weight")), name)
         for name in checkpoint.tensors
         if name.endswith("norm.weight")
     )
-    epsilon = checkpoint.architecture.rms_norm_eps * 2.0 ** (2 * smallest[0])
+    epsilon = plain.epsilon(smallest[1]) * 2.0 ** (2 * smallest[0])
     if epsilon < SMALLEST_EPSILON:
         raise BadInput(
             f"'{smallest[1]}' normalises rows so long that its eps would have to be {epsilon:.1e} "
             "for fp16, below float32's smallest; export with --quant none"
         )
     return chosen
+
+
+def fp16_plan(weights: ModelWeights) -> Fp16Plan:
+    """Return where powers of two may be moved. Raises BadInput for a family without such places."""
+    plan = weights.family.fp16
+    if plan is None:
+        raise BadInput(
+            f"no float16 for models of type '{weights.architecture.model_type}': nothing in their "
+            "layers takes up a factor; export with --quant fp32"
+        )
+    return plan
 
 
 class RescaledWeights(ModelWeights):
@@ -105,7 +111,3 @@ def _split(total: int, *, inner: float, weight: float) -> tuple[int, int]:
     low, high = _exponent(WEIGHT_SMALLEST, weight), _exponent(WEIGHT_LARGEST, weight)
     outer = min(max(total - min(0, most), low), high)
     return min(most, total - outer), outer
-
-
-def _largest(checkpoint: Checkpoint, name: str) -> float:
-    return float(np.abs(checkpoint.tensor(name)).max())

@@ -2,18 +2,18 @@
 
 A matrix' input is multiplied by an orthonormal matrix and so are the matrix' columns, so that the
 product stays what it is (QuaRot, https://arxiv.org/abs/2404.00456; SpinQuant,
-https://arxiv.org/abs/2405.16406). The rotation of o_proj's input commutes with attention's
-weighted sum and is folded into v_proj's rows; the residual stream cannot be rotated for good, since
-the gains of the post-norms lie between, so the other inputs are rotated at run time.
+https://arxiv.org/abs/2405.16406). A rotation within the heads of attention's output commutes with
+its weighted sum and is folded into the rows of the values' matrix; the residual stream cannot be
+rotated for good where gains of norms lie between, so the other inputs are rotated at run time.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.quantization.forward import INPUTS
+from exporter.architectures.family import Site, name_in_layer
 from exporter.quantization.weights import ModelWeights
 
 Floats = npt.NDArray[np.float32]
@@ -45,36 +45,36 @@ def rotate_columns(values: Floats, block: int) -> Floats:
     return np.ascontiguousarray(turned.reshape(values.shape), np.float32)
 
 
+RUNTIME_BLOCK, FOLDED_BLOCK = 32, 256
+"""How far a site is rotated: at run time, and where it costs nothing there."""
+
+
+def usual_blocks(sites: Sequence[Site]) -> dict[str, int]:
+    """Return the block by which each site is rotated, at most."""
+    return {site.name: FOLDED_BLOCK if site.head_dim else RUNTIME_BLOCK for site in sites}
+
+
 class RotatedWeights(ModelWeights):
     """The weights of `inner` for a model whose matrices' inputs are rotated.
 
-    `blocks`: the block of each rotated site of `INPUTS`; a site that is missing is left as it is.
-    `attended` is folded into v_proj and needs nothing at run time.
+    `blocks`: the block of each rotated site, at most; a site that is missing is left as it is. A
+    site within whose heads a rotation can be folded (`Site.head_dim`) needs nothing at run time.
     """
 
     def __init__(self, inner: ModelWeights, blocks: Mapping[str, int]) -> None:
         super().__init__(inner.checkpoint)
         self.inner = inner
-        a = self.architecture
-        self._widths = {
-            "attention_in": a.hidden_size,
-            "attended": a.num_heads * a.head_dim,
-            "mlp_in": a.hidden_size,
-            "product": a.intermediate_size,
-        }
         self.blocks = {
-            site: largest_block(a.head_dim if site == "attended" else self.width(site), most)
-            for site, most in blocks.items()
+            site.name: largest_block(site.head_dim or site.width, blocks[site.name])
+            for site in self.sites
+            if site.name in blocks
         }
-        self._site = {name: site for site, names in INPUTS.items() for name in names}
-
-    def width(self, site: str) -> int:
-        """Return the number of channels of a site."""
-        return self._widths[site]
+        self._read_by = {matrix: site.name for site in self.sites for matrix in site.matrices}
+        self._folded = {site.matrix: site.name for site in self.sites if site.head_dim}
 
     def runtime_block(self, site: str) -> int:
         """Return the block that a runtime has to rotate `site` by, 1 for none."""
-        return 1 if site == "attended" else self.blocks.get(site, 1)
+        return 1 if site in self._folded.values() else self.blocks.get(site, 1)
 
     @property
     def embed_scale(self) -> float:
@@ -88,9 +88,10 @@ class RotatedWeights(ModelWeights):
 
     def matrix(self, name: str) -> Floats:
         weight = self.inner.matrix(name)
-        short = name.split(".", 2)[2]
-        weight = rotate_columns(weight, self.blocks.get(self._site[short], 1))
-        if short == "self_attn.v_proj" and "attended" in self.blocks:
-            # Rows of a head are what o_proj's columns are multiplied with.
-            weight = np.ascontiguousarray(rotate_columns(weight.T, self.blocks["attended"]).T)
+        _, short = name_in_layer(name)
+        weight = rotate_columns(weight, self.blocks.get(self._read_by[short], 1))
+        if self._folded.get(short) in self.blocks:
+            # Rows of a head are what the next matrix' columns are multiplied with.
+            block = self.blocks[self._folded[short]]
+            weight = np.ascontiguousarray(rotate_columns(weight.T, block).T)
         return weight

@@ -7,8 +7,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from exporter.architectures.family import layer_name
 from exporter.quantization.forward import (
-    INPUTS,
     Batch,
     Round,
     embed,
@@ -34,8 +34,8 @@ class Fit(Protocol):
 
 
 RoundInput = Callable[[str, Any], Any]
-"""Given the site (`INPUTS`) and the rotated input, (..., width), returns what the runtime makes of
-it, in float32."""
+"""Given the site (`Family.sites`) and the rotated input, (..., width), returns what the runtime
+makes of it, in float32."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,13 @@ def quantize_layers(
             originals = dict(layer)
             runs = [_Run(weights, i, layer, batch) for batch in rough]
             others = [_Run(weights, i, originals, batch) for batch in plain or ()]
-            for site, names in INPUTS.items():
-                moments = _moments(
-                    runs, others, site, block=weights.runtime_block(site), round_input=round_input
-                )
+            for site in weights.sites:
+                block = weights.runtime_block(site.name)
+                moments = _moments(runs, others, site.name, block=block, round_input=round_input)
+                names = [layer_name(i, matrix) for matrix in site.matrices]
                 wanted = {name: aim(layer[name], moments) for name in names}
                 fitted = {
-                    name: fit(f"layers.{i}.{name}", weight, moments.diagonal)
-                    for name, weight in wanted.items()
+                    name: fit(name, weight, moments.diagonal) for name, weight in wanted.items()
                 }
                 grids = {name: grid for name, grid in fitted.items() if grid is not None}
                 # The columns of all matrices of a site are rounded in one go.
@@ -123,7 +122,7 @@ def quantize_layers(
                 )
                 for name, codes in zip(grids, found, strict=True):
                     rounded = Rounded(codes.to(torch.int8), grids[name])
-                    made[f"layers.{i}.{name}"], layer[name] = rounded, rounded.values()
+                    made[name], layer[name] = rounded, rounded.values()
             for run in (*runs, *others):
                 run.finish()
             check_finite(_sums(rough, len(texts)), texts)
@@ -145,16 +144,16 @@ def run_rounded(
         batches = embed(weights, texts, dtype=torch.float32, round_rows=round_table)
         for i in range(weights.architecture.num_layers):
             layer = layer_weights(weights, i, dtype=torch.float32)
-            for names in INPUTS.values():
-                for name in names:
-                    found = None if matrices is None else matrices.get(f"layers.{i}.{name}")
-                    if found is not None:
-                        layer[name] = found.values()
+            for name in layer:
+                found = None if matrices is None else matrices.get(name)
+                if found is not None:
+                    layer[name] = found.values()
             for batch in batches:
                 running = _Run(weights, i, layer, batch)
-                for site in INPUTS:
-                    values = rotated(running.advance(site), weights.runtime_block(site))
-                    running.replace(round_input(site, values))
+                for site in weights.sites:
+                    block = weights.runtime_block(site.name)
+                    values = rotated(running.advance(site.name), block)
+                    running.replace(round_input(site.name, values))
                 running.finish()
         made: Floats = pooled_states(weights, batches, count=len(texts))
         return made

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import TensorInfo
-from exporter.checkpoint.safetensors_file import largest_magnitude, read_row_blocks
+from exporter.checkpoint.safetensors_file import TensorInfo, largest_magnitude, read_row_blocks
 from exporter.quantization.pairs import TINY
 from exporter.quantization.rotate import largest_block
 

@@ -1,11 +1,10 @@
 """The weights of a checkpoint as a graph or a forward pass takes them."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.architectures.family import Family, Site, family_of
+from exporter.checkpoint.contents import Checkpoint
 
 
 class ModelWeights:
@@ -14,24 +13,29 @@ class ModelWeights:
     def __init__(self, checkpoint: Checkpoint) -> None:
         assert checkpoint.architecture is not None
         self.checkpoint, self.architecture = checkpoint, checkpoint.architecture
+        self.family: Family = family_of(checkpoint.architecture)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Return the inputs of each layer's matrices."""
+        return self.family.sites(self.architecture)
 
     @property
     def embed_scale(self) -> float:
         """Return the factor of the embedding table's rows."""
-        return math.sqrt(self.architecture.hidden_size)
+        return self.family.embed_scale(self.architecture)
 
     def matrix(self, name: str) -> npt.NDArray[np.float32]:
         """Return a projection, (out, in) float32; `name` as `layers.0.self_attn.q_proj`."""
         return self.checkpoint.tensor(name + ".weight")
 
     def gain(self, name: str) -> npt.NDArray[np.float32]:
-        """Return the gain 1 + w of a norm: (n,) float32."""
-        gain: npt.NDArray[np.float32] = 1 + self.checkpoint.tensor(name + ".weight")
-        return gain
+        """Return the gain of a norm: (n,) float32."""
+        return self.family.gain(self.checkpoint.tensor(name + ".weight"))
 
     def epsilon(self, name: str) -> float:
         """Return the eps of a norm."""
-        return self.architecture.rms_norm_eps
+        return self.family.epsilon(self.architecture)
 
     def head(self, *, dim: int) -> npt.NDArray[np.float32] | None:
         """Return the product of all Dense weights, cut to the first `dim` outputs, for `x @ W`.

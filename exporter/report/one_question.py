@@ -1,7 +1,7 @@
 """A question and its answers, side by side: as lines for the terminal, and as a page."""
 
-from exporter.parity.html import page_environment
 from exporter.parity.one_question import Answers, FoundArticle, OneQuestion
+from exporter.report.html import page_environment
 
 INDEX_WORDS = {
     "own": "each on an index of its own",
@@ -34,7 +34,7 @@ def summary(answers: Answers, original: Answers) -> str:
 def render_one_question(shown: OneQuestion) -> str:
     """Return the page. Same answers, same bytes; texts of the corpus are escaped."""
     original, *others = shown.answers
-    return page_environment("exporter.report").get_template("one_question.html.j2").render(
+    return page_environment().get_template("one_question.html.j2").render(
         shown=shown, original=original, others=others, moved=moved,
         summaries=[summary(answers, original) for answers in others],
         index=INDEX_WORDS[shown.index],

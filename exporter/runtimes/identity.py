@@ -5,7 +5,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.manifest import library_versions
 
 TORCH_LIBRARIES = ("sentence-transformers", "tokenizers", "torch", "transformers")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.runtimes.encoder import Encoder, Variant
 
 

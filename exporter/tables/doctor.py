@@ -5,9 +5,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from exporter import __version__
-from exporter.index.vector_table import VectorTable
-from exporter.parity.index_origin import check_width
-from exporter.parity.index_rows import (
+from exporter.progress import Stages
+from exporter.recipe import Recipe
+from exporter.runtimes.encoder import Original
+from exporter.tables.diagnosis import MOST_IDS, Compared, Diagnosis, RowProblem
+from exporter.tables.doctor_scan import REBUILD, Scan, scan_rows
+from exporter.tables.origin import check_width
+from exporter.tables.rows import (
     NOISE_ROOM,
     Embed,
     Remade,
@@ -16,11 +20,7 @@ from exporter.parity.index_rows import (
     remake,
     take_rows,
 )
-from exporter.progress import Stages
-from exporter.recipe import Recipe
-from exporter.runtimes.encoder import Original
-from exporter.tables.doctor_records import MOST_IDS, Compared, Diagnosis, RowProblem
-from exporter.tables.doctor_scan import REBUILD, Scan, scan_rows
+from exporter.tables.vector_table import VectorTable
 
 COARSE = 0.97
 """A median cosine from here to the limit, with nothing else to explain it, is one of precision."""

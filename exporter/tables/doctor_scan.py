@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from exporter.index.vector_table import VectorTable
-from exporter.parity.rows import UNIT_TOLERANCE
 from exporter.progress import Progress
-from exporter.tables.doctor_records import MOST_IDS, RowProblem
+from exporter.tables.diagnosis import MOST_IDS, RowProblem
+from exporter.tables.vector_table import VectorTable
+from exporter.vectors.rows import UNIT_TOLERANCE
 
 ROUNDING = {2: 2e-3, 4: UNIT_TOLERANCE, 8: UNIT_TOLERANCE}
 """How far a length may be from 1, by the bytes of a stored number."""

@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from exporter.bench import SHAPES, run_bench
 from exporter.checkpoint.read import read_checkpoint
 from exporter.cli.main import main
 from exporter.errors import BadInput
-from exporter.onnx.export import export_onnx
+from exporter.formats.onnx.export import export_onnx
+from exporter.release.bench import SHAPES, run_bench
 
 
 @pytest.fixture(scope="module")

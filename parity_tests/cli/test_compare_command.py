@@ -14,11 +14,11 @@ for module in ("sentence_transformers", "onnx", "onnxruntime"):
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
 from exporter.cli.main import main  # noqa: E402
 from exporter.corpus.beir import read_corpus  # noqa: E402
-from exporter.onnx.export import export_onnx  # noqa: E402
+from exporter.formats.onnx.export import export_onnx  # noqa: E402
+from exporter.formats.onnx.runtime import OnnxEncoder  # noqa: E402
 from exporter.parity.one_question import Answers, FoundArticle  # noqa: E402
 from exporter.report.one_question import moved, summary  # noqa: E402
-from exporter.runtimes.onnxruntime import OnnxEncoder  # noqa: E402
-from exporter.runtimes.open import reference_source  # noqa: E402
+from exporter.runtimes.original import reference_source  # noqa: E402
 from parity_tests.conftest import LAWVAULT_PROMPTS  # noqa: E402
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint  # noqa: E402
 from parity_tests.tiny_corpus import make_tiny_corpus  # noqa: E402

@@ -22,12 +22,12 @@ import pyarrow.parquet as pq  # noqa: E402
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
 from exporter.cli.main import main  # noqa: E402
 from exporter.corpus.beir import read_documents  # noqa: E402
-from exporter.index.open_table import open_table  # noqa: E402
-from exporter.index.records import Columns  # noqa: E402
-from exporter.onnx.export import export_onnx  # noqa: E402
-from exporter.parity import index_run  # noqa: E402
-from exporter.runtimes.onnxruntime import OnnxEncoder  # noqa: E402
-from exporter.runtimes.open import reference_source  # noqa: E402
+from exporter.formats.onnx.export import export_onnx  # noqa: E402
+from exporter.formats.onnx.runtime import OnnxEncoder  # noqa: E402
+from exporter.runtimes.original import reference_source  # noqa: E402
+from exporter.tables import run as index_run  # noqa: E402
+from exporter.tables.columns import Columns  # noqa: E402
+from exporter.tables.open_table import open_table  # noqa: E402
 from parity_tests.conftest import LAWVAULT_PROMPTS, REPOSITORY  # noqa: E402
 from parity_tests.foreign_table import write_table  # noqa: E402
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint  # noqa: E402

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.checkpoint.contents import Prompts
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Prompts
 from exporter.cli.common import parse_prompts
 from exporter.cli.main import main
 from exporter.errors import BadInput
@@ -19,7 +19,7 @@ from parity_tests.tiny_corpus import make_tiny_corpus
 
 for module in ("sentence_transformers", "onnx", "onnxruntime"):
     pytest.importorskip(module)
-from exporter.onnx.export import export_onnx  # noqa: E402
+from exporter.formats.onnx.export import export_onnx  # noqa: E402
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "default.toml"
 

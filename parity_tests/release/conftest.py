@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
-from exporter.package.assemble import Judged
+from exporter.packages.assemble import Judged
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.npm import install_transformers
 from parity_tests.packaging import judged_onnx, package_transformersjs

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.corpus.calibration import CalibrationText, read_calibration
 from exporter.recipe import Recipe
-from exporter.release import ReleaseOutcome, run_release
+from exporter.release.run import ReleaseOutcome, run_release
 
 LIMIT = {
     "cosine_p1_min": 0.9935,

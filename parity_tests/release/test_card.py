@@ -12,15 +12,15 @@ pytest.importorskip("onnxruntime")
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.cli.main import main
 from exporter.errors import BadInput
 from exporter.manifest import read_manifest
-from exporter.package.card import build_card
-from exporter.package.terms import GEMMA_NOTICE, GEMMA_TERMS, read_terms
-from exporter.parity.records import ParityReport
-from exporter.parity.report import read_report
+from exporter.packages.terms import GEMMA_NOTICE, GEMMA_TERMS, read_terms
+from exporter.parity.results import ParityReport
+from exporter.report.card import build_card
+from exporter.report.write import read_report
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
 

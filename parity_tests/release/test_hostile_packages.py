@@ -12,15 +12,16 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
+from exporter.formats.onnx.export import export_onnx
 from exporter.manifest import read_manifest
-from exporter.onnx.export import export_onnx
-from exporter.package.shipped import foreign_scripts, scripts_of_transformersjs
-from exporter.package.verify import read_package
-from exporter.package.verify_sentence_transformers import foreign_modules, verify_files
-from exporter.packaging import package_artifacts
+from exporter.packages.sentence_transformers.verifier import foreign_modules, verify_files
+from exporter.packages.shipped import foreign_scripts
+from exporter.packages.transformersjs.scripts import scripts_of_transformersjs
+from exporter.packages.verify import read_package
+from exporter.release.package_one import package_artifacts
 from parity_tests.conftest import REPOSITORY
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
@@ -88,7 +89,9 @@ def test_a_package_manifest_names_only_files_of_the_package(
 def test_another_checkpoint_is_refused_before_a_model_is_loaded(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.packaging.measure_truth", lambda _: pytest.fail("was loaded"))
+    monkeypatch.setattr(
+        "exporter.release.package_one.measure_truth", lambda _: pytest.fail("was loaded")
+    )
     other = read_checkpoint(make_tiny_checkpoint(tmp_path / "t", hidden=96, matryoshka_dims=()))
     with pytest.raises(BadInput, match="was not made from"):
         package_artifacts(
@@ -123,7 +126,7 @@ def test_a_module_of_the_packages_own_is_not_run(tmp_path: Path, kind: str) -> N
 
 def test_a_script_that_the_tool_does_not_ship_is_not_run(tmp_path: Path) -> None:
     shipped = scripts_of_transformersjs()
-    static = REPOSITORY / "exporter" / "package" / "static" / "transformersjs"
+    static = REPOSITORY / "exporter" / "packages" / "transformersjs" / "static"
     shutil.copyfile(static / "embed.mjs", tmp_path / "embed.mjs")
     assert foreign_scripts(tmp_path, shipped) == []
     with (tmp_path / "embed.mjs").open("a", encoding="utf-8") as script:
@@ -150,7 +153,7 @@ def refuse(*names, **_):
     print("looked up", names, file=sys.stderr)
     raise OSError("no network in this test")
 socket.getaddrinfo = socket.create_connection = refuse
-from exporter.openvino.library import openvino_module
+from exporter.formats.openvino.library import openvino_module
 openvino = openvino_module()
 openvino.Core()
 import openvino.tools.ovc.telemetry_utils as told

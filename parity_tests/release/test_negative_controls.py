@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.manifest import MANIFEST_NAME, describe_files, read_manifest
-from exporter.parity.advice import why_refused
-from exporter.parity.markdown import first_line
-from exporter.parity.records import ParityReport
+from exporter.parity.results import ParityReport
 from exporter.parity.run import run_parity
 from exporter.recipe import Limits, Recipe, read_recipe
 from exporter.records import write_json
+from exporter.report.advice import why_refused
+from exporter.report.markdown import first_line
 from exporter.runtimes.encoder import Encoder, Progress, Source, Vectors
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE, REPOSITORY
 from parity_tests.layout import save_tensors
@@ -33,9 +33,10 @@ from parity_tests.miniature.harden import harden
 
 for module in ("sentence_transformers", "onnx", "onnxruntime"):
     pytest.importorskip(module)
-from exporter.onnx.export import export_onnx  # noqa: E402
-from exporter.runtimes.onnxruntime import OnnxEncoder  # noqa: E402
-from exporter.runtimes.open import artifact_source, open_original  # noqa: E402
+from exporter.formats.onnx.export import export_onnx  # noqa: E402
+from exporter.formats.onnx.runtime import OnnxEncoder  # noqa: E402
+from exporter.formats.open import artifact_source  # noqa: E402
+from exporter.runtimes.original import open_original  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

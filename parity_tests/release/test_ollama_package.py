@@ -9,14 +9,14 @@ import pytest
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
 
+from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.errors import BadInput, GateClosed
-from exporter.gguf.export import export_gguf
-from exporter.package.golden import Golden
-from exporter.package.modelfile import check_modelfile
-from exporter.package.verdict import PackageVerdict
-from exporter.runtimes.llamacpp import LlamaCppEncoder
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.runtime import LlamaCppEncoder
+from exporter.packages.golden import Golden
+from exporter.packages.ollama.modelfile import check_modelfile
+from exporter.packages.verdict import PackageVerdict
 from parity_tests.packaging import golden_of, package_ollama
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 

@@ -14,12 +14,12 @@ pytest.importorskip("onnxruntime")
 
 import onnxruntime
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.main import main
 from exporter.errors import BadInput, GateClosed
-from exporter.package.assemble import Judged
-from exporter.package.verify import VerifyReport, verify_package
-from exporter.runtimes.onnxruntime import OnnxEncoder
+from exporter.formats.onnx.runtime import OnnxEncoder
+from exporter.packages.assemble import Judged
+from exporter.packages.verify import VerifyReport, verify_package
 from parity_tests.packaging import package_onnx, seal
 
 QUESTION = "房东{text}不退押金 {title}"

@@ -14,17 +14,17 @@ import pytest
 pytest.importorskip("openvino")
 pytest.importorskip("torch")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.cli.main import main
 from exporter.errors import BadInput, MissingDependency
+from exporter.formats.open import open_artifact
+from exporter.formats.openvino.export import export_openvino
+from exporter.formats.openvino.runtime import OpenVinoEncoder
 from exporter.manifest import read_manifest
-from exporter.openvino.export import export_openvino
-from exporter.package.assemble import Judged
-from exporter.package.verify import verify_package
+from exporter.packages.assemble import Judged
+from exporter.packages.verify import verify_package
 from exporter.runtimes.encoder import Encoder, PaddedEncoder
-from exporter.runtimes.open import open_artifact
-from exporter.runtimes.openvino import OpenVinoEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden

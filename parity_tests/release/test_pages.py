@@ -12,14 +12,14 @@ import pytest
 pytest.importorskip("llama_cpp")
 pytest.importorskip("onnxruntime")
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.manifest import read_manifest
-from exporter.parity.advice import advise, recommend, three_sentences
-from exporter.parity.html import count_sentence, render_html
-from exporter.parity.plots import NARROW, WIDE, size_against_mrr
-from exporter.parity.records import ArtifactResult, ParityReport, Verdict
-from exporter.parity.report import read_report
+from exporter.parity.results import ArtifactResult, ParityReport, Verdict
 from exporter.recipe import Way
+from exporter.report.advice import advise, recommend, three_sentences
+from exporter.report.html import count_sentence, render_html
+from exporter.report.plots import NARROW, WIDE, size_against_mrr
+from exporter.report.write import read_report
 from parity_tests.release.small_release import LIMIT, RECIPE, release
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -343,8 +343,8 @@ def test_a_closed_release_says_so_on_its_page(
 def test_speed_stands_on_the_page_only_for_the_bytes_that_were_timed(
     released: Path, tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
 ) -> None:
-    from exporter.bench import BenchReport, run_bench
     from exporter.records import write_json
+    from exporter.release.bench import BenchReport, run_bench
 
     output = Path(shutil.copytree(released, tmp_path / "out"))
     timed = run_bench([output / "onnx-int8", output / "gguf-q8_0"], rounds=1, threads=1)

@@ -13,20 +13,21 @@ import pytest
 pytest.importorskip("llama_cpp")
 pytest.importorskip("onnxruntime")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.errors import BadInput, GateClosed
+from exporter.formats.open import artifact_source, open_artifact
 from exporter.manifest import read_manifest
-from exporter.package.golden_check import check_golden
-from exporter.package.modelfile import check_modelfile
-from exporter.package.verdict import check_verdict, verdict_of
-from exporter.parity.report import read_report
+from exporter.packages.golden_check import check_golden
+from exporter.packages.ollama.modelfile import check_modelfile
+from exporter.packages.verdict import check_verdict, verdict_of
 from exporter.recipe import ArtifactSpec
-from exporter.release import check_recipe
-from exporter.release_steps import release_folder
+from exporter.release.run import check_recipe
+from exporter.release.steps import release_folder
+from exporter.report.write import read_report
 from exporter.runtimes.encoder import Vectors
-from exporter.runtimes.open import artifact_source, open_artifact, open_original
+from exporter.runtimes.original import open_original
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import REPOSITORY
 from parity_tests.packaging import golden_of, package_ollama

@@ -12,11 +12,11 @@ import pytest
 pytest.importorskip("onnxruntime")
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import MissingDependency
-from exporter.package.assemble import Judged
-from exporter.package.chromium import find_chromium, open_chromium, serve
-from exporter.runtimes.onnxruntime import OnnxEncoder
+from exporter.formats.onnx.runtime import OnnxEncoder
+from exporter.packages.assemble import Judged
+from exporter.packages.transformersjs.chromium import find_chromium, open_chromium, serve
 from parity_tests.packaging import package_transformersjs
 
 try:

@@ -16,15 +16,15 @@ import onnxruntime
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
+from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.cli.main import main
 from exporter.errors import BadInput, GateClosed
-from exporter.package.assemble import Judged
-from exporter.package.sentence_transformers import prefixes
-from exporter.package.verify import verify_package
-from exporter.runtimes import sentence_transformers_onnx
-from exporter.runtimes.onnxruntime import OnnxEncoder
+from exporter.formats.onnx.runtime import OnnxEncoder
+from exporter.packages.assemble import Judged
+from exporter.packages.sentence_transformers import backend as sentence_transformers_onnx
+from exporter.packages.sentence_transformers.packager import prefixes
+from exporter.packages.verify import verify_package
 from parity_tests.packaging import judged_onnx, package_onnx
 
 TEXTS = ["押金", "房东一直拖着不退押金怎么办"]

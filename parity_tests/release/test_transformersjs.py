@@ -12,11 +12,12 @@ pytest.importorskip("onnxruntime")
 
 import onnx
 
-from exporter.checkpoint.records import Checkpoint
+from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.main import main
 from exporter.errors import BadInput, GateClosed
-from exporter.package.assemble import Judged
-from exporter.package.npm import (
+from exporter.formats.onnx.runtime import OnnxEncoder
+from exporter.packages.assemble import Judged
+from exporter.packages.transformersjs.npm import (
     INSTALL,
     NODE_MODULES_VARIABLE,
     PACKAGE,
@@ -24,9 +25,8 @@ from exporter.package.npm import (
     find_node_modules,
     runtime_files,
 )
-from exporter.package.verdict import PackageVerdict
-from exporter.package.verify import VerifyReport, verify_package
-from exporter.runtimes.onnxruntime import OnnxEncoder
+from exporter.packages.verdict import PackageVerdict
+from exporter.packages.verify import VerifyReport, verify_package
 from parity_tests.packaging import judged_onnx, package_transformersjs, seal
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -334,7 +334,7 @@ def test_options_of_another_consumer_and_unknown_runtimes_are_refused(web_packag
 def test_embed_mjs_applies_prompts_and_cuts_as_python_does(
     web_package: Path, web_artifacts: list[Judged], npm: Path, miniature: Checkpoint, tmp_path: Path
 ) -> None:
-    from exporter.package.node import run_in_node
+    from exporter.packages.transformersjs.node import run_in_node
 
     modules = find_node_modules(npm)
     assert modules is not None
@@ -374,7 +374,7 @@ def test_the_server_gives_its_folders_and_nothing_beside_them(tmp_path: Path) ->
     from urllib.error import HTTPError
     from urllib.request import urlopen
 
-    from exporter.package.chromium import serve
+    from exporter.packages.transformersjs.chromium import serve
 
     (tmp_path / "secret").write_text("no", "utf-8")
     inside = tmp_path / "inside"

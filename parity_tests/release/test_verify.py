@@ -18,16 +18,16 @@ pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
 pytest.importorskip("xllamacpp")
 
+from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.cli.main import main
 from exporter.errors import BadInput
-from exporter.gguf.export import export_gguf
-from exporter.package.sums import check_sums, write_sums
-from exporter.package.verdict import PackageVerdict
-from exporter.package.verify import VerifyReport, verify_package
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.runtime import LlamaCppEncoder
+from exporter.packages.sums import check_sums, write_sums
+from exporter.packages.verdict import PackageVerdict
+from exporter.packages.verify import VerifyReport, verify_package
 from exporter.runtimes.encoder import Encoder
-from exporter.runtimes.llamacpp import LlamaCppEncoder
 from exporter.runtimes.server import ServerEncoder
 from parity_tests.conftest import MINIATURE
 from parity_tests.miniature.harden import harden

@@ -6,14 +6,15 @@ import pytest
 
 pytest.importorskip("sentence_transformers")
 
+from exporter.architectures.gemma3.layer import FP16
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.calibration import calibration_inputs, read_calibration
 from exporter.errors import BadInput
 from exporter.quantization.forward import run_backbone
 from exporter.quantization.inputs import token_rows
+from exporter.quantization.measured import Rescaling, no_rescaling, range_records
 from exporter.quantization.ranges import compare_fp16, measure_fp16, measure_ranges
-from exporter.quantization.records import LayerScale, Rescaling, no_rescaling, range_records
 from exporter.quantization.rescale import RescaledWeights, choose_rescaling
 from exporter.quantization.weights import ModelWeights
 from exporter.runtimes.torch_reference import TorchReference
@@ -65,9 +66,10 @@ def test_any_power_of_two_leaves_the_function_as_it_is(tiny: Checkpoint) -> None
     layers = tiny.architecture.num_layers  # type: ignore[union-attr]
     drawn = rng.integers(-12, 13, (layers, 6)).tolist()
     scales = tuple(
-        LayerScale(query=a, key=b, value=c, output=d, up=e, down=f) for a, b, c, d, e, f in drawn
+        dict(zip(("query", "key", "value", "output", "up", "down"), row, strict=True))
+        for row in drawn
     )
-    weights = RescaledWeights(tiny, Rescaling(residual=-17, layers=scales))
+    weights = RescaledWeights(tiny, Rescaling(plan=FP16, residual=-17, layers=scales))
     np.testing.assert_allclose(
         run_backbone(tiny, TEXTS, weights=weights), run_backbone(tiny, TEXTS), rtol=1e-6, atol=1e-6
     )
@@ -77,7 +79,7 @@ def test_forgetting_one_eps_is_seen_by_that_test(
     tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layers = tiny.architecture.num_layers  # type: ignore[union-attr]
-    small = Rescaling(residual=-12, layers=(LayerScale(),) * layers)
+    small = Rescaling(plan=FP16, residual=-12, layers=({},) * layers)
     expected = run_backbone(tiny, TEXTS)
     monkeypatch.setattr(Rescaling, "norm_exponent", lambda self, name: 0)
     found = run_backbone(tiny, TEXTS, weights=RescaledWeights(tiny, small))
@@ -116,11 +118,11 @@ def test_the_records_say_where_each_layer_lies(hard: Checkpoint, inputs: list[st
 
 def test_the_exponents_are_shifted_not_measured_again(hard: Checkpoint, inputs: list[str]) -> None:
     ranges = measure_ranges(hard, inputs[:4])
-    down = Rescaling(residual=-40, layers=(LayerScale(),) * 6)
+    down = Rescaling(plan=FP16, residual=-40, layers=({},) * 6)
     low = range_records(ranges, down)
     assert all(r.underflow > 0.1 for r in low)
     assert all(r.underflow < 0.001 for r in range_records(ranges, choose_rescaling(hard, ranges)))
-    assert low[0].headroom > range_records(ranges, no_rescaling(6))[0].headroom
+    assert low[0].headroom > range_records(ranges, no_rescaling(FP16, 6))[0].headroom
 
 
 def test_a_text_whose_activations_are_not_finite_is_named(tiny: Checkpoint, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.quantization.channels import levelling, smoothed_weights
 from exporter.quantization.forward import run_backbone
 from exporter.quantization.weights import ModelWeights

@@ -10,12 +10,12 @@ import pytest
 
 pytest.importorskip("gguf")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
-from exporter.gguf.export import export_gguf
-from exporter.gguf.options import GgufOptions
-from exporter.runtimes.open import open_artifact
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.options import GgufOptions
+from exporter.formats.open import open_artifact
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import REPOSITORY, TEXTS
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import BadInput
-from exporter.gguf.ggml import quantize_rows
-from exporter.gguf.grids import LAYOUTS, BlockGrid, fit_grid
-from exporter.gguf.pack_codes import pack_codes
-from exporter.gguf.types import QTYPE
+from exporter.formats.gguf.ggml import quantize_rows
+from exporter.formats.gguf.grids import LAYOUTS, BlockGrid, fit_grid
+from exporter.formats.gguf.pack_codes import pack_codes
+from exporter.formats.gguf.types import QTYPE
 
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 KINDS = sorted(LAYOUTS, key=lambda kind: kind.name)

@@ -28,8 +28,8 @@ gguf = pytest.importorskip("gguf")
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from exporter.gguf.export import export_gguf  # noqa: E402
-from exporter.gguf.options import GgufOptions  # noqa: E402
+from exporter.formats.gguf.export import export_gguf  # noqa: E402
+from exporter.formats.gguf.options import GgufOptions  # noqa: E402
 
 ARCHIVE = "llama_cpp_python-0.3.36"
 ARCHIVE_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"

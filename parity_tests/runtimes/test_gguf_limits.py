@@ -12,12 +12,12 @@ pytest.importorskip("gguf")
 
 import gguf
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.checkpoint.safetensors_file import read_header, read_tensor
 from exporter.errors import BadInput, MissingDependency
-from exporter.gguf.export import export_gguf
-from exporter.gguf.tokenizer_limits import check_tokenizer
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.tokenizer_limits import check_tokenizer
 from parity_tests.layout import USER_DEFINED, write_tokenizer_files
 from parity_tests.tiny_checkpoint import SENTENCES, make_tiny_checkpoint
 from parity_tests.unit.test_read_checkpoint import edit, with_weights

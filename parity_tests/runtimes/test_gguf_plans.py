@@ -19,22 +19,22 @@ import gguf
 import llama_cpp
 import torch
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.calibration import calibration_inputs, read_calibration, sample
 from exporter.errors import BadInput, MissingDependency
-from exporter.gguf.compensated import inputs_in_llama_cpp, table_as_stored
-from exporter.gguf.export import export_gguf
-from exporter.gguf.ggml import quantize_rows
-from exporter.gguf.names import gguf_name
-from exporter.gguf.options import GgufOptions
-from exporter.gguf.plan import EMBEDDING
-from exporter.gguf.prepare import compensated
-from exporter.gguf.types import Q4_K_M, Q8_0, QTYPE
+from exporter.formats.gguf.compensated import inputs_in_llama_cpp, table_as_stored
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.ggml import quantize_rows
+from exporter.formats.gguf.options import GgufOptions
+from exporter.formats.gguf.plan import EMBEDDING
+from exporter.formats.gguf.prepare import compensated
+from exporter.formats.gguf.runtime import LlamaCppEncoder
+from exporter.formats.gguf.tensors import gguf_family
+from exporter.formats.gguf.types import Q4_K_M, Q8_0, QTYPE
 from exporter.manifest import Manifest
 from exporter.quantization.rounding import run_rounded
 from exporter.runtimes.encoder import Vectors
-from exporter.runtimes.llamacpp import LlamaCppEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.miniature.harden import harden
@@ -245,7 +245,7 @@ def test_calibration_emulates_what_llama_cpp_computes(
     kind = {"q8_0": Q8_0, "q4_k_m": Q4_K_M}[type_name]
     inputs = calibration_inputs(read_calibration(few), miniature.prompts)
     prepared = compensated(miniature, inputs, kind=kind, plan=EMBEDDING)
-    monkeypatch.setattr("exporter.gguf.prepare.compensated", lambda *_, **__: prepared)
+    monkeypatch.setattr("exporter.formats.gguf.prepare.compensated", lambda *_, **__: prepared)
     options = GgufOptions(imatrix="on", calibration=few)
     export_gguf(miniature, tmp_path / "g", type_name=type_name, options=options)
 
@@ -253,7 +253,9 @@ def test_calibration_emulates_what_llama_cpp_computes(
         """A matrix as the file has it."""
 
         def __init__(self, name: str) -> None:
-            kept, _ = EMBEDDING.storage(kind, gguf_name(name), miniature.tensors[name].shape)
+            kept, _ = EMBEDDING.storage(
+                kind, gguf_family(miniature).tensor_name(name), miniature.tensors[name].shape
+            )
             self.rows = gguf.quants.dequantize(prepared.packed[name], kept)
 
         def values(self) -> Any:

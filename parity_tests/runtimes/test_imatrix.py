@@ -13,13 +13,13 @@ pytest.importorskip("torch")
 import gguf
 import torch
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.calibration import calibration_inputs, read_calibration
 from exporter.errors import BadInput
-from exporter.gguf.export import export_gguf
-from exporter.gguf.imatrix import read_imatrix, write_imatrix
-from exporter.gguf.options import GgufOptions
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.imatrix import read_imatrix, write_imatrix
+from exporter.formats.gguf.options import GgufOptions
 from exporter.quantization.importance import measure_importance
 from exporter.quantization.weights import ModelWeights
 from exporter.runtimes.torch_reference import TorchReference

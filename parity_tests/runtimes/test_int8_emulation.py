@@ -13,13 +13,13 @@ import onnx
 import onnxruntime
 import torch
 
+from exporter.architectures.family import layer_name
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.calibration import calibration_inputs, read_calibration
-from exporter.onnx.built import export_built
-from exporter.onnx.scheme_int8 import Int8
+from exporter.formats.onnx.built import export_built
+from exporter.formats.onnx.scheme_int8 import Int8
 from exporter.quantization.forward import (
-    INPUTS,
     Batch,
     embed,
     layer_weights,
@@ -114,9 +114,9 @@ def test_each_layer_gives_what_its_emulation_gives_from_equal_input(exported: Ex
     worst = []
     for i in range(weights.architecture.num_layers):
         layer = layer_weights(weights, i, dtype=torch.float32)
-        for names in INPUTS.values():
+        for names in ([layer_name(i, m) for m in site.matrices] for site in weights.sites):
             for name in names:
-                stored = matrices[f"layers.{i}.{name}"]
+                stored = matrices[name]
                 layer[name] = torch.from_numpy(stored.codes * stored.scales[:, None])
         batch.states = torch.from_numpy(states[i])
         with torch.inference_mode():

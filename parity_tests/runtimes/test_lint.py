@@ -16,14 +16,14 @@ import gguf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.cli.main import main
 from exporter.errors import BadInput
-from exporter.gguf.export import export_gguf
-from exporter.gguf.lint import lint_gguf
-from exporter.gguf.options import GgufOptions
-from exporter.gguf.read import read_gguf_header
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.lint import lint_gguf
+from exporter.formats.gguf.options import GgufOptions
+from exporter.formats.gguf.read import read_gguf_header
 from parity_tests.rewritten_gguf import drop, put, rewrite
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 

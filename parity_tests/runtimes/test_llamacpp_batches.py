@@ -14,12 +14,9 @@ pytest.importorskip("llama_cpp")
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import read_corpus
-from exporter.gguf.export import export_gguf
-from exporter.parity.compare import row_cosines
-from exporter.runtimes import llamacpp_batch, llamacpp_contexts
-from exporter.runtimes.encoder import Vectors
-from exporter.runtimes.llamacpp import LlamaCppEncoder
-from exporter.runtimes.llamacpp_batch import (
+from exporter.formats.gguf import llamacpp_batch, llamacpp_contexts
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.llamacpp_batch import (
     BATCH_TOKENS,
     LEAST_SEQUENCES,
     REGISTER,
@@ -28,7 +25,10 @@ from exporter.runtimes.llamacpp_batch import (
     padded_length,
     room_for,
 )
-from exporter.runtimes.llamacpp_contexts import SEQUENCES, Context
+from exporter.formats.gguf.llamacpp_contexts import SEQUENCES, Context
+from exporter.formats.gguf.runtime import LlamaCppEncoder
+from exporter.parity.compare import row_cosines
+from exporter.runtimes.encoder import Vectors
 from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE
 
 FILLER = 1

@@ -14,19 +14,19 @@ pytest.importorskip("llama_cpp")
 
 import llama_cpp
 
-from exporter.checkpoint.records import Checkpoint
-from exporter.gguf.export import export_gguf
-from exporter.runtimes import llamacpp_kernels
-from exporter.runtimes.identity import artifact_identity
-from exporter.runtimes.llamacpp import LlamaCppEncoder
-from exporter.runtimes.llamacpp_kernels import (
+from exporter.checkpoint.contents import Checkpoint
+from exporter.formats.gguf import llamacpp_kernels
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.llamacpp_kernels import (
     batch_threads,
     core_count,
     extra_buffers,
     kernels,
     reduced,
 )
-from exporter.runtimes.open import artifact_source
+from exporter.formats.gguf.runtime import LlamaCppEncoder
+from exporter.formats.open import artifact_source
+from exporter.runtimes.identity import artifact_identity
 
 PLAIN_X86 = "flags\t\t: fpu sse2 avx2 avx512f avx512_vnni avx512_bf16\n"
 AMX_X86 = "flags\t\t: fpu sse2 avx2 avx512f amx_bf16 avx512_fp16 amx_tile amx_int8\n"

@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
-from exporter.onnx.export import export_onnx
-from exporter.runtimes.onnxruntime import OnnxEncoder
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.runtime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden, resave_damaged

@@ -15,11 +15,11 @@ pytest.importorskip("sentence_transformers")
 import onnxruntime
 from safetensors.numpy import load_file
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
-from exporter.onnx.export import export_onnx
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.runtime import OnnxEncoder
 from exporter.runtimes.encoder import Encoder
-from exporter.runtimes.onnxruntime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.layout import save_tensors
 from parity_tests.tiny_checkpoint import SENTENCES, make_tiny_checkpoint

@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("onnxruntime")
 pytest.importorskip("sentence_transformers")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput, MissingDependency
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.runtime import OnnxEncoder
 from exporter.manifest import read_manifest
-from exporter.onnx.export import export_onnx
-from exporter.runtimes.onnxruntime import OnnxEncoder
 from parity_tests.layout import save_tensors
 from parity_tests.runtimes.test_onnx_built import TEXTS, file_hashes
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint

@@ -7,13 +7,13 @@ pytest.importorskip("onnxruntime")
 
 import onnx
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
-from exporter.onnx.export import export_onnx
-from exporter.onnx.flavour import BROWSER, CPU23, PORTABLE, WEB
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.flavour import BROWSER, CPU23, PORTABLE, WEB
+from exporter.formats.onnx.runtime import OnnxEncoder
 from exporter.registry import ONNX_SCHEMES
-from exporter.runtimes.onnxruntime import OnnxEncoder
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 
 
@@ -63,7 +63,7 @@ def test_a_flavour_that_its_runtime_cannot_run_leaves_nothing(
     miniature: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow = type(WEB)(**{**vars(WEB), "operators": BROWSER - {"MatMul"}})
-    monkeypatch.setattr("exporter.onnx.flavour.WEB", narrow)
+    monkeypatch.setattr("exporter.formats.onnx.flavour.WEB", narrow)
     with pytest.raises(BadInput, match="does not implement MatMul"):
         export_onnx(miniature, tmp_path / "out", flavour="web")
     assert not (tmp_path / "out").exists()
@@ -88,8 +88,8 @@ def test_a_web_graph_in_float32_gathers_no_float16(
 def test_plain_attention_is_that_of_numpy(tiny: Checkpoint, tmp_path: Path, kv_heads: int) -> None:
     import onnxruntime
 
-    from exporter.onnx.graph_writer import FLOAT, GraphWriter, tensor_value
-    from exporter.onnx.plain_attention import attend_plain, mask_by_group
+    from exporter.formats.onnx.graph_writer import FLOAT, GraphWriter, tensor_value
+    from exporter.formats.onnx.plain_attention import attend_plain, mask_by_group
 
     assert tiny.architecture is not None
     heads, dim, batch, length = 4, 8, 2, 5

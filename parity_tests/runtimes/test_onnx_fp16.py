@@ -9,19 +9,19 @@ import pytest
 pytest.importorskip("onnxruntime")
 pytest.importorskip("sentence_transformers")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.calibration import read_calibration
 from exporter.errors import BadInput, MissingDependency
+from exporter.formats.onnx.built import export_built
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.runtime import OnnxEncoder
+from exporter.formats.onnx.scheme_fp16 import SCHEME as FP16
+from exporter.formats.onnx.scheme_fp16 import to_fp16
+from exporter.formats.onnx.scheme_fp32 import SCHEME as FP32
 from exporter.manifest import read_manifest
-from exporter.onnx.built import export_built
-from exporter.onnx.export import export_onnx
-from exporter.onnx.scheme_fp16 import SCHEME as FP16
-from exporter.onnx.scheme_fp16 import to_fp16
-from exporter.onnx.scheme_fp32 import SCHEME as FP32
 from exporter.quantization.ranges import measure_fp16
 from exporter.quantization.rescale import RescaledWeights
-from exporter.runtimes.onnxruntime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.cli.test_commands import lawvault
 from parity_tests.conftest import MINIATURE, TEXTS

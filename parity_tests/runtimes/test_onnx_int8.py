@@ -7,13 +7,13 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import read_corpus
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.runtime import OnnxEncoder
 from exporter.manifest import read_manifest
-from exporter.onnx.export import export_onnx
-from exporter.parity.retrieval import search
-from exporter.runtimes.onnxruntime import OnnxEncoder
+from exporter.vectors.search import search
 from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.runtimes.test_onnx_built import TEXTS, file_hashes, run_padded
 from parity_tests.tiny_checkpoint import SENTENCES, make_tiny_checkpoint

@@ -10,14 +10,14 @@ pytest.importorskip("onnxruntime")
 import onnxruntime
 import torch
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.runtime import OnnxEncoder
+from exporter.formats.onnx.scheme_q4 import halves, pack_blocks, pack_pairs
 from exporter.manifest import read_manifest
-from exporter.onnx.export import export_onnx
-from exporter.onnx.scheme_q4 import halves, pack_blocks, pack_pairs
 from exporter.quantization.grids import block_grid
 from exporter.quantization.q4 import BLOCK, quantize_table_rows
-from exporter.runtimes.onnxruntime import OnnxEncoder
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden
 from parity_tests.runtimes.test_onnx_built import variant

@@ -8,12 +8,12 @@ import pytest
 pytest.importorskip("onnxruntime")
 pytest.importorskip("sentence_transformers")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput, MissingDependency
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.runtime import OnnxEncoder
 from exporter.manifest import read_manifest
-from exporter.onnx.export import export_onnx
-from exporter.runtimes.onnxruntime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.runtimes.test_onnx_built import CLOSE, TEXTS, file_hashes
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
@@ -141,7 +141,7 @@ def test_a_missing_optimum_is_named_with_its_install_line(
     source: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optimum.exporters.onnx", None)
-    monkeypatch.setattr("exporter.onnx.export._installed", lambda module: False)
+    monkeypatch.setattr("exporter.formats.onnx.export._installed", lambda module: False)
     with pytest.raises(MissingDependency, match=r"'optimum-onnx'.*lawvault-exporter\[traced\]"):
         export_onnx(source, tmp_path / "onnx", graph="traced")
     assert not list(tmp_path.iterdir())

@@ -13,13 +13,13 @@ pytest.importorskip("openvino")
 import openvino
 import torch
 
+from exporter.architectures.family import layer_name
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.calibration import calibration_inputs, read_calibration
-from exporter.openvino.export import export_openvino
-from exporter.openvino.graph import Gemma3Graph
+from exporter.formats.openvino.export import export_openvino
+from exporter.formats.openvino.graph import Graph
 from exporter.quantization.forward import (
-    INPUTS,
     Batch,
     embed,
     layer_weights,
@@ -38,7 +38,7 @@ Rows = npt.NDArray[np.float32]
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
-class WatchedGraph(Gemma3Graph):
+class WatchedGraph(Graph):
     """Gives the residual stream before each layer and after the last, too."""
 
     def model(self, *, dim: int) -> Any:
@@ -115,9 +115,9 @@ def test_each_layer_gives_what_its_emulation_gives_from_equal_input(quantized: Q
     worst = []
     for i in range(weights.architecture.num_layers):
         layer = layer_weights(weights, i, dtype=torch.float32)
-        for names in INPUTS.values():
+        for names in ([layer_name(i, m) for m in site.matrices] for site in weights.sites):
             for name in names:
-                layer[name] = matrices[f"layers.{i}.{name}"].values()
+                layer[name] = matrices[name].values()
         before, after = (torch.from_numpy(states[n]) for n in (i, i + 1))
         batch.states = before
         with torch.inference_mode():
@@ -171,7 +171,7 @@ def test_weights_rounded_for_onnx_serve_openvino(
     tiny: Checkpoint, few_texts: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnx")
-    from exporter.onnx.export import export_onnx
+    from exporter.formats.onnx.export import export_onnx
 
     kept = tmp_path / "kept"
     export_onnx(tiny, tmp_path / "onnx", quant="int8", calibration=few_texts, keep=kept)

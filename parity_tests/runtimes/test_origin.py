@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sentence_transformers")
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import read_documents
-from exporter.index.file_table import open_npy
-from exporter.index.records import Columns
-from exporter.parity.embed import embed_each
-from exporter.parity.index_origin import check_origin
-from exporter.parity.index_records import OriginCheck
 from exporter.progress import silent
 from exporter.recipe import bundled_recipe, read_recipe
-from exporter.runtimes.open import open_original
+from exporter.runtimes.original import open_original
 from exporter.runtimes.torch_reference import TorchReference
+from exporter.tables.columns import Columns
+from exporter.tables.file_table import open_npy
+from exporter.tables.judgement import OriginCheck
+from exporter.tables.origin import check_origin
+from exporter.vectors.embed import embed_each
 from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.real import real_checkpoint
 

@@ -5,12 +5,12 @@ import pytest
 
 pytest.importorskip("optimum.exporters.onnx")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.errors import BadInput
-from exporter.gguf.limits import check_expressible
-from exporter.onnx.export import export_onnx
-from exporter.runtimes.onnxruntime import OnnxEncoder
+from exporter.formats.gguf.limits import check_expressible
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.runtime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import TEXTS
 

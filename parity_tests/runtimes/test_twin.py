@@ -14,17 +14,17 @@ pytest.importorskip("torch")
 
 import torch
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.corpus.bm25 import rank_by_bm25
 from exporter.corpus.calibration import calibration_inputs, read_calibration
-from exporter.gguf.export import export_gguf
-from exporter.gguf.options import GgufOptions
-from exporter.onnx.export import export_onnx
-from exporter.parity.retrieval import measure, search
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.options import GgufOptions
+from exporter.formats.gguf.runtime import LlamaCppEncoder
+from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.runtime import OnnxEncoder
 from exporter.quantization.forward import (
-    INPUTS,
     Alter,
     embed,
     layer_weights,
@@ -36,9 +36,8 @@ from exporter.quantization.int8 import Int8Model, quantize_int8
 from exporter.quantization.rounding import RoundInput, round_rows, run_rounded
 from exporter.quantization.table import table_rounding
 from exporter.quantization.weights import ModelWeights
-from exporter.runtimes.llamacpp import LlamaCppEncoder
-from exporter.runtimes.onnxruntime import OnnxEncoder
 from exporter.runtimes.torch_reference import TorchReference
+from exporter.vectors.search import measure, search
 from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden_tokens
 from parity_tests.runtimes.test_int8_emulation import rounded_matrices
@@ -74,7 +73,7 @@ class Subject:
         found: dict[tuple[int, str], list[Any]] = {}
 
         def watch(layer: int, site: str, values: Any) -> None:
-            if site in INPUTS or site == "mlp_out":
+            if site in {s.name for s in ModelWeights(self.checkpoint).sites} or site == "mlp_out":
                 found.setdefault((layer, site), []).append(values.clone())
 
         run_backbone(self.checkpoint, self.fitted, watch=watch)

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.corpus.beir import read_corpus
 from exporter.corpus.bm25 import rank_by_bm25
-from exporter.parity.retrieval import means, measure
+from exporter.vectors.search import means, measure
 from parity_tests.conftest import BUNDLED_CORPUS, REPOSITORY
 
 NUMERALS = re.compile(r"[0-9０-９一二三四五六七八九十百千万两零〇]+")

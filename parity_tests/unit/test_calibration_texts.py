@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter import bundled
-from exporter.checkpoint.records import Prompts
+from exporter.checkpoint.contents import Prompts
 from exporter.corpus import calibration
 from exporter.corpus.beir import read_corpus
 from exporter.corpus.calibration import (

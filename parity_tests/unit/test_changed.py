@@ -5,8 +5,8 @@ from exporter.corpus.beir import Corpus, read_corpus
 from exporter.manifest import Manifest, TensorRecord
 from exporter.parity.changed import SHOWN, Answers, changed_answers
 from exporter.parity.parts import part_sizes
-from exporter.parity.retrieval import measure, search
-from exporter.parity.rows import Vectors, as_rows
+from exporter.vectors.rows import Vectors, as_rows
+from exporter.vectors.search import measure, search
 from parity_tests.conftest import write_corpus
 
 

@@ -1,6 +1,6 @@
 """Errors say what is wrong and what to do next."""
 
-from exporter.checkpoint.records import Prompts
+from exporter.checkpoint.contents import Prompts
 from exporter.errors import MissingDependency, unknown_name
 
 

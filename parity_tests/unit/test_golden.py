@@ -11,14 +11,14 @@ import pytest
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
-from exporter.gguf.export import export_gguf
-from exporter.package.golden import LEAST_LIMIT, Golden, distance_limits
-from exporter.package.golden_check import check_answers, check_golden
+from exporter.formats.gguf.export import export_gguf
+from exporter.formats.gguf.runtime import LlamaCppEncoder
+from exporter.packages.golden import LEAST_LIMIT, Golden, distance_limits
+from exporter.packages.golden_check import check_answers, check_golden
 from exporter.records import canonical_json
 from exporter.runtimes.encoder import Vectors
-from exporter.runtimes.llamacpp import LlamaCppEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.packaging import golden_of

@@ -7,10 +7,10 @@ import pytest
 
 from exporter.corpus.questions import Questions
 from exporter.manifest import Manifest
-from exporter.parity.index_judge import TableBaseline, reciprocal_ranks, total_verdict
-from exporter.parity.index_records import IndexArtifact, OriginCheck, merged
-from exporter.parity.rows import as_rows
 from exporter.recipe import bundled_recipe, read_recipe
+from exporter.tables.judge import TableBaseline, reciprocal_ranks, total_verdict
+from exporter.tables.judgement import IndexArtifact, OriginCheck, merged
+from exporter.vectors.rows import as_rows
 from parity_tests.conftest import LAWVAULT_PROMPTS
 
 COUNT, DOCUMENTS = 600, 5000

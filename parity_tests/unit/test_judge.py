@@ -13,7 +13,7 @@ from exporter.parity.judge import (
     margin_of,
     worst_verdict,
 )
-from exporter.parity.records import Difference, Invariance
+from exporter.parity.results import Difference, Invariance
 from exporter.recipe import Bounds, Limits
 
 LIMITS = Limits(cosine_p1_min=0.99, overlap_at_10_min=0.9, mrr_at_10_margin=0.01)

@@ -12,11 +12,11 @@ import lancedb
 import pyarrow as pa
 
 from exporter.errors import BadInput
-from exporter.index import lance_table
-from exporter.index.lance_table import LanceTable
-from exporter.index.open_table import open_table
-from exporter.index.records import METADATA_KEY, Columns, parse_origin
-from exporter.parity.index_search import METRICS, scan_table, search_table
+from exporter.tables import lance_table
+from exporter.tables.columns import METADATA_KEY, Columns, parse_origin
+from exporter.tables.lance_table import LanceTable
+from exporter.tables.open_table import open_table
+from exporter.tables.search import METRICS, scan_table, search_table
 from parity_tests.foreign_table import DIM, random_rows, write_table
 
 

@@ -7,8 +7,8 @@ import pytest
 from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.corpus.bm25 import rank_by_bm25
-from exporter.parity.retrieval import measure, search
 from exporter.parity.statistics import paired_difference
+from exporter.vectors.search import measure, search
 from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import BadInput
-from exporter.package.modelfile import (
+from exporter.packages.ollama.modelfile import (
     check_modelfile,
     model_tag,
     parse_modelfile,

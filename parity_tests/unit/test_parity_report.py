@@ -10,20 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint, Prompts
 from exporter.corpus.beir import Corpus, read_corpus
 from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput
-from exporter.manifest import MANIFEST_NAME, TensorRecord, sha256_file, write_manifest
-from exporter.parity.embed import Texts
-from exporter.parity.markdown import first_line, render_markdown
-from exporter.parity.records import ParityReport
-from exporter.parity.report import read_report, write_report
+from exporter.hashing import sha256_file
+from exporter.manifest import MANIFEST_NAME, TensorRecord, write_manifest
+from exporter.parity.results import ParityReport
 from exporter.parity.run import run_parity
 from exporter.recipe import Limits, Recipe, read_recipe
+from exporter.report.markdown import first_line, render_markdown
+from exporter.report.write import read_report, write_report
 from exporter.runtimes.encoder import Encoder, Original, Progress, Source, Vectors, unit_rows
-from exporter.runtimes.open import CheckpointTokens
+from exporter.runtimes.original import CheckpointTokens
+from exporter.vectors.embed import Texts
 from parity_tests.conftest import LAWVAULT_PROMPTS
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 from parity_tests.tiny_corpus import make_tiny_corpus
@@ -458,7 +459,7 @@ class Stopped(Exception):
 def test_a_stopped_run_goes_on_where_it_was_and_ends_with_the_same_report(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.parity.embed.SHARD_TEXTS", 20)
+    monkeypatch.setattr("exporter.vectors.embed.SHARD_TEXTS", 20)
     folder = bench.make_artifact(tmp_path / "artifact")
     whole = bench.run(bench.candidate(), artifacts=[folder])
     candidate = bench.candidate()

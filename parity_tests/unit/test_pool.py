@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from exporter.checkpoint.records import Prompts
+from exporter.checkpoint.contents import Prompts
 from exporter.corpus.beir import Corpus
 from exporter.corpus.bm25 import rank_by_bm25
-from exporter.parity.embed import Embedded, Texts
 from exporter.parity.pool import Pool, choose_pool
 from exporter.parity.pool_falls import falls, grades_of
 from exporter.parity.pool_missed import Bound, bound_missed, near_outside
-from exporter.parity.retrieval import Values, measure, search
-from exporter.parity.rows import Rows, Vectors
+from exporter.vectors.embed import Embedded, Texts
+from exporter.vectors.rows import Rows, Vectors
+from exporter.vectors.search import Values, measure, search
 
 DOCUMENTS, QUESTIONS, DIM = 800, 60, 32
 PLAIN = Prompts(query="{text}", document="{text}")

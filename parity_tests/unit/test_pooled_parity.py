@@ -7,18 +7,19 @@ import pytest
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import read_corpus
-from exporter.package.verdict import verdict_of
+from exporter.formats.open import artifact_source
+from exporter.packages.verdict import verdict_of
 from exporter.parity import pool_plan, pool_time
-from exporter.parity.html import render_html
-from exporter.parity.markdown import render_markdown
 from exporter.parity.pool_plan import choose_chooser, minutes
 from exporter.parity.pool_time import Speed
-from exporter.parity.records import ParityReport
+from exporter.parity.results import ParityReport
 from exporter.parity.run import run_parity
 from exporter.progress import silent
 from exporter.recipe import Recipe, read_recipe
+from exporter.report.html import render_html
+from exporter.report.markdown import render_markdown
 from exporter.runtimes.encoder import Source
-from exporter.runtimes.open import artifact_source, open_original
+from exporter.runtimes.original import open_original
 from parity_tests.conftest import BUNDLED_CORPUS, LAWVAULT_PROMPTS, MINIATURE, REPOSITORY
 from parity_tests.unit.test_parity_report import Bench, as_source, noisy
 
@@ -159,7 +160,7 @@ def test_a_long_run_is_pooled_by_itself_and_says_what_the_whole_would_take(
 def test_an_artifact_that_is_another_function_is_not_trusted_to_choose(
     bench: Bench, tmp_path: Path
 ) -> None:
-    from exporter.runtimes.open import CheckpointTokens
+    from exporter.runtimes.original import CheckpointTokens
 
     sound, other = bench.candidate(), bench.candidate(lambda v: v[:, ::-1].copy())
     cut = bench.candidate(tokens=lambda row: row[:-1])
@@ -202,7 +203,7 @@ def test_minutes_are_said_as_people_do() -> None:
 @pytest.mark.slow
 def test_the_miniature_on_the_bundled_corpus_agrees_with_its_pool(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    from exporter.onnx.export import export_onnx
+    from exporter.formats.onnx.export import export_onnx
 
     checkpoint, every = (
         read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS),

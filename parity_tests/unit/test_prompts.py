@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from exporter.checkpoint.contents import Prompts
 from exporter.checkpoint.prompts import NEUTRAL, as_option, read_saved_prompts
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Prompts
 from exporter.cli.common import parse_prompts
 from exporter.cli.main import main
 from exporter.errors import BadInput
-from exporter.package.assemble import written_out
+from exporter.packages.assemble import written_out
 
 CONFIG = "config_sentence_transformers.json"
 

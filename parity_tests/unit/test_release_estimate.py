@@ -8,13 +8,13 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.errors import BadInput
 from exporter.recipe import bundled_recipe, read_recipe
-from exporter.release_estimate import (
+from exporter.release.estimate import (
     Estimate,
     estimate,
     float32_operations_per_second,
     in_words,
 )
-from exporter.release_quick import DOCUMENTS, QUESTIONS, quick_corpus, quick_recipe
+from exporter.release.quick import DOCUMENTS, QUESTIONS, quick_corpus, quick_recipe
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
 
 RECIPE = read_recipe(bundled_recipe("default"))

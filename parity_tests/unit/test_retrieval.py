@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from exporter.errors import BadInput
-from exporter.parity.retrieval import (
+from exporter.vectors.rows import Rows
+from exporter.vectors.search import (
     answer_moved,
     first_place_changed,
     means,
@@ -15,7 +16,6 @@ from exporter.parity.retrieval import (
     overlap,
     search,
 )
-from exporter.parity.rows import Rows
 
 
 def unit(rows: list[list[float]]) -> np.ndarray:

@@ -5,8 +5,8 @@ pytest.importorskip("torch")
 
 import torch
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
-from exporter.checkpoint.records import Checkpoint
 from exporter.quantization.forward import run_backbone
 from exporter.quantization.rotate import RotatedWeights, hadamard, largest_block, rotate_columns
 from exporter.quantization.rounding import exact, rotated, round_rows, run_rounded

@@ -15,34 +15,27 @@ EXPORTER = REPOSITORY / "exporter"
 LAYERS = (
     ("cli",),
     ("release",),
-    ("bench", "indexing", "packaging", "release_estimate", "release_quick"),
-    ("release_steps", "release_exports"),
-    ("tables", "report"),
-    ("package", "parity"),
-    ("runtimes",),
-    ("onnx", "gguf", "openvino"),
-    ("quantization",),
-    ("index",),
-    (
-        "bundled",
-        "checkpoint",
-        "corpus",
-        "recipe",
-        "manifest",
-        "errors",
-        "records",
-        "staging",
-        "registry",
-        "offline",
-        "progress",
-    ),
+    ("report",),
+    ("evaluation",),
+    ("tables", "packages"),
+    ("parity",),
+    ("formats",),
+    ("vectors",),
+    ("runtimes", "quantization"),
+    ("architectures",),
+    ("recipe", "manifest"),
+    ("corpus",),
+    ("checkpoint",),
+    ("bundled", "staging"),
+    ("registry",),
+    ("errors", "hashing", "offline", "progress", "records", "templates"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH_ALLOWED = (
     "runtimes/torch_reference.py",
-    "runtimes/sentence_transformers_onnx.py",
+    "packages/sentence_transformers/backend.py",
     "quantization/",
-    "onnx/traced.py",
+    "formats/onnx/traced.py",
 )
 
 
@@ -65,18 +58,60 @@ def part(path: Path) -> str:
     return relative.parts[0].removesuffix(".py")
 
 
+def module_name(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def own_imports() -> dict[str, set[str]]:
+    """Return each module of the package -> the modules of the package that it imports anywhere."""
+    known = {module_name(path): path for path in modules()}
+    return {
+        name: {
+            found
+            for found in (
+                imported if imported in known else imported.rpartition(".")[0]
+                for imported in imports(path)
+            )
+            if found in known and found != name
+        }
+        for name, path in known.items()
+    }
+
+
 def test_imports_go_down_only() -> None:
-    for path in modules():
-        own = part(path)
-        if own == "__init__":
-            continue
-        for name in imports(path):
-            parts = name.split(".")
-            if parts[0] != "exporter" or len(parts) < 2:
-                continue
-            assert LEVEL[parts[1]] >= LEVEL[own], f"{path} imports {name}"
-            if LEVEL[own] == LEVEL["onnx"] and LEVEL[parts[1]] == LEVEL["onnx"]:
-                assert parts[1] == own, f"{path} imports {name}"
+    for name, imported in own_imports().items():
+        own = name.split(".")[1:2]
+        for other in imported:
+            theirs = other.split(".")[1:2]
+            if own and theirs and own != theirs:
+                assert LEVEL[theirs[0]] > LEVEL[own[0]], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("room", ["formats", "architectures", "packages"])
+def test_what_varies_does_not_know_its_siblings(room: str) -> None:
+    folders = {path.name for path in (EXPORTER / room).iterdir() if path.is_dir()}
+    for name, imported in own_imports().items():
+        for other in imported:
+            (*_, own), (*_, theirs) = name.split(".")[:3], other.split(".")[:3]
+            inside = f"exporter.{room}."
+            if name.startswith(inside) and other.startswith(inside) and {own, theirs} <= folders:
+                assert own == theirs, f"{name} imports {other}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    below = own_imports()
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name not in done:
+            for other in sorted(below[name]):
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in below:
+        visit(name, ())
 
 
 def test_parity_knows_only_the_encoder_protocol() -> None:
@@ -93,7 +128,7 @@ def test_click_and_torch_stay_in_their_places() -> None:
             assert not roots & {"click", "rich"}, relative
         if not relative.startswith(TORCH_ALLOWED):
             assert not roots & {"torch", "transformers", "sentence_transformers"}, relative
-        if not relative.startswith("index/"):
+        if not relative.startswith("tables/"):
             assert not roots & {"lancedb", "pyarrow"}, relative
 
 

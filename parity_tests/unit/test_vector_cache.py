@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exporter.errors import BadInput
-from exporter.parity.vector_cache import RECORD, opened, text_keys
+from exporter.vectors.cache import RECORD, opened, text_keys
 
 IDENTITY = {"checkpoint": "a", "window": 512}
 TEXTS = [f"第{i}条" for i in range(20)]

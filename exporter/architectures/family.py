@@ -1,0 +1,162 @@
+"""What a model family says of itself: all that other code knows about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.architectures.steps import Step
+from exporter.checkpoint.contents import Architecture, Checkpoint
+from exporter.checkpoint.family import ReadFamily
+from exporter.registry import FAMILIES, resolve
+
+TABLE = "embed_tokens.weight"
+"""The embedding table's name in every family."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The input of the matrices `matrices`, each named within its layer; width: its channels.
+
+    `norm` or `matrix`: whose gain, or rows, make the channels, so that factors of channels can be
+    folded into it. `head_dim`: where heads are only mixed with other tokens' on the way, so that
+    within a head a rotation can be folded into `matrix` too; 0: not so. `group`: how many heads of
+    the site each head that `matrix` makes becomes.
+    """
+
+    name: str
+    matrices: tuple[str, ...]
+    width: int
+    norm: str = ""
+    matrix: str = ""
+    head_dim: int = 0
+    group: int = 1
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Two matrices with nothing but products between them, whose sum ends in `norm`: a power of two
+    may go into each. `inner`: sites between; `output`: the site behind the second. `names`: of
+    their two exponents in the manifest."""
+
+    first: str
+    second: str
+    inner: tuple[str, ...]
+    output: str
+    norm: str
+    names: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class HeadNorm:
+    """A matrix whose output is normalized head by head before anything else. `name`: of its
+    exponent, and the site of what the norm is given."""
+
+    matrix: str
+    norm: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Fp16Plan:
+    """Where powers of two may be moved without a change of the function, so that float16 holds all
+    that lies between. `residual_norms`: those whose outputs are added to the residual stream."""
+
+    residual_norms: tuple[str, ...]
+    head_norms: tuple[HeadNorm, ...]
+    chains: tuple[Chain, ...]
+
+
+class GgufFamily(Protocol):
+    """How llama.cpp knows the family."""
+
+    architecture: str
+    """general.architecture of the file."""
+    pooling: str
+    """How its vectors are pooled."""
+    layer_tensors: Sequence[str]
+    """What each layer's tensors are called there, behind the layer's number."""
+
+    def tensor_name(self, name: str) -> str:
+        """Return the file's name of a backbone tensor, `layers.0.mlp.up_proj.weight`."""
+        ...
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        """Raise BadInput where llama.cpp would load the file and compute something else."""
+        ...
+
+    def keys(self, architecture: Architecture, *, file_type: int) -> Sequence[tuple[str, Any]]:
+        """Return (`add_` method of gguf's writer, value), in the order of llama.cpp's converter."""
+        ...
+
+
+class Family(ReadFamily, Protocol):
+    """A model family: read by `ReadFamily`, run and lowered by what is here."""
+
+    fp16: Fp16Plan | None
+    """None: no artifact in float16."""
+    gguf: GgufFamily | None
+    """None: llama.cpp does not know it."""
+
+    def described(self, architecture: Architecture) -> Sequence[tuple[str, str]]:
+        """Return (what, how much) of the model's size, for `inspect`."""
+        ...
+
+    def embed_scale(self, architecture: Architecture) -> float:
+        """Return the factor of the embedding table's rows."""
+        ...
+
+    def gain(self, weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the gain of a norm whose stored weight is given, both (n,)."""
+        ...
+
+    def epsilon(self, architecture: Architecture) -> float:
+        """Return the eps of the norms."""
+        ...
+
+    def rotary(self, architecture: Architecture) -> Mapping[str, float]:
+        """Return theta of each table of rotary positions, by its name, in a fixed order."""
+        ...
+
+    def rotary_dim(self, architecture: Architecture) -> int:
+        """Return the width of what is rotated: a head's."""
+        ...
+
+    def reach(self, architecture: Architecture) -> Mapping[str, int | None]:
+        """Return how far apart positions see each other by each mask, None: however far."""
+        ...
+
+    def layer(self, architecture: Architecture, index: int) -> tuple[Step, ...]:
+        """Return the steps of a layer, from `x` to `x`."""
+        ...
+
+    def final(self, architecture: Architecture) -> tuple[Step, ...]:
+        """Return the steps behind the last layer, from `x` to `h`."""
+        ...
+
+    def sites(self, architecture: Architecture) -> tuple[Site, ...]:
+        """Return the inputs of a layer's matrices, in the order in which they are reached."""
+        ...
+
+    def norms(self) -> tuple[str, ...]:
+        """Return the norms of a layer, named within it."""
+        ...
+
+
+def family_of(architecture: Architecture) -> Family:
+    """Return the family that an architecture was read by."""
+    family: Family = resolve(FAMILIES, architecture.model_type, kind="model type")
+    return family
+
+
+def layer_name(index: int, name: str) -> str:
+    """Return the full name of what is named within a layer."""
+    return f"layers.{index}.{name}"
+
+
+def name_in_layer(name: str) -> tuple[int, str]:
+    """Return the layer of a full name, and the name within it: the opposite of `layer_name`."""
+    _, index, rest = name.split(".", 2)
+    return int(index), rest

@@ -1,0 +1,137 @@
+"""A transformer layer as a sequence of named steps.
+
+A family yields them (`Family.layer`); `quantization.forward` runs them in torch, and every format
+lowers them to its own operators. Values are named; `x` is the residual stream, (batch, sequence,
+hidden), on which each layer begins and ends. A weight is named in full, without `.weight`. `site`
+names a value that calibration measures.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Activation = Literal["gelu_tanh"]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """out = x / rms(x) * gain. `heads`: each row is that many, normalized one by one; 0: whole."""
+
+    x: str
+    out: str
+    weight: str
+    heads: int = 0
+    site: str = ""
+
+
+@dataclass(frozen=True)
+class Product:
+    """One matrix of a `Project`: out = x @ weight.T. `heads`: of how many a row consists, 0: none.
+
+    `late_factor`: whether a factor of whole rows may be left out of `out` and made up for behind
+    the next matrix, since all that lies between is multiplied by it.
+    """
+
+    weight: str
+    out: str
+    heads: int = 0
+    site: str = ""
+    late_factor: bool = False
+
+
+@dataclass(frozen=True)
+class Project:
+    """The matrices that read one value: a scheme may round it once for all of them. `site`: its
+    name, one of `Family.sites`."""
+
+    x: str
+    site: str
+    products: tuple[Product, ...]
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Rotary positions on each head of `x`, in place: its first half against its second, by angle
+    position / theta ** (2 i / head_dim). `table`: one of `Family.rotary`."""
+
+    x: str
+    heads: int
+    table: str
+
+
+@dataclass(frozen=True)
+class Attend:
+    """out = softmax(q @ k.T * scale + mask) @ v, by head; heads of `k` and `v` each serve
+    heads / kv_heads of `q`. `mask`: one of `Family.reach`."""
+
+    q: str
+    k: str
+    v: str
+    out: str
+    heads: int
+    kv_heads: int
+    head_dim: int
+    mask: str
+    scale: float
+    site: str = ""
+    scores_site: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """out = activation(gate) * up."""
+
+    gate: str
+    up: str
+    out: str
+    activation: Activation
+    site: str = ""
+
+
+@dataclass(frozen=True)
+class Add:
+    """out = x + y."""
+
+    x: str
+    y: str
+    out: str
+    site: str = ""
+
+
+Step = Norm | Project | Rotate | Attend | Gate | Add
+
+
+def reads(step: Step) -> tuple[str, ...]:
+    """Return the values that a step needs."""
+    match step:
+        case Norm(x=x) | Project(x=x) | Rotate(x=x):
+            return (x,)
+        case Attend(q=q, k=k, v=v):
+            return (q, k, v)
+        case Gate(gate=gate, up=up):
+            return (gate, up)
+        case Add(x=x, y=y):
+            return (x, y)
+
+
+def last_reads(steps: tuple[Step, ...], *, kept: str = "x") -> tuple[frozenset[str], ...]:
+    """Return, for each step, the values that no later one reads: they need not be held any longer.
+    `kept`: the value that outlives the steps."""
+    made: list[frozenset[str]] = []
+    needed = {kept}
+    for step in reversed(steps):
+        wanted = reads(step)
+        made.append(frozenset(wanted) - needed)
+        # Below this step its outputs do not exist, whatever later steps read of them.
+        needed = (needed - set(writes(step))) | set(wanted)
+    return tuple(reversed(made))
+
+
+def writes(step: Step) -> tuple[str, ...]:
+    """Return the values that a step makes."""
+    match step:
+        case Project(products=products):
+            return tuple(product.out for product in products)
+        case Rotate(x=x):
+            return (x,)
+        case _:
+            return (step.out,)

@@ -1,0 +1,45 @@
+"""What reading a checkpoint asks of its model family. Families live in `exporter.architectures`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from exporter.checkpoint.contents import Architecture, Finding
+from exporter.checkpoint.safetensors_file import TensorInfo
+from exporter.registry import FAMILIES, resolve
+
+
+class ReadFamily(Protocol):
+    """Reads the numbers of one family's models, and knows their tensors."""
+
+    poolings: Sequence[str]
+    """Ways of pooling that its artifacts have."""
+    sentencepiece: bool
+    """Whether its tokenizer is a SentencePiece model, which GGUF needs beside tokenizer.json."""
+
+    def obstacle(self, config: Mapping[str, Any]) -> str | None:
+        """Return what keeps this config.json from the family's graphs, None where nothing does."""
+        ...
+
+    def read(self, config: Mapping[str, Any], *, path: Path) -> Architecture:
+        """Return the architecture of a config without an obstacle. Raises BadInput naming the key
+        and `path`."""
+        ...
+
+    def shapes(self, architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
+        """Return the name and shape of every tensor of the backbone."""
+        ...
+
+    def findings(
+        self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
+    ) -> list[Finding]:
+        """Return what is to be known of this family's arithmetic in these weights."""
+        ...
+
+
+def find_family(model_type: object) -> ReadFamily | None:
+    """Return the family of a config's model_type, None where there is none for it."""
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        return None
+    family: ReadFamily = resolve(FAMILIES, model_type, kind="model type")
+    return family

@@ -1,0 +1,96 @@
+"""Matrices rounded by GPTQ inside ggml's own blocks.
+
+Each matrix has its grid fitted first, then its codes are chosen so that their errors compensate
+each other on calibration text. The file is of the same format, as small and as fast as any other of
+its type: no reader need know.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.architectures.family import layer_name
+from exporter.errors import BadInput
+from exporter.formats.gguf.grids import LAYOUTS, BlockGrid, fit_grid
+from exporter.formats.gguf.pack_codes import pack_codes
+from exporter.formats.gguf.plan import TABLE, Plan
+from exporter.formats.gguf.tensors import gguf_family
+from exporter.formats.gguf.types import QTYPE, GgufType, pack, unpack
+from exporter.progress import Stages, by_layer, silent
+from exporter.quantization.block_inputs import grid_of_arrays, round_blocks
+from exporter.quantization.gptq import Grid
+from exporter.quantization.rotate import RotatedWeights
+from exporter.quantization.rounding import quantize_layers
+from exporter.quantization.weights import ModelWeights
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+K_QUANTS = frozenset({QTYPE.Q4_K, QTYPE.Q5_K, QTYPE.Q6_K})
+
+
+def compensated_bytes(
+    weights: RotatedWeights, texts: Sequence[str], *, kind: GgufType, plan: Plan,
+    stages: Stages = silent,
+) -> Mapping[str, Bytes]:  # fmt: skip
+    """Return the bytes of every projection, (rows, bytes of a row), by its tensor's name.
+
+    texts: prompts applied. Matrices whose type has no grid (F16, where rows are no whole blocks)
+    are left out. Deterministic on one machine. Raises BadInput for activations that are not
+    finite, or weights beyond a type's scales; MissingDependency without torch.
+    """
+    grids: dict[str, BlockGrid] = {}
+    tensor_name = gguf_family(weights.checkpoint).tensor_name
+
+    def fit(name: str, weight: Any, importance: Any) -> Grid | None:
+        stored, _ = plan.storage(kind, tensor_name(name + ".weight"), weight.shape)
+        if stored not in LAYOUTS:
+            return None
+        try:
+            grid = fit_grid(weight.numpy(), stored, importance=importance.numpy())
+        except BadInput as error:
+            raise BadInput(f"tensor '{name}.weight': {error}") from None
+        grids[name] = grid
+        layout = grid.layout
+        return grid_of_arrays(
+            grid.scale, grid.offset if layout.offsets else None, group=layout.group,
+            low=layout.low, high=layout.high, levels=layout.codebook,
+        )  # fmt: skip
+
+    made = quantize_layers(
+        weights, texts, fit=fit, round_input=inputs_in_llama_cpp(weights, kind, plan),
+        round_table=lambda rows: table_as_stored(rows, kind=kind, plan=plan),
+        on_layer=by_layer(stages("gguf: layers rounded", weights.architecture.num_layers)),
+    )  # fmt: skip
+    return {
+        name + ".weight": pack_codes(made.pop(name).codes.numpy(), grid)
+        for name, grid in grids.items()
+    }
+
+
+def inputs_in_llama_cpp(
+    weights: ModelWeights, kind: GgufType, plan: Plan
+) -> Callable[[str, Any], Any]:
+    """Return what llama.cpp makes of the inputs of each site's first matrix.
+
+    It rounds them to 8 bits in blocks of 32, or 256 for K-quants; F16 and wider leave them.
+    """
+    tensor_name = gguf_family(weights.checkpoint).tensor_name
+    rounding = {}
+    for site in weights.sites:
+        name = tensor_name(layer_name(0, site.matrices[0]) + ".weight")
+        stored, _ = plan.storage(kind, name, (1, site.width))
+        if stored in LAYOUTS:
+            rounding[site.name] = round_blocks(256 if stored in K_QUANTS else 32)
+    return lambda site, values: rounding[site](values) if site in rounding else values
+
+
+def table_as_stored(rows: Floats, *, kind: GgufType, plan: Plan) -> Floats:
+    """Return rows of the embedding table as the file holds them."""
+    stored, _ = plan.storage(kind, TABLE, rows.shape)
+    if stored not in LAYOUTS:
+        return unpack(pack(rows, stored), stored)
+    grid = fit_grid(rows, stored)
+    return grid.values(grid.nearest(rows))

@@ -1,0 +1,133 @@
+"""checkpoint -> a GGUF artifact folder: one file, its tokenizer, its manifest."""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from exporter.checkpoint.contents import Checkpoint
+from exporter.corpus.calibration import CalibrationText, calibration_inputs, calibration_sha256
+from exporter.formats.gguf.fp16_inputs import check_fp16_inputs
+from exporter.formats.gguf.options import (
+    DEFAULTS,
+    IMATRIX_CHOICES,
+    GgufOptions,
+    by_llama_quantize,
+    check_type_and_options,
+    libraries,
+    recorded,
+    variant,
+)
+from exporter.manifest import Manifest, TensorRecord, write_manifest
+from exporter.progress import Stages, silent
+from exporter.staging import check_free_disk, check_output, staged_folder
+
+
+def export_gguf(
+    checkpoint: Checkpoint,
+    output: Path,
+    *,
+    type_name: str = "q8_0",
+    options: GgufOptions = DEFAULTS,
+    force: bool = False,
+    stages: Stages = silent,
+) -> Manifest:
+    """Write `{model}-{type}.gguf` to `output` and return the manifest. Same input, same bytes.
+
+    `tokenizer.json` is copied beside it, for comparing token ids; under the plan `upstream` what
+    was measured lies in `imatrix.gguf`, in llama.cpp's own format. `stages` is told of layers
+    rounded or measured and of weights written. Everything is checked before the first long step.
+    Raises BadInput for what the format cannot say, or MissingDependency.
+    """
+    kind, plan, texts = check_type_and_options(type_name, options)
+    # The library warns of what is checked here, or written as meant.
+    for name in ("gguf", "metadata"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from exporter.formats.gguf.limits import check_expressible
+
+    check_expressible(checkpoint)
+    check_output(output, force=force)
+    from exporter.formats.gguf.types import bits_per_weight
+
+    bits = bits_per_weight(kind.matrix) + (32 if by_llama_quantize(kind, plan) else 0)
+    check_free_disk(output, int(checkpoint.parameters * bits / 8 * 1.1) + (1 << 23))
+    name = f"{checkpoint.name}-{kind.name}.gguf"
+    with staged_folder(output, force=force) as stage:
+        fits = (
+            check_fp16_inputs(checkpoint, options.calibration, stages=stages)
+            if kind.name == "f16"
+            else None
+        )
+        prepared = _prepare(checkpoint, stage, kind, plan, options, texts=texts, stages=stages)
+        records = _write(checkpoint, stage / name, kind, plan, prepared, options, stages)
+        shutil.copyfile(checkpoint.path / "tokenizer.json", stage / "tokenizer.json")
+        kept = sorted({f"{r.dtype}: {r.reason}" for r in records if r.reason})
+        if fits is not None:
+            kept.append(fits)
+        return write_manifest(
+            stage, checkpoint, kind="gguf", scheme=kind.name, entry=name, tensors=records,
+            libraries=libraries(kind, plan, measured=texts is not None), kept=tuple(kept),
+            variant=variant(options),
+            options=recorded(options, rounding=_rounding(prepared)),
+            calibration_sha256=None if texts is None else calibration_sha256(texts),
+        )  # fmt: skip
+
+
+def _prepare(
+    checkpoint: Checkpoint, stage: Path, kind: Any, plan: Any, options: GgufOptions,
+    *, texts: list[CalibrationText] | None, stages: Stages,
+) -> Any:  # fmt: skip
+    """Round on calibration text, or measure importances and leave them in their own file."""
+    from exporter.formats.gguf.imatrix import IMATRIX_NAME, read_imatrix, write_imatrix
+    from exporter.formats.gguf.prepare import Prepared, compensated, importances
+    from exporter.quantization.weights import ModelWeights
+
+    if options.imatrix not in IMATRIX_CHOICES:
+        found = read_imatrix(Path(options.imatrix), checkpoint)
+        return Prepared(ModelWeights(checkpoint), found)
+    if texts is None:
+        return Prepared(ModelWeights(checkpoint))
+    inputs = calibration_inputs(texts, checkpoint.prompts)
+    if plan.own_grids:
+        return compensated(checkpoint, inputs, kind=kind, plan=plan, stages=stages)
+    prepared = importances(checkpoint, inputs, stages=stages)
+    dataset = "bundled" if options.calibration is None else options.calibration.name
+    assert prepared.measured is not None
+    write_imatrix(
+        stage / IMATRIX_NAME, prepared.measured, checkpoint, texts=len(inputs), dataset=dataset
+    )
+    return prepared
+
+
+def _rounding(prepared: Any) -> str:
+    """Return how weights were rounded, for the manifest."""
+    if prepared.packed:
+        return "compensated"
+    return "importance" if prepared.importance else "nearest"
+
+
+def _write(
+    checkpoint: Checkpoint, path: Path, kind: Any, plan: Any, prepared: Any, options: GgufOptions,
+    stages: Stages,
+) -> tuple[TensorRecord, ...]:  # fmt: skip
+    from exporter.formats.gguf.tensors import gguf_tensors
+    from exporter.formats.gguf.types import F32
+    from exporter.formats.gguf.upstream import quantize_upstream
+    from exporter.formats.gguf.writer import write_gguf
+
+    if not by_llama_quantize(kind, plan):
+        return write_gguf(
+            checkpoint, path, kind, plan=plan, prepared=prepared, prompt_keys=options.prompt_keys,
+            on_progress=stages(f"{path.stem}: weights", checkpoint.parameters),
+        )  # fmt: skip
+    whole = path.with_suffix(".f32.partial")
+    try:
+        write_gguf(
+            checkpoint, whole, F32, plan=plan, prepared=prepared, prompt_keys=options.prompt_keys,
+            on_progress=stages(f"{path.stem}: weights", checkpoint.parameters),
+        )  # fmt: skip
+        names = {info.name: name for name, info in gguf_tensors(checkpoint)}
+        importance = {names[at]: values for at, values in prepared.importance.items()}
+        return quantize_upstream(whole, path, kind, importance=importance)
+    finally:
+        whole.unlink(missing_ok=True)

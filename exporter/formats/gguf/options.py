@@ -1,0 +1,103 @@
+"""What beside its type decides a GGUF, and which of it goes together."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exporter.corpus.calibration import CalibrationText, read_calibration
+from exporter.errors import BadInput, MissingDependency
+from exporter.registry import GGUF_PLANS, GGUF_TYPES, resolve
+
+IMATRIX_CHOICES = ("auto", "on", "off")
+
+
+@dataclass(frozen=True)
+class GgufOptions:
+    """What beside its type decides a GGUF.
+
+    `imatrix`: whether weights are rounded on calibration text: `on`, `off`, `auto` (types below 8
+    bits), or the path of an importance matrix, which is then all that is used.
+    `embedding_type`: of the table, under the plan `embedding`. `prompt_keys`: prompts and dims as
+    keys under `lawvault.`.
+    """
+
+    plan: str = "embedding"
+    embedding_type: str | None = None
+    imatrix: str = "auto"
+    calibration: Path | None = None
+    prompt_keys: bool = False
+
+
+DEFAULTS = GgufOptions()
+
+
+def check_type_and_options(
+    type_name: str, options: GgufOptions
+) -> tuple[Any, Any, list[CalibrationText] | None]:
+    """Refuse what is unknown or does not go together, or needs what is not installed.
+
+    Returns the type, the plan, and the calibration texts, None where nothing is to be measured.
+    Raises BadInput or MissingDependency.
+    """
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingDependency("gguf", extra="gguf")
+    from exporter.formats.gguf.ggml import require_ggml
+
+    kind = resolve(GGUF_TYPES, type_name, kind="--type")
+    plan = resolve(GGUF_PLANS, options.plan, kind="--plan")
+    if options.embedding_type is not None:
+        plan = plan.with_table(options.embedding_type)
+    if by_llama_quantize(kind, plan):
+        require_ggml()
+    if options.embedding_type is not None and not kind.quantized:
+        raise BadInput(f"--type {kind.name} stores the table as all else; leave --embedding-type "
+                       "out")  # fmt: skip
+    if options.imatrix not in ("auto", "off") and not kind.quantized:
+        raise BadInput(f"--type {kind.name} rounds nothing by importance; leave --imatrix out")
+    if kind.name == "f16":
+        return kind, plan, None  # `check_fp16_inputs` reads the texts
+    measured = options.imatrix == "on" or (
+        options.imatrix == "auto" and kind.calibrated and plan.name == "embedding"
+    )
+    if measured:
+        if importlib.util.find_spec("torch") is None:
+            raise MissingDependency("torch", extra="torch")
+        return kind, plan, read_calibration(options.calibration)
+    if options.calibration is not None:
+        raise BadInput(
+            f"--calibration has nothing to measure for --type {kind.name} with --plan "
+            f"{plan.name} and --imatrix {options.imatrix}; pass --imatrix on, or leave it out"
+        )
+    return kind, plan, None
+
+
+def by_llama_quantize(kind: Any, plan: Any) -> bool:
+    """Say whether llama-quantize itself makes the file."""
+    from exporter.formats.gguf.types import PLAIN
+
+    return plan.name == "upstream" and kind.matrix not in PLAIN
+
+
+def libraries(kind: Any, plan: Any, *, measured: bool) -> tuple[str, ...]:
+    """Return the distributions that decide the bytes."""
+    found: tuple[str, ...] = ("gguf", "numpy", "sentencepiece")
+    if by_llama_quantize(kind, plan):
+        found += ("llama-cpp-python",)
+    return found + (("torch",) if measured else ())
+
+
+def variant(options: GgufOptions) -> str:
+    """Return what tells two artifacts of one type apart, for the artifact's name."""
+    found = [] if options.plan == "embedding" else [options.plan]
+    return "-".join([*found, *([options.embedding_type] if options.embedding_type else [])])
+
+
+def recorded(options: GgufOptions, *, rounding: str) -> dict[str, str]:
+    """Return the options as the manifest has them."""
+    found = {"plan": options.plan, "rounding": rounding}
+    if options.embedding_type is not None:
+        found["embedding_type"] = options.embedding_type
+    if options.prompt_keys:
+        found["prompt_keys"] = "written"
+    return found

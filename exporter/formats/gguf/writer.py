@@ -1,0 +1,140 @@
+"""Write a GGUF, tensor by tensor.
+
+Names, order and values follow conversion/gemma.py of llama.cpp (class EmbeddingGemma) with
+`--sentence-transformers-dense-modules`; a test runs that converter and, under the plan `upstream`,
+compares the bytes.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.safetensors_file import TensorInfo, read_row_blocks, read_tensor
+from exporter.errors import BadInput
+from exporter.formats.gguf.grids import LAYOUTS
+from exporter.formats.gguf.metadata import add_calibration_keys, add_metadata, add_prompt_keys
+from exporter.formats.gguf.pack_codes import pack_nearest
+from exporter.formats.gguf.plan import Plan
+from exporter.formats.gguf.prepare import Prepared
+from exporter.formats.gguf.tensors import gguf_family, gguf_tensors
+from exporter.formats.gguf.types import QTYPE, GgufType, bits_per_weight, pack
+from exporter.manifest import TensorRecord
+
+Q8_0_BLOCK_BYTES = 34  # an fp16 scale, then 32 signed bytes
+
+
+def write_gguf(
+    checkpoint: Checkpoint,
+    path: Path,
+    kind: GgufType,
+    *,
+    plan: Plan,
+    prepared: Prepared,
+    prompt_keys: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[TensorRecord, ...]:
+    """Write the file. Returns what was stored. Memory holds one block of rows at a time.
+
+    `prompt_keys` adds prompts and dims under `lawvault.`. `on_progress` is called with the number
+    of weights written since the last call. Raises BadInput where a weight does not fit into fp16.
+    """
+    writer = gguf.GGUFWriter(path=None, arch=gguf_family(checkpoint).architecture)
+    tensors = gguf_tensors(checkpoint)
+    records = tuple(_announce(writer, name, info, kind, plan=plan) for name, info in tensors)
+    add_metadata(writer, checkpoint, kind)
+    if prepared.importance:
+        add_calibration_keys(writer, entries=len(prepared.importance))
+    if prompt_keys:
+        add_prompt_keys(writer, checkpoint)
+    try:
+        writer.write_header_to_file(path)
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        output = writer.fout[0]
+        writer.write_padding(output, output.tell())
+        for name, info in tensors:
+            stored, _ = plan.storage(kind, name, info.shape)
+            written = 0
+            for data, count in _data(name, info, stored, plan=plan, prepared=prepared):
+                output.write(data.data)
+                written += data.nbytes
+                if on_progress is not None:
+                    on_progress(count)
+            writer.write_padding(output, written)
+    finally:
+        writer.close()
+    return records
+
+
+def _announce(
+    writer: Any, name: str, info: TensorInfo, kind: GgufType, *, plan: Plan
+) -> TensorRecord:
+    """Tell the writer of a tensor that will follow. Returns its record."""
+    stored, reason = plan.storage(kind, name, info.shape)
+    block, size = gguf.GGML_QUANT_SIZES[stored]
+    count = int(np.prod(info.shape))
+    plain = {QTYPE.F32: np.float32, QTYPE.F16: np.float16}.get(stored)
+    shape = info.shape if plain else gguf.quant_shape_to_byte_shape(info.shape, stored)
+    writer.add_tensor_info(
+        name, shape, np.dtype(plain or np.uint8), count // block * size, raw_dtype=stored
+    )
+    return TensorRecord(
+        name=name, dtype=stored.name, shape=info.shape,
+        bits_per_weight=bits_per_weight(stored), reason=reason,
+    )  # fmt: skip
+
+
+def _data(
+    name: str, info: TensorInfo, stored: Any, *, plan: Plan, prepared: Prepared
+) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
+    """Yield the bytes of some rows of a tensor and how many weights they are."""
+    if info.name in prepared.packed:
+        yield prepared.packed[info.name], int(np.prod(info.shape))
+        return
+    rounded = pack_nearest if plan.own_grids and stored in LAYOUTS else pack
+    for rows in _blocks(name, info, prepared):
+        yield _packed(rows, stored, info.name, prepared, rounded=rounded), rows.size
+
+
+def _packed(
+    rows: npt.NDArray[np.float32], stored: Any, name: str, prepared: Prepared,
+    *, rounded: Callable[..., npt.NDArray[np.uint8]],
+) -> npt.NDArray[np.uint8]:  # fmt: skip
+    try:
+        data = rounded(rows, stored, importance=prepared.importance.get(name))
+    except BadInput as error:
+        raise BadInput(f"tensor '{name}': {error}") from None
+    _check_range(data, stored, name)
+    return data
+
+
+def _check_range(data: npt.NDArray[np.uint8], stored: Any, name: str) -> None:
+    """Raise BadInput where fp16 weights, or the fp16 scales of Q8_0, became infinite."""
+    if stored is QTYPE.F16:
+        halves, limit = data.view(np.float16), "65,504"
+    elif stored is QTYPE.Q8_0:
+        scales = data.reshape(-1, Q8_0_BLOCK_BYTES)[:, :2].copy()
+        halves, limit = scales.view(np.float16), "127 times 65,504"
+    else:
+        return
+    if not np.isfinite(halves).all():
+        raise BadInput(
+            f"tensor '{name}' has weights beyond {limit}, which fp16 cannot hold; "
+            "export --type f32 or bf16"
+        )
+
+
+def _blocks(name: str, info: TensorInfo, prepared: Prepared) -> Iterator[npt.NDArray[np.float32]]:
+    if name.startswith("dense_"):
+        yield read_tensor(info)
+    elif len(info.shape) == 2 and name.startswith("blk."):
+        yield prepared.weights.matrix(info.name.removesuffix(".weight"))
+    elif len(info.shape) == 2:
+        yield from read_row_blocks(info, block_bytes=1 << 24)
+    else:  # GGUF norms hold the whole gain
+        yield prepared.weights.gain(info.name.removesuffix(".weight"))

@@ -1,0 +1,124 @@
+"""checkpoint -> an ONNX artifact folder: graph, weights, tokenizer, manifest."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+from exporter.checkpoint.contents import Checkpoint
+from exporter.corpus.calibration import (
+    CalibrationText,
+    calibration_inputs,
+    calibration_sha256,
+    read_calibration,
+)
+from exporter.errors import BadInput, MissingDependency
+from exporter.formats.onnx.scheme import Scheme
+from exporter.manifest import Manifest, write_manifest
+from exporter.progress import Stages, silent
+from exporter.registry import ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES, resolve
+from exporter.staging import check_free_disk, check_output, staged_folder
+
+# What an encoder needs beside the graph, so that the folder stands without the checkpoint. Not
+# modules.json: a loader that follows it would apply the Dense modules a second time.
+COPIED = ("config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
+          "tokenizer_config.json", "vocab.txt")  # fmt: skip
+
+LIBRARIES = {
+    "built": ("numpy", "onnx"),
+    "traced": ("onnx", "optimum-onnx", "sentence-transformers", "torch", "transformers"),
+}
+
+
+def export_onnx(
+    checkpoint: Checkpoint,
+    output: Path,
+    *,
+    quant: str = "none",
+    dim: int | None = None,
+    graph: str = "built",
+    flavour: str = "portable",
+    calibration: Path | None = None,
+    keep: Path | None = None,
+    force: bool = False,
+    stages: Stages = silent,
+) -> Manifest:
+    """Write the artifact to `output` and return its manifest. Same input, same bytes.
+
+    `dim`: one of the checkpoint's Matryoshka dims; the cut is folded into the last matrix.
+    `flavour`: what the graph is written for, see `exporter.formats.onnx.flavour`.
+    `calibration`: texts to measure the model on, one a line, for the schemes that measure it; the
+    bundled ones by default.
+    `keep`: a folder for what other graphs of the same weights and scheme can use again.
+    `stages` is told of layers measured and weights written. Everything is checked before the first
+    long step. Raises BadInput or MissingDependency.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise MissingDependency("onnx", extra="onnx")
+    scheme = resolve(ONNX_SCHEMES, quant, kind="--quant")
+    write = resolve(ONNX_GRAPHS, graph, kind="--graph")
+    written_for = resolve(ONNX_FLAVOURS, flavour, kind="--flavour")
+    width = checkpoint.dim if dim is None else dim
+    if width not in checkpoint.matryoshka_dims:
+        known = ", ".join(map(str, checkpoint.matryoshka_dims))
+        raise BadInput(f"--dim {width} is not one that the model was trained for (known: {known})")
+    if graph == "built":
+        from exporter.formats.onnx.built import check_built
+
+        check_built(checkpoint)
+    else:
+        from exporter.formats.onnx.traced import check_traced
+
+        check_traced(checkpoint, scheme=scheme, dim=width, flavour=written_for)
+        if not _installed("optimum.exporters.onnx"):
+            raise MissingDependency("optimum-onnx", extra="traced")
+    texts = _calibration_texts(scheme, calibration)
+    check_output(output, force=force)
+    check_free_disk(
+        output, int(checkpoint.parameters * scheme.bytes_per_weight() * 1.1) + (1 << 20)
+    )
+    with staged_folder(output, force=force) as stage:
+        measured, chosen = None, {"graph": graph}
+        if graph == "built":
+            chosen["flavour"] = flavour
+        if texts is not None:
+            measured = scheme.measure(
+                checkpoint,
+                calibration_inputs(texts, checkpoint.prompts),
+                keep=keep,
+                stages=stages,
+            )
+        records = write(
+            checkpoint, stage, scheme=measured.scheme if measured else scheme, dim=width,
+            flavour=written_for, weights=measured.weights if measured else None,
+            on_progress=stages(f"{output.name}: weights", checkpoint.parameters),
+        )  # fmt: skip
+        for name in COPIED:
+            if (checkpoint.path / name).is_file():
+                shutil.copyfile(checkpoint.path / name, stage / name)
+        return write_manifest(
+            stage, checkpoint, kind="onnx", scheme="fp32" if quant == "none" else quant,
+            entry="model.onnx", tensors=records, dim=width, options=chosen,
+            variant="" if flavour == "portable" else flavour,
+            libraries=LIBRARIES[graph] + (("torch",) if texts is not None else ()),
+            kept=scheme.kept, fp16=measured.fp16 if measured else None,
+            calibration_sha256=None if texts is None else calibration_sha256(texts),
+        )  # fmt: skip
+
+
+def _calibration_texts(scheme: Scheme, path: Path | None) -> list[CalibrationText] | None:
+    """Return the texts that the scheme is measured on, None where it measures nothing."""
+    if not hasattr(scheme, "measure"):
+        if path is not None:
+            raise BadInput(f"--quant {scheme.name} measures nothing; leave --calibration out")
+        return None
+    if importlib.util.find_spec("torch") is None:
+        raise MissingDependency("torch", extra="torch")
+    return read_calibration(path)
+
+
+def _installed(module: str) -> bool:
+    """Say whether a submodule can be imported, its parents being missing included."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,275 @@
+"""A family's layers (`exporter.architectures.steps`) as fused ONNX operators."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.architectures.family import TABLE
+from exporter.architectures.steps import Add, Attend, Gate, Norm, Project, Rotate, Step
+from exporter.formats.onnx.graph_writer import BOOL, GraphWriter
+from exporter.formats.onnx.plain_attention import attend_plain, mask_by_group
+from exporter.formats.onnx.scheme import Input, Scheme, whole
+from exporter.quantization.weights import ModelWeights
+
+# Finite: a row with every position masked stays finite too. Two masks may be added in float16.
+MASKED = {"float32": -1e9, "float16": -30000.0}
+MICROSOFT = "com.microsoft"
+ANYWHERE = 1 << 40
+"""Farther than any two tokens: the full mask needs its (sequence, sequence) shape too."""
+
+
+def rotary_tables(
+    theta: float, *, head_dim: int, positions: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return cos and sin, each (positions, head_dim / 2) float32.
+
+    Angles are float32 products of float32 inverse frequencies, as transformers computes them.
+    """
+    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
+    inverse = (1.0 / (np.float32(theta) ** exponents)).astype(np.float32)
+    angles = np.arange(positions, dtype=np.float32)[:, None] * inverse[None, :]
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A value of the graph. `late`: inputs whose factors it is still short of."""
+
+    name: str
+    late: tuple[Input, ...] = ()
+
+
+class Layers:
+    """Adds the backbone to a graph. `hidden_states` is its one public step."""
+
+    def __init__(self, writer: GraphWriter, weights: ModelWeights, scheme: Scheme) -> None:
+        self.w, self.weights, self.scheme = writer, weights, scheme
+        self.a, self.family = weights.architecture, weights.family
+        self.compute = np.dtype(scheme.compute)
+        self._token_shape = ""
+        self._biases: Mapping[str, str] = {}
+        self._tables: Mapping[str, tuple[str, str]] = {}
+
+    def hidden_states(self, ids: str, mask: str) -> str:
+        """Return the final-norm output, (batch, sequence, hidden) in the scheme's compute dtype.
+
+        ids, mask: (batch, sequence) int64; mask is 1 for real tokens.
+        """
+        w, family = self.w, self.family
+        steps = [s for i in range(self.a.num_layers) for s in family.layer(self.a, i)]
+        steps += family.final(self.a)
+        heads = {s.heads // s.kv_heads for s in steps if isinstance(s, Attend)}
+        self._biases = self._attention_biases(mask, heads)
+        sizes = w.node("Shape", [ids])
+        self._token_shape = w.node("Concat", [sizes, w.constant([-1], np.int64)], axis=0)
+        self._tables = self._rotary()
+        table = self.weights.checkpoint.tensors[TABLE]
+        x = self.scheme.lookup(w, table, ids, scale=self.weights.embed_scale)
+        env = {"x": Held(x)}
+        at = 0
+        while at < len(steps):
+            at += self._lower(steps, at, env)
+        return env["h"].name
+
+    def _lower(self, steps: list[Step], at: int, env: dict[str, Held]) -> int:
+        """Add the step at `at`, together with the next where one operator does both. Returns how
+        many were added."""
+        w, step = self.w, steps[at]
+        following = steps[at + 1] if at + 1 < len(steps) else None
+        match step:
+            case Add() if isinstance(following, Norm) and following.x == step.out:
+                y, x = env[step.y].name, env[step.x].name
+                normed, total = self._add_norm(y, x, following.weight)
+                env[step.out], env[following.out] = Held(total), Held(normed)
+                return 2
+            case Add():
+                env[step.out] = Held(w.node("Add", [env[step.x].name, env[step.y].name]))
+            case Norm(heads=0):
+                env[step.out] = Held(self._norm(env[step.x].name, step.weight))
+            case Norm():
+                scale = self._score_scale(steps, at) if self.plain_attention else 1.0
+                env[step.out] = Held(self._head_norm(env[step.x].name, step, scale=scale))
+            case Rotate():
+                env[step.x] = Held(self._rotate(env[step.x].name, step))
+            case Project():
+                self._project(step, env)
+            case Attend():
+                env[step.out] = Held(self._attend(step, env, scaled=self._scaled_q(steps, at)))
+            case Gate():
+                gate = w.node("FastGelu", [env[step.gate].name], domain=MICROSOFT)
+                up = env[step.up]
+                env[step.out] = Held(w.node("Mul", [gate, up.name]), up.late)
+        return 1
+
+    @property
+    def plain_attention(self) -> bool:
+        """Whether attention is spelled in plain operators: in float32 on a processor they are the
+        faster ones (benchmarks/peers.py); GPUs fuse MultiHeadAttention in float16."""
+        if self.w.flavour.attention == "Attention":
+            return False
+        return self.w.flavour.attention == "plain" or self.compute == np.float32
+
+    @staticmethod
+    def _score_scale(steps: list[Step], at: int) -> float:
+        """Return the factor of attention's scores where the norm at `at` makes its queries."""
+        norm = steps[at]
+        attend = next((s for s in steps[at:] if isinstance(s, Attend)), None)
+        assert isinstance(norm, Norm)
+        return attend.scale if attend is not None and attend.q == norm.out else 1.0
+
+    @staticmethod
+    def _scaled_q(steps: list[Step], at: int) -> bool:
+        """Return whether a norm before the attention at `at` has taken up the scores' factor."""
+        attend = steps[at]
+        assert isinstance(attend, Attend)
+        for step in reversed(steps[:at]):
+            if isinstance(step, Norm) and step.heads and step.out == attend.q:
+                return True
+            if isinstance(step, Attend):
+                break
+        return False
+
+    def _gain(self, name: str, *, scale: float = 1.0) -> str:
+        gain = (self.weights.gain(name) * np.float32(scale)).astype(self.compute)
+        return self.w.weight(name + ".gain", gain, reason="gain of an RMSNorm")
+
+    def _norm(self, x: str, name: str, *, scale: float = 1.0) -> str:
+        """Return RMSNorm(x) times `scale`, which is folded into the gain."""
+        normed: str = self.w.node(
+            "SimplifiedLayerNormalization",
+            [x, self._gain(name, scale=scale)],
+            axis=-1,
+            epsilon=self.weights.epsilon(name),
+            stash_type=1,
+        )
+        return normed
+
+    def _head_norm(self, x: str, step: Norm, *, scale: float) -> str:
+        w = self.w
+        width = self.family.rotary_dim(self.a)
+        split = w.node("Reshape", [x, w.constant([-1, width], np.int64)])
+        normed = self._norm(split, step.weight, scale=scale)
+        flat: str = w.node("Reshape", [normed, self._token_shape])
+        return flat
+
+    def _add_norm(self, x: str, residual: str, name: str) -> tuple[str, str]:
+        """Return (norm(x + residual), x + residual) in one operator."""
+        normed, _, _, total = self.w.node(
+            "SkipSimplifiedLayerNormalization",
+            [x, residual, self._gain(name)],
+            domain=MICROSOFT,
+            outputs=4,
+            unused=(1, 2),
+            epsilon=self.weights.epsilon(name),
+        )
+        return normed, total
+
+    def _rotary(self) -> dict[str, tuple[str, str]]:
+        a, width = self.a, self.family.rotary_dim(self.a)
+        made: dict[str, tuple[str, str]] = {}
+        for table, theta in self.family.rotary(a).items():
+            cos, sin = rotary_tables(theta, head_dim=width, positions=a.max_positions)
+            pair = (("cos", cos.astype(self.compute)), ("sin", sin.astype(self.compute)))
+            cos_name, sin_name = (
+                self.w.weight(f"rotary_{name}_{table}", values, reason="table of rotary angles")
+                for name, values in pair
+            )
+            made[table] = (cos_name, sin_name)
+        return made
+
+    def _attention_biases(self, mask: str, groups: set[int]) -> dict[str, str]:
+        """Return the additive masks by name, each (batch, 1, sequence, sequence), or as
+        `mask_by_group` makes them."""
+        w = self.w
+        zero = w.constant(0.0, self.compute)
+        masked = w.constant(MASKED[self.compute.name], self.compute)
+        shape = w.node("Shape", [mask])
+        length = w.node("Gather", [shape, w.constant(1, np.int64)], axis=0)
+        positions = w.node("Range", [w.constant(0, np.int64), length, w.constant(1, np.int64)])
+        rows = w.node("Unsqueeze", [positions, w.constant([1], np.int64)])
+        distance = w.node("Abs", [w.node("Sub", [rows, positions])])
+        real = w.node("Cast", [mask], to=BOOL)
+        keys = w.node("Where", [real, zero, masked])
+        keys = w.node("Unsqueeze", [keys, w.constant([1, 2], np.int64)])
+        made: dict[str, str] = {}
+        for name, reach in self.family.reach(self.a).items():
+            limit = w.constant(ANYWHERE if reach is None else reach, np.int64)
+            far = w.node("Greater", [distance, limit])
+            bias = w.node("Add", [w.node("Where", [far, masked, zero]), keys])
+            if self.plain_attention:
+                (group,) = groups
+                bias = mask_by_group(w, bias, group=group)
+            made[name] = bias
+        return made
+
+    def _project(self, step: Project, env: dict[str, Held]) -> None:
+        """Add all matrices of a site. Not merged: cutting the product apart again is a pass over
+        it."""
+        given = env[step.x]
+        x = self.scheme.enter(self.w, given.name, site=step.site)
+        made = [(product, self._matmul(x, product.weight)) for product in step.products]
+        for product, name in made:
+            if product.late_factor:
+                env[product.out] = Held(name, (x,))
+            else:
+                # Those of queries and keys too, although norms follow: their eps is not nothing.
+                env[product.out] = Held(whole(self.w, name, x, *given.late))
+
+    def _matmul(self, x: Input, name: str) -> str:
+        def weight() -> npt.NDArray[np.float32]:
+            return np.ascontiguousarray(self.weights.matrix(name).T)
+
+        return self.scheme.matmul(self.w, x, weight, name=name)
+
+    def _attend(self, step: Attend, env: dict[str, Held], *, scaled: bool) -> str:
+        """Return (batch, sequence, heads * head_dim)."""
+        w, bias = self.w, self._biases[step.mask]
+        q, k, v = (env[name].name for name in (step.q, step.k, step.v))
+        if w.flavour.attention == "Attention":
+            standard: str = w.node(
+                "Attention",
+                [q, k, v, bias],
+                q_num_heads=step.heads,
+                kv_num_heads=step.kv_heads,
+                is_causal=0,
+                scale=step.scale,
+            )
+            return standard
+        if self.plain_attention:
+            if not scaled:
+                q = w.node("Mul", [q, w.constant(step.scale, self.compute)])
+            return attend_plain(w, q, k, v, bias, step=step)
+        found: str = w.node(
+            "MultiHeadAttention",
+            [q, self._repeat(k, step), self._repeat(v, step), "", "", bias],
+            domain=MICROSOFT,
+            num_heads=step.heads,
+            scale=step.scale,
+        )
+        return found
+
+    def _rotate(self, x: str, step: Rotate) -> str:
+        w = self.w
+        rotated: str = w.node(
+            "RotaryEmbedding",
+            [x, w.constant([0], np.int64), *self._tables[step.table]],
+            domain=MICROSOFT,
+            num_heads=step.heads,
+            interleaved=0,
+        )
+        return rotated
+
+    def _repeat(self, x: str, step: Attend) -> str:
+        """Repeat KV heads to the number of query heads: MultiHeadAttention wants them equal."""
+        w = self.w
+        group = step.heads // step.kv_heads
+        if group == 1:
+            return x
+        heads = [x]
+        if step.kv_heads > 1:
+            sizes = w.constant([step.head_dim] * step.kv_heads, np.int64)
+            heads = list(w.node("Split", [x, sizes], outputs=step.kv_heads, axis=-1))
+        repeated: str = w.node("Concat", [h for h in heads for _ in range(group)], axis=-1)
+        return repeated

@@ -1,0 +1,73 @@
+"""Weights and arithmetic in float16, in a graph whose weights were rescaled so that it fits."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.safetensors_file import TensorInfo, read_row_blocks
+from exporter.errors import BadInput
+from exporter.formats.onnx.graph_writer import GraphWriter
+from exporter.formats.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, Measured, PlainInput
+from exporter.progress import Stages, by_layer, silent
+from exporter.quantization.ranges import measure_fp16
+from exporter.quantization.rescale import RescaledWeights
+
+LARGEST = 65504.0
+
+
+def to_fp16(values: npt.NDArray[np.float32], *, name: str) -> npt.NDArray[np.float16]:
+    """Round to float16. Raises BadInput naming the tensor where a value does not fit."""
+    largest = float(np.abs(values).max(initial=0))
+    if largest > LARGEST:
+        raise BadInput(
+            f"'{name}' holds {largest:.3g} after rescaling, over float16's 65,504; "
+            "export with --quant none"
+        )
+    return values.astype(np.float16)
+
+
+class Fp16(PlainInput):
+    """See `exporter.formats.onnx.scheme.Scheme`."""
+
+    name = "fp16"
+    compute = np.float16
+    kept: tuple[str, ...] = (
+        "mean pooling and normalisation run in float32: a sum over many tokens would leave float16",
+    )
+
+    def bytes_per_weight(self) -> float:
+        return 2.0
+
+    def measure(
+        self,
+        checkpoint: Checkpoint,
+        texts: Sequence[str],
+        *,
+        keep: Path | None = None,
+        stages: Stages = silent,
+    ) -> Measured:
+        del keep
+        assert checkpoint.architecture is not None
+        measured = by_layer(stages("fp16: layers measured", checkpoint.architecture.num_layers))
+        rescaling, record = measure_fp16(checkpoint, texts, on_layer=measured)
+        return Measured(self, RescaledWeights(checkpoint, rescaling), fp16=record)
+
+    def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
+        def blocks() -> Iterator[npt.NDArray[np.float16]]:
+            for block in read_row_blocks(table, block_bytes=TABLE_BLOCK_BYTES):
+                yield to_fp16(block * np.float32(scale), name="embed_tokens")
+
+        weight = writer.streamed("embed_tokens", blocks(), table.shape, np.float16)
+        rows: str = writer.node("Gather", [weight, ids], axis=0)
+        return rows
+
+    def matmul(self, writer: GraphWriter, x: Input, weight: Load, *, name: str) -> str:
+        stored = writer.weight(name, to_fp16(weight(), name=name))
+        product: str = writer.node("MatMul", [x.values, stored])
+        return product
+
+
+SCHEME = Fp16()

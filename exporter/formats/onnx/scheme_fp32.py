@@ -1,0 +1,36 @@
+"""Weights as float32: the exact translation, and the yardstick of every other scheme."""
+
+import numpy as np
+
+from exporter.checkpoint.safetensors_file import TensorInfo, read_row_blocks
+from exporter.formats.onnx.graph_writer import GraphWriter
+from exporter.formats.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, PlainInput
+
+
+class Fp32(PlainInput):
+    """See `exporter.formats.onnx.scheme.Scheme`."""
+
+    name = "none"
+    compute = np.float32
+    kept: tuple[str, ...] = ()
+
+    def bytes_per_weight(self) -> float:
+        return 4.0
+
+    def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
+        weight = writer.streamed(
+            "embed_tokens",
+            read_row_blocks(table, block_bytes=TABLE_BLOCK_BYTES),
+            table.shape,
+            np.float32,
+        )
+        rows = writer.node("Gather", [weight, ids], axis=0)
+        scaled: str = writer.node("Mul", [rows, writer.constant(scale, np.float32)])
+        return scaled
+
+    def matmul(self, writer: GraphWriter, x: Input, weight: Load, *, name: str) -> str:
+        product: str = writer.node("MatMul", [x.values, writer.weight(name, weight())])
+        return product
+
+
+SCHEME = Fp32()

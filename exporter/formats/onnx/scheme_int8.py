@@ -1,0 +1,131 @@
+"""int8 weights and activations, each row of activations with a scale of its own.
+
+Dynamic quantization as onnxruntime ships it takes one scale for all rows, so that a text's vector
+depends on its neighbours (https://github.com/microsoft/onnxruntime/issues/10111), and tokens differ
+a hundredfold. Here plain operators rotate a matrix' input, take each row's largest magnitude and
+round by it; products run in MatMulIntegerToFloat (u8 x s8).
+
+Where a processor has no VNNI, its u8 x s8 instruction adds pairs of products in 16 bits and
+saturates (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, "when and
+why do I need to try U8U8"); `exporter.quantization.pairs` keeps every pair of weights small enough
+that it cannot, so all processors compute the same integers.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.safetensors_file import TensorInfo
+from exporter.formats.onnx.graph_writer import FLOAT, GraphWriter
+from exporter.formats.onnx.scheme import Input, Load, Measured, rotate, row_scales
+from exporter.progress import Stages, next_stage, silent
+from exporter.quantization.int8 import Int8Model, quantize_int8
+from exporter.quantization.rounding import SMALLEST_ROW, STEP
+from exporter.quantization.table import coded_rows, table_block, table_unit
+
+ZERO_POINT = 128
+
+
+class Int8:
+    """See `exporter.formats.onnx.scheme.MeasuringScheme`."""
+
+    name = "int8"
+    compute = np.float32
+    kept: tuple[str, ...] = (
+        "RMSNorm gains and rotary tables stay float32: under 1 % of the bytes, applied to float32",
+        "attention, GELU and normalisation compute in float32",
+        "the head (all Dense as one matrix) stays float32: its rounding alone would weigh as much "
+        "as that of all others together, and it is under 1 % of the bytes",
+    )
+
+    def __init__(self, model: Int8Model | None = None) -> None:
+        self._model = model
+
+    def bytes_per_weight(self) -> float:
+        return 1.05
+
+    def measure(
+        self,
+        checkpoint: Checkpoint,
+        texts: Sequence[str],
+        *,
+        keep: Path | None = None,
+        stages: Stages = silent,
+    ) -> Measured:
+        assert checkpoint.architecture is not None
+        count = checkpoint.architecture.num_layers
+        model = quantize_int8(
+            checkpoint,
+            texts,
+            keep=keep,
+            on_measured=next_stage(stages, "int8: layers measured", count),
+            on_layer=next_stage(stages, "int8: layers rounded", count),
+        )
+        return Measured(Int8(model), model.weights)
+
+    def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
+        """Plain operators, since browsers lack GatherBlockQuantized on the CPU."""
+        rows, width = table.shape
+        block, unit = table_block(table), table_unit(table)
+        parts = width // block
+        scales: list[npt.NDArray[np.float16]] = []
+
+        def blocks() -> Iterator[npt.NDArray[np.int8]]:
+            for codes, found in coded_rows(table, unit=unit):
+                scales.append(found)
+                yield codes
+
+        bits = 8 + 16 / block
+        weight = writer.streamed("embed_tokens", blocks(), (rows, width), np.int8, bits=bits)
+        scale_table = writer.weight(
+            "embed_tokens_scale", np.concatenate(scales), reason=f"scale of {block} table weights"
+        )
+        codes = writer.node("Gather", [weight, ids], axis=0)
+        values = writer.node("Cast", [codes], to=FLOAT)
+        split = writer.node("Reshape", [values, writer.constant([0, 0, parts, block], np.int64)])
+        gathered = row_scales(writer, scale_table, ids)
+        scaling = writer.node("Mul", [gathered, writer.constant(unit * scale, np.float32)])
+        scaling = writer.node("Unsqueeze", [scaling, writer.constant([-1], np.int64)])
+        scaled = writer.node("Mul", [split, scaling])
+        found: str = writer.node("Reshape", [scaled, writer.constant([0, 0, width], np.int64)])
+        return found
+
+    def enter(self, writer: GraphWriter, x: str, *, site: str) -> Input:
+        """Rotate, and round each row by its largest magnitude."""
+        assert self._model is not None
+        block = self._model.weights.runtime_block(site)
+        turned = rotate(writer, x, block=block)
+        largest = writer.node(
+            "ReduceMax",
+            [writer.node("Abs", [turned]), writer.constant([-1], np.int64)],
+            keepdims=1,
+        )
+        # A row of zeros is divided by this.
+        largest = writer.node("Max", [largest, writer.constant(SMALLEST_ROW, np.float32)])
+        scaled = writer.node("Mul", [turned, writer.node("Reciprocal", [largest])])
+        step = writer.constant(STEP, np.float32)
+        codes = writer.node("QuantizeLinear", [scaled, step, writer.constant(ZERO_POINT, np.uint8)])
+        return Input(codes, (largest,))
+
+    def matmul(self, writer: GraphWriter, x: Input, weight: Load, *, name: str) -> str:
+        if self._model is None or name not in self._model.matrices:
+            stored = writer.weight(name, weight(), reason="see kept: the head")
+            exact: str = writer.node("MatMul", [x.values, stored])
+            return exact
+        found = self._model.matrices[name]
+        bits = 8 + 32 / found.codes.shape[1]
+        stored = writer.weight(name, np.ascontiguousarray(found.codes.T), bits=bits)
+        stored_scales = writer.weight(name + "_scale", found.scales, reason="scale of each output")
+        product: str = writer.node(
+            "MatMulIntegerToFloat",
+            [x.values, stored, writer.constant(STEP, np.float32), stored_scales,
+             writer.constant(ZERO_POINT, np.uint8)],
+            domain="com.microsoft",
+        )  # fmt: skip
+        return product
+
+
+SCHEME = Int8()

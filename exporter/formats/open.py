@@ -1,0 +1,36 @@
+"""Open an artifact in its home runtime."""
+
+from functools import partial
+from pathlib import Path
+
+from exporter.hashing import sha256_file
+from exporter.manifest import MANIFEST_NAME, check_files, read_manifest
+from exporter.registry import ENCODERS, KERNELS, resolve
+from exporter.runtimes.encoder import Encoder, Source
+from exporter.runtimes.identity import artifact_identity
+
+
+def open_artifact(folder: Path, *, threads: int | None = None) -> Encoder:
+    """Check the files of an artifact against its manifest, then load it.
+
+    Raises BadInput for a damaged folder, MissingDependency where the runtime is not installed.
+    """
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    encoder: Encoder = resolve(ENCODERS, manifest.kind, kind="artifact kind")(
+        folder, threads=threads
+    )
+    return encoder
+
+
+def artifact_source(folder: Path) -> Source:
+    """Return an artifact as a source of vectors, not loaded yet."""
+    manifest = read_manifest(folder)
+    kernels = (
+        resolve(KERNELS, manifest.kind, kind="kernels")() if manifest.kind in KERNELS else None
+    )
+    return Source(
+        name=manifest.name, dim=manifest.dim,
+        identity=artifact_identity(sha256_file(folder / MANIFEST_NAME), kernels=kernels),
+        open=partial(open_artifact, folder), kernels=kernels,
+    )  # fmt: skip

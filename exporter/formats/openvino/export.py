@@ -1,0 +1,92 @@
+"""Export to OpenVINO IR: model.xml and model.bin, float32 or int8."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from exporter.checkpoint.contents import Checkpoint
+from exporter.corpus.calibration import calibration_inputs, calibration_sha256, read_calibration
+from exporter.errors import BadInput, unknown_name
+from exporter.formats.openvino.graph import Graph
+from exporter.formats.openvino.library import openvino_module
+from exporter.manifest import Manifest, write_manifest
+from exporter.progress import Stages, next_stage, silent
+from exporter.quantization.forward import torch_module
+from exporter.quantization.int8 import quantize_int8
+from exporter.quantization.weights import ModelWeights
+from exporter.staging import check_free_disk, check_output, staged_folder
+
+QUANTS: Mapping[str, float] = {"none": 4.0, "int8": 1.05}
+"""Bytes of a weight, for the check of free disk."""
+ENTRY = "model.xml"
+COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+KEPT = (
+    "RMSNorm gains and rotary tables stay float32: under 1 % of the bytes, applied to float32",
+    "attention, GELU and normalisation compute in float32",
+    "the head (all Dense as one matrix) stays float32: its rounding alone would weigh as much "
+    "as that of all others together, and it is under 1 % of the bytes",
+)
+
+
+def export_openvino(
+    checkpoint: Checkpoint,
+    output: Path,
+    *,
+    quant: str = "none",
+    dim: int | None = None,
+    calibration: Path | None = None,
+    keep: Path | None = None,
+    force: bool = False,
+    stages: Stages = silent,
+) -> Manifest:
+    """Write the artifact to `output` and return its manifest. Same input, same bytes.
+
+    `quant`: none or int8; int8 has the matrices, the rotations and the table of ONNX int8. The rest
+    as `exporter.formats.onnx.export.export_onnx`.
+    Raises BadInput or MissingDependency before the first long step.
+    """
+    openvino = openvino_module()
+    if quant not in QUANTS:
+        raise unknown_name("--quant", quant, QUANTS)
+    if checkpoint.architecture is None:
+        raise BadInput(
+            f"'{checkpoint.path}' is {checkpoint.model_type}, which has no OpenVINO graph here; "
+            "export it with lawvault export onnx --graph traced, which OpenVINO reads"
+        )
+    width = checkpoint.dim if dim is None else dim
+    if width not in checkpoint.matryoshka_dims:
+        known = ", ".join(map(str, checkpoint.matryoshka_dims))
+        raise BadInput(f"--dim {width} is not one that the model was trained for (known: {known})")
+    texts = None
+    if quant == "int8":
+        torch_module()
+        texts = read_calibration(calibration)
+    elif calibration is not None:
+        raise BadInput("--quant none measures nothing; leave --calibration out")
+    check_output(output, force=force)
+    check_free_disk(output, int(checkpoint.parameters * QUANTS[quant] * 1.1) + (1 << 20))
+    with staged_folder(output, force=force) as stage:
+        int8, count = None, checkpoint.architecture.num_layers
+        if texts is not None:
+            int8 = quantize_int8(
+                checkpoint,
+                calibration_inputs(texts, checkpoint.prompts),
+                keep=keep,
+                on_measured=next_stage(stages, "int8: layers measured", count),
+                on_layer=next_stage(stages, "int8: layers rounded", count),
+            )
+        weights = ModelWeights(checkpoint) if int8 is None else int8.weights
+        written = stages(f"{output.name}: weights", checkpoint.parameters)
+        graph = Graph(weights, int8=int8, on_written=written)
+        # Without this, save_model stores weights as float16.
+        openvino.save_model(graph.model(dim=width), stage / ENTRY, compress_to_fp16=False)
+        for name in COPIED:
+            if (checkpoint.path / name).is_file():
+                shutil.copyfile(checkpoint.path / name, stage / name)
+        return write_manifest(
+            stage, checkpoint, kind="openvino", scheme="fp32" if quant == "none" else quant,
+            entry=ENTRY, tensors=tuple(graph.records), dim=width,
+            libraries=("openvino", "numpy", *(("torch",) if texts is not None else ())),
+            kept=KEPT if texts is not None else (),
+            calibration_sha256=None if texts is None else calibration_sha256(texts),
+        )  # fmt: skip

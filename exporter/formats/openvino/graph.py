@@ -1,0 +1,268 @@
+"""A family's layers (`exporter.architectures.steps`) and modules in OpenVINO's own operators.
+
+Not read from an ONNX file: OpenVINO 2026.4's reader knows none of the fused operators that this
+tool's ONNX graphs are made of. Written so that its CPU plugin finds what it fuses: RMSNorm, rotary
+positions, attention, and FakeQuantize around int8 matrices (`exporter.formats.openvino.rows`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.architectures.family import TABLE
+from exporter.architectures.steps import Add, Attend, Gate, Norm, Project, Rotate, Step
+from exporter.formats.openvino.library import openvino_module
+from exporter.formats.openvino.positions import attention_biases, rotary_tables
+from exporter.formats.openvino.rows import Rows, bits_per_weight, product, rounded_rows, whole
+from exporter.manifest import TensorRecord
+from exporter.progress import Progress
+from exporter.quantization.int8 import Int8Model
+from exporter.quantization.table import table_codes
+from exporter.quantization.weights import ModelWeights
+
+SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
+
+
+@dataclass(frozen=True)
+class Held:
+    """A value of the graph. `by_head`: laid out (batch, heads, sequence, head_dim). `late`: rows
+    whose factors it is still short of."""
+
+    node: Any
+    by_head: bool = False
+    late: tuple[Rows, ...] = ()
+
+
+class Graph:
+    """Builds the model. `int8`: the matrices in 8 bits, `weights` being rotated as they are; None
+    keeps everything in float32. `records` tells what is stored."""
+
+    def __init__(
+        self,
+        weights: ModelWeights,
+        *,
+        int8: Int8Model | None = None,
+        on_written: Progress = lambda done: None,
+    ) -> None:
+        openvino_module()
+        from openvino import opset15
+
+        self.ops: Any = opset15
+        self.weights, self.int8 = weights, int8
+        self.a, self.family = weights.architecture, weights.family
+        self._biases: Mapping[str, Any] = {}
+        self._tables: Mapping[str, tuple[Any, Any]] = {}
+        self.records: list[TensorRecord] = []
+        self._written = on_written
+
+    def model(self, *, dim: int) -> Any:
+        """Return the openvino.Model.
+
+        Inputs input_ids, attention_mask: (batch, sequence) int64. Outputs last_hidden_state,
+        (batch, sequence, dim), token states with Dense applied, and sentence_embedding,
+        (batch, dim), unit length; float32.
+        """
+        ops = self.ops
+        ids, mask = (
+            ops.parameter([-1, -1], np.int64, name=name) for name in ("input_ids", "attention_mask")
+        )
+        for node in (ids, mask):
+            node.output(0).set_names({node.friendly_name})
+        states = self._head(self._hidden_states(ids, mask), dim=dim)
+        vectors = self._pool(states, mask)
+        for node, name in ((states, "last_hidden_state"), (vectors, "sentence_embedding")):
+            node.output(0).set_names({name})
+        made = openvino_module().Model([states, vectors], [ids, mask], "lawvault")
+        named = {record.name for record in self.records} | {"input_ids", "attention_mask"}
+        # Names that OpenVINO gives count every node of the process: the same model would get
+        # other bytes.
+        for number, node in enumerate(made.get_ordered_ops()):
+            if node.friendly_name not in named:
+                node.friendly_name = f"{node.get_type_name()}_{number}"
+        return made
+
+    def _constant(
+        self, name: str, values: npt.NDArray[Any], *, bits: float = 0.0, reason: str = ""
+    ) -> Any:
+        self.records.append(
+            TensorRecord(
+                name=name, dtype=str(values.dtype), shape=values.shape,
+                bits_per_weight=round(bits or 8.0 * values.itemsize, 3), reason=reason,
+            )
+        )  # fmt: skip
+        self._written(values.size)
+        return self.ops.constant(values, name=name)
+
+    def _numbers(self, values: Any, dtype: Any = np.int64) -> Any:
+        return self.ops.constant(np.asarray(values, dtype))
+
+    def _hidden_states(self, ids: Any, mask: Any) -> Any:
+        a, family = self.a, self.family
+        self._biases = attention_biases(mask, family, a)
+        self._tables = rotary_tables(mask, family, a, store=self._constant)
+        env = {"x": Held(self._lookup(ids))}
+        for i in range(a.num_layers):
+            for step in family.layer(a, i):
+                self._lower(step, env)
+        for step in family.final(a):
+            self._lower(step, env)
+        return env["h"].node
+
+    def _lower(self, step: Step, env: dict[str, Held]) -> None:
+        ops = self.ops
+        match step:
+            case Add():
+                env[step.out] = Held(ops.add(env[step.x].node, env[step.y].node))
+            case Norm(heads=0):
+                env[step.out] = Held(self._norm(env[step.x].node, step.weight))
+            case Norm():
+                env[step.out] = Held(
+                    self._heads(env[step.x].node, step.heads, norm=step.weight), by_head=True
+                )
+            case Rotate():
+                env[step.x] = Held(self._rotate(self._by_head(env[step.x], step.heads), step), True)
+            case Project():
+                self._project(step, env)
+            case Attend():
+                env[step.out] = Held(self._attend(step, env))
+            case Gate():
+                up = env[step.up]
+                gated = ops.gelu(env[step.gate].node, "tanh")
+                env[step.out] = Held(ops.multiply(gated, up.node), late=up.late)
+
+    def _lookup(self, ids: Any) -> Any:
+        ops, weights = self.ops, self.weights
+        scale = np.float32(weights.embed_scale)
+        axis = self._numbers(0)
+        if self.int8 is None:
+            table = weights.checkpoint.tensor(TABLE)
+            rows = ops.gather(self._constant("embed_tokens", table), ids, axis)
+            return ops.multiply(rows, self._numbers(scale, np.float32))
+        codes, found, unit = table_codes(weights.checkpoint.tensors[TABLE])
+        width, parts = codes.shape[1], found.shape[1]
+        block = width // parts
+        stored = self._constant("embed_tokens", codes, bits=8 + 16 / block)
+        reason = f"scale of {block} table weights"
+        scales = self._constant("embed_tokens_scale", found, reason=reason)
+        values = ops.convert(ops.gather(stored, ids, axis), "f32")
+        split = ops.reshape(values, self._numbers([0, 0, parts, block]), special_zero=True)
+        scaling = ops.convert(ops.gather(scales, ids, axis), "f32")
+        scaling = ops.multiply(scaling, self._numbers(unit * scale, np.float32))
+        scaled = ops.multiply(split, ops.unsqueeze(scaling, self._numbers([-1])))
+        return ops.reshape(scaled, self._numbers([0, 0, width]), special_zero=True)
+
+    def _norm(self, x: Any, name: str) -> Any:
+        ops = self.ops
+        squares = ops.power(x, self._numbers(2.0, np.float32))
+        mean = ops.reduce_mean(squares, self._numbers([-1]), keep_dims=True)
+        root = ops.sqrt(ops.add(mean, self._numbers(self.weights.epsilon(name), np.float32)))
+        gain = self._constant(name + ".gain", self.weights.gain(name), reason="gain of an RMSNorm")
+        inverse = ops.divide(self._numbers(1.0, np.float32), root)
+        return ops.multiply(ops.multiply(x, inverse), gain)
+
+    def _attend(self, step: Attend, env: dict[str, Held]) -> Any:
+        """Return (batch, sequence, heads * head_dim)."""
+        ops = self.ops
+        q = self._by_head(env[step.q], step.heads)
+        k, v = (self._by_head(env[name], step.kv_heads) for name in (step.k, step.v))
+        k, v = self._repeat(k, step), self._repeat(v, step)
+        scale = self._numbers(step.scale, np.float32)
+        bias = self._biases[step.mask]
+        attended = ops.scaled_dot_product_attention(q, k, v, bias, scale, causal=False)
+        merged = ops.transpose(attended, self._numbers([0, 2, 1, 3]))
+        shape = self._numbers([0, 0, step.heads * step.head_dim])
+        return ops.reshape(merged, shape, special_zero=True)
+
+    def _by_head(self, x: Held, heads: int) -> Any:
+        return x.node if x.by_head else self._heads(x.node, heads)
+
+    def _heads(self, x: Any, heads: int, *, norm: str | None = None) -> Any:
+        """Return (batch, heads, sequence, head_dim), each head's rows normalized by `norm`."""
+        ops = self.ops
+        shape = self._numbers([0, 0, heads, self.family.rotary_dim(self.a)])
+        split = ops.reshape(x, shape, special_zero=True)
+        if norm is not None:
+            split = self._norm(split, norm)
+        return ops.transpose(split, self._numbers([0, 2, 1, 3]))
+
+    def _rotate(self, x: Any, step: Rotate) -> Any:
+        ops, half = self.ops, self.family.rotary_dim(self.a) // 2
+        cos, sin = self._tables[step.table]
+        # Spelled as the CPU plugin's pattern wants it: a split along axis -1 is not fused.
+        first, second = (
+            ops.slice(x, *(self._numbers([n]) for n in (start, start + half, 1, 3)))
+            for start in (0, half)
+        )
+        turned = ops.multiply(second, self._numbers(-1.0, np.float32))
+        halves = ops.concat([turned, first], -1)
+        return ops.add(ops.multiply(x, cos), ops.multiply(halves, sin))
+
+    def _repeat(self, x: Any, step: Attend) -> Any:
+        """Repeat KV heads to the number of query heads."""
+        group = step.heads // step.kv_heads
+        if group == 1:
+            return x
+        order = np.repeat(np.arange(step.kv_heads), group)
+        return self.ops.gather(x, self._numbers(order), self._numbers(1))
+
+    def _enter(self, x: Any, *, site: str) -> Rows:
+        """Return what all matrices that read `x` are multiplied with."""
+        if self.int8 is None:
+            return Rows(x)
+        return rounded_rows(x, block=self.int8.weights.runtime_block(site))
+
+    def _project(self, step: Project, env: dict[str, Held]) -> None:
+        """Add all matrices of a site."""
+        given = env[step.x]
+        rows = self._enter(given.node, site=step.site)
+        made = [(product, self._product(rows, product.weight)) for product in step.products]
+        for found, node in made:
+            if found.late_factor:
+                env[found.out] = Held(node, late=(rows,))
+            else:
+                # Queries and keys, too, though norms follow: without their factor the norms' eps
+                # moved what comes out of attention by 1e-4 on the real model, and codes with it.
+                env[found.out] = Held(whole(node, rows, *given.late))
+
+    def _product(self, x: Rows, name: str) -> Any:
+        """Return the product with a matrix, short of the factors of `x`."""
+        if self.int8 is None:
+            stored = self._constant(name, self.weights.matrix(name))
+            return self.ops.matmul(x.values, stored, False, True)
+        found = self.int8.matrices[name]
+        stored = self._constant(name, found.codes, bits=bits_per_weight(found))
+        scales = self._constant(
+            name + "_scale", found.scales[:, None], reason="scale of each output"
+        )
+        return product(x, stored, scales)
+
+    def _head(self, hidden: Any, *, dim: int) -> Any:
+        ops = self.ops
+        dense = self.weights.head(dim=dim)
+        if dense is not None:
+            stored = self._constant("dense_folded", np.ascontiguousarray(dense.T),
+                                    reason="see kept: the head")  # fmt: skip
+            return ops.matmul(hidden, stored, False, True)
+        if dim < self.weights.checkpoint.dim:
+            bounds = [self._numbers([n]) for n in (0, dim, 1, 2)]
+            return ops.slice(hidden, *bounds)
+        return ops.multiply(hidden, self._numbers(1.0, np.float32))
+
+    def _pool(self, states: Any, mask: Any) -> Any:
+        """Return the mean over real tokens, scaled to length 1: a product for each text, whose sum
+        does not depend on the size of the batch."""
+        ops = self.ops
+        weight = ops.convert(mask, "f32")
+        total = ops.matmul(ops.unsqueeze(weight, self._numbers([1])), states, False, False)
+        total = ops.squeeze(total, self._numbers([1]))
+        count = ops.reduce_sum(weight, self._numbers([-1]), keep_dims=True)
+        pooled = ops.divide(total, ops.maximum(count, self._numbers(1.0, np.float32)))
+        if not self.weights.checkpoint.normalize:
+            return pooled
+        squares = ops.reduce_sum(ops.multiply(pooled, pooled), self._numbers([-1]), keep_dims=True)
+        return ops.divide(
+            pooled, ops.maximum(ops.sqrt(squares), self._numbers(SHORTEST, np.float32))
+        )

@@ -1,0 +1,40 @@
+"""A package for ONNX Runtime on servers and phones: .onnx, .ort, tokenizer, examples."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from exporter.formats.onnx.runtime import least_version, write_ort_format
+from exporter.packages.assemble import Filling, Packager
+from exporter.packages.onnx_file import write_graph
+from exporter.packages.onnxruntime.verifier import GRAPH, MOBILE
+
+STATIC = Path(__file__).parent / "static"
+EXAMPLES = ("example.py", "example.mjs")
+COPIED = ("tokenizer.json", "tokenizer_config.json", "config.json")
+
+
+def fill_onnxruntime(filling: Filling) -> Sequence[str]:
+    """Write the graph in both formats, the tokenizer and the examples."""
+    (judged,) = filling.artifacts
+    manifest, stage = judged.manifest, filling.stage
+    write_graph(judged, stage / GRAPH)
+    write_ort_format(stage / GRAPH, stage / MOBILE)
+    for name in COPIED:
+        if (judged.folder / name).is_file():
+            shutil.copyfile(judged.folder / name, stage / name)
+    for name in EXAMPLES:
+        shutil.copyfile(STATIC / name, stage / name)
+    filling.write(
+        "readme.md.j2", "README.md", manifest=manifest, verdict=judged.verdict,
+        least=least_version(manifest),
+        sizes={name: sum(p.stat().st_size for p in stage.glob(f"{name}*")) / 1e6
+               for name in (GRAPH, MOBILE)},
+    )  # fmt: skip
+    return [GRAPH]
+
+
+PACKAGER = Packager(
+    name="onnxruntime", room=__package__, kind="onnx", fill=fill_onnxruntime,
+    hint="ONNX Runtime takes ONNX: lawvault export onnx",
+)  # fmt: skip

@@ -1,0 +1,109 @@
+"""A folder that SentenceTransformer loads in place of the original, with its ONNX backend.
+
+The same layout serves fastembed's custom models, and text-embeddings-inference, which reads
+onnx/model.onnx, pools its last_hidden_state by the mask and normalizes:
+https://github.com/huggingface/text-embeddings-inference/blob/265deb2ad692067eeda77a746b3975b46ba53920/backends/ort/src/lib.rs
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from exporter.checkpoint.contents import Prompts
+from exporter.checkpoint.json_file import read_object
+from exporter.checkpoint.weights import DENSE_INSIDE
+from exporter.errors import BadInput
+from exporter.manifest import Manifest
+from exporter.packages.assemble import Filling, Packager, Settings
+from exporter.packages.onnx_file import write_graph
+from exporter.records import write_json
+
+SCHEMES = ("fp32", "fp16", "int8", "q4", "q4f16")
+MODULES = (
+    ("", "sentence_transformers.models.Transformer"),
+    ("1_Pooling", "sentence_transformers.models.Pooling"),
+    ("2_Normalize", "sentence_transformers.models.Normalize"),
+)
+COPIED = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+def fill_sentence_transformers(filling: Filling) -> Sequence[str]:
+    """Write the graphs and a module list that projects once: the graph's token states are
+    projected already, so that Pooling and Normalize are all that is left to do."""
+    stage, artifacts = filling.stage, filling.artifacts
+    first = artifacts[0]
+    manifest = first.manifest
+    files = file_names([judged.manifest for judged in artifacts])
+    for judged, file in zip(artifacts, files, strict=True):
+        write_graph(judged, stage / file)
+    for name in COPIED:
+        if (first.folder / name).is_file():
+            shutil.copyfile(first.folder / name, stage / name)
+    config = read_object(first.folder / "config.json")
+    # Says to this tool, and to whoever opens it, why there are no weights beside it.
+    write_json(stage / "config.json", {**config, DENSE_INSIDE: True})
+    for place, _ in MODULES[1:]:
+        (stage / place).mkdir()
+    pooling = {"word_embedding_dimension": manifest.dim, "pooling_mode_mean_tokens": True}
+    write_json(stage / "1_Pooling" / "config.json", pooling)
+    # An empty folder does not survive git or a zip.
+    write_json(stage / "2_Normalize" / "config.json", {})
+    modules = [
+        {"idx": i, "name": str(i), "path": place, "type": kind}
+        for i, (place, kind) in enumerate(MODULES)
+    ]
+    write_json(stage / "modules.json", modules)
+    write_json(stage / "sentence_bert_config.json",
+               {"max_seq_length": manifest.max_tokens, "do_lower_case": False})  # fmt: skip
+    prompts = prefixes(manifest.prompts)
+    write_json(
+        stage / "config_sentence_transformers.json",
+        {"model_type": "SentenceTransformer", "prompts": prompts, "default_prompt_name": None,
+         "similarity_fn_name": "cosine"},
+    )  # fmt: skip
+    filling.write(
+        "readme.md.j2", "README.md", first=manifest, prompts=prompts,
+        rows=list(zip(files, artifacts, strict=True)),
+        override=next((j.verdict for j in artifacts if j.verdict.verdict != "pass"), None),
+    )  # fmt: skip
+    return files
+
+
+def file_names(manifests: Sequence[Manifest]) -> list[str]:
+    """Return the graphs' paths: float32, or one that is alone, is `onnx/model.onnx`, where every
+    consumer looks first."""
+    return [
+        "onnx/model.onnx" if len(manifests) == 1 or manifest.scheme == "fp32"
+        else f"onnx/model_{manifest.scheme}.onnx"
+        for manifest in manifests
+    ]  # fmt: skip
+
+
+def prefixes(prompts: Prompts) -> Mapping[str, str]:
+    """Return the prompts as sentence-transformers knows them: what stands before a text. One that
+    goes on behind the text is no such prompt and is left out."""
+    rendered = {"query": prompts.render_query("\0"), "document": prompts.render_document(
+        "\0", title="")}  # fmt: skip
+    return {name: text[:-1] for name, text in rendered.items() if text.endswith("\0")}
+
+
+def check_sentence_transformers(
+    folders: Sequence[Path], manifests: Sequence[Manifest], settings: Settings
+) -> None:
+    """Refuse graphs that an older onnxruntime, as fastembed allows, does not read."""
+    del settings
+    for folder, manifest in zip(folders, manifests, strict=True):
+        if manifest.options.get("flavour") == "cpu23":
+            quant = "none" if manifest.scheme == "fp32" else manifest.scheme
+            raise BadInput(
+                f"'{folder}' ({manifest.name}) is of the flavour cpu23, whose opset is newer than "
+                f"many an onnxruntime; export it again: lawvault export onnx --quant {quant}"
+            )
+
+
+PACKAGER = Packager(
+    name="sentence-transformers", room=__package__,
+    kind="onnx", fill=fill_sentence_transformers, several=True,
+    schemes=SCHEMES, check=check_sentence_transformers,
+    hint="the ONNX backend takes ONNX: lawvault export onnx",
+)  # fmt: skip

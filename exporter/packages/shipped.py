@@ -1,0 +1,22 @@
+"""Scripts of a package: only those that the installed tool itself would write are ever run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from exporter.hashing import sha256_file
+
+RUN = (".cjs", ".html", ".js", ".mjs", ".py", ".wasm")
+"""Endings of what Python, Node or a browser runs."""
+
+
+def foreign_scripts(folder: Path, shipped: Mapping[str, str]) -> list[str]:
+    """Return a line for each script of the package that is not, byte for byte, one of `shipped`."""
+    return [
+        f"'{name}' is not what this version of the tool ships, so nothing was run; package again"
+        for name, path in sorted(
+            (path.relative_to(folder).as_posix(), path)
+            for path in folder.rglob("*")
+            if path.suffix in RUN and path.is_file()
+        )
+        if name not in shipped or sha256_file(path) != shipped[name]
+    ]

@@ -1,0 +1,323 @@
+"""A release: every artifact of a recipe exported, judged and, where it passed, packaged."""
+
+import shutil
+from collections.abc import Callable, Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from exporter.checkpoint.contents import Checkpoint
+from exporter.corpus.beir import Corpus
+from exporter.corpus.calibration import CalibrationText, write_calibration
+from exporter.errors import BadInput
+from exporter.formats.gguf.options import check_type_and_options
+from exporter.formats.open import artifact_source
+from exporter.hashing import sha256_file
+from exporter.manifest import MANIFEST_NAME, check_files, read_manifest
+from exporter.packages.assemble import Packager
+from exporter.packages.golden import Golden
+from exporter.packages.sums import check_sums
+from exporter.packages.verdict import PackageVerdict, verdict_of
+from exporter.parity.results import ParityReport
+from exporter.parity.run import VECTORS_NAME, run_parity
+from exporter.progress import Stages
+from exporter.recipe import ArtifactSpec, Recipe
+from exporter.records import Record, write_json, write_text
+from exporter.registry import PACKAGERS, resolve
+from exporter.release.bench import SHAPES, BenchReport, read_bench, run_bench
+from exporter.release.exports import (
+    CALIBRATION_NAME,
+    calibrates,
+    export_artifact,
+    export_side_by_side,
+    gguf_options,
+    jobs_that_fit,
+    schemes_of,
+)
+from exporter.release.package_one import package_artifacts
+from exporter.release.steps import Steps, fingerprint, release_folder
+from exporter.report.overview import INDEX_NAME, Offer, Speed, render_overview
+from exporter.report.write import HTML_NAME, JSON_NAME, MARKDOWN_NAME, read_report, write_report
+from exporter.runtimes.memory import release_memory
+from exporter.runtimes.original import open_original
+from exporter.staging import check_output
+
+BENCH_NAME = "bench.json"
+# Rounded weights that several artifacts are written from; gone when all are.
+KEPT_NAME = ".rounded"
+MAKES_AN_ARTIFACT = {"kind", "scheme", "flavour", "plan", "embedding_type", "imatrix"}
+Tell = Callable[[str], None]
+
+
+class ReleaseOutcome(Record):
+    """What a release came to. `closed`: why it may not go out, one line each."""
+
+    report: ParityReport
+    packages: tuple[str, ...]
+    overview: str
+    closed: tuple[str, ...]
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse a recipe that cannot be carried out, before any long step. Raises BadInput."""
+    for spec in recipe.artifacts:
+        known = schemes_of(spec.kind)
+        if spec.scheme not in known:
+            raise BadInput(f"the recipe asks for {spec.kind} {spec.scheme} (known: "
+                           f"{', '.join(known)})")  # fmt: skip
+        recipe.limits_for(spec.scheme)
+        if spec.kind == "gguf":
+            check_type_and_options(spec.scheme, gguf_options(spec))
+        for package in spec.packages:
+            packager = resolve(PACKAGERS, package, kind="package")
+            takes = packager.schemes or (spec.scheme,)
+            if spec.kind != packager.kind or spec.scheme not in takes:
+                named = f" {', '.join(packager.schemes)}" if packager.schemes else ""
+                raise BadInput(f"the recipe packages {spec.kind} {spec.scheme} for {package}, "
+                               f"which takes {packager.kind}{named}")  # fmt: skip
+
+
+def run_release(
+    checkpoint: Checkpoint, *, recipe: Recipe, corpus: Corpus, output: Path, force: bool,
+    stages: Stages, tell: Tell, bench: bool = False, jobs: int | None = None,
+    calibration: Sequence[CalibrationText] | None = None,
+) -> ReleaseOutcome:  # fmt: skip
+    """Carry out `recipe` below `output`. Returns the outcome; raises BadInput for bad input.
+
+    A step is repeated only where something that it depends on changed: checkpoint, prompts,
+    window, recipe, corpus, library versions or this package's source. A run that was killed, at
+    any point, goes on where it was. `jobs`: exports at once, None for as many as cores and memory
+    allow; embedding uses all cores by itself. `calibration`: what schemes are fitted on, kept as
+    calibration.jsonl; the bundled texts for None. The last step writes one overview page; `bench`
+    times the artifacts for it, into bench.json, the one file that differs from machine to machine.
+    """
+    check_recipe(recipe)
+    folders = {output / spec.name: spec for spec in recipe.artifacts}
+    with release_folder(output) as steps:
+        original = [checkpoint.file_hashes(), checkpoint.window_used,
+                    checkpoint.prompts.model_dump(), checkpoint.name]  # fmt: skip
+        texts = None
+        if calibration is not None:
+            texts = output / CALIBRATION_NAME
+            write_calibration(texts, calibration)
+            fitted = sum(text.role == "query" for text in calibration)
+            tell(f"calibration: {len(calibration) - fitted} documents, {fitted} questions, none "
+                 "of them judged")  # fmt: skip
+        _export_all(folders, checkpoint, original, steps=steps, force=force, jobs=jobs,
+                    calibration=texts, stages=stages, tell=tell)  # fmt: skip
+        shutil.rmtree(output / KEPT_NAME, ignore_errors=True)
+        report = _judge(list(folders), checkpoint, original, recipe=recipe, corpus=corpus,
+                        steps=steps, stages=stages, tell=tell)  # fmt: skip
+        timed = _timed(list(folders), output, steps, bench=bench, tell=tell)
+        verdicts = {folder: verdict_of(folder, report) for folder in folders}
+        packages = _package_all(folders, verdicts, checkpoint, report, corpus=corpus, steps=steps,
+                                force=force, tell=tell)  # fmt: skip
+        offers = [
+            _offer(folder, tuple(name for name, held in packages.items() if folder in held), timed)
+            for folder in folders
+        ]
+        closed = {
+            folder.name: f"{verdict.verdict}: {'; '.join(verdict.reasons)}"
+            for folder, verdict in verdicts.items()
+            if verdict.verdict != "pass" and folders[folder].required
+        }
+        page = render_overview(report, offers, closed=list(closed), machine=_machine(timed))
+        write_text(output / INDEX_NAME, page)
+    return ReleaseOutcome(
+        report=report, packages=tuple(str(output / name) for name in packages),
+        overview=str(output / INDEX_NAME),
+        closed=tuple(f"{name} {reason}" for name, reason in closed.items()),
+    )  # fmt: skip
+
+
+def _export_all(
+    folders: Mapping[Path, ArtifactSpec], checkpoint: Checkpoint, original: list[Any], *,
+    steps: Steps, force: bool, jobs: int | None, calibration: Path | None, stages: Stages,
+    tell: Tell,
+) -> None:  # fmt: skip
+    fitted = None if calibration is None else sha256_file(calibration)
+    depends = {
+        folder: fingerprint(
+            original,
+            spec.model_dump(include=MAKES_AN_ARTIFACT),
+            fitted if calibrates(spec) else None,
+        )
+        for folder, spec in folders.items()
+    }
+    missing = {}
+    for folder, spec in folders.items():
+        if steps.is_done(folder.name, depends[folder]) and _intact(folder):
+            tell(f"{folder.name}: unchanged, kept")
+        else:
+            missing[folder] = spec
+    may_replace = {folder: force or steps.is_ours(folder.name) for folder in missing}
+    for folder in missing:
+        check_output(folder, force=may_replace[folder])
+    if jobs is None:
+        jobs = jobs_that_fit(checkpoint, exports=len(missing))
+
+    keep = steps.path.parent / KEPT_NAME
+    shutil.rmtree(keep, ignore_errors=True)  # of a run that was killed, maybe of other code
+
+    def finished(folder: Path) -> None:
+        steps.finish(folder.name, depends[folder])
+
+    if jobs > 1 and len(missing) > 1:
+        tell(f"exporting {len(missing)} artifacts, {jobs} at once")
+        for folder in missing:
+            steps.begin(folder.name)
+
+        def told(folder: Path) -> None:
+            finished(folder)
+            tell(f"{folder.name}: exported")
+
+        export_side_by_side(
+            missing,
+            checkpoint,
+            jobs=jobs,
+            calibration=calibration,
+            keep=keep,
+            force=may_replace.__getitem__,
+            finished=told,
+        )
+        return
+    for folder, spec in missing.items():
+        tell(f"{folder.name}: exporting")
+        steps.begin(folder.name)
+        export_artifact(spec, checkpoint, folder, calibration=calibration, keep=keep,
+                        stages=stages, force=may_replace[folder])  # fmt: skip
+        release_memory()
+        finished(folder)
+
+
+def _judge(
+    folders: list[Path], checkpoint: Checkpoint, original: list[Any], *, recipe: Recipe,
+    corpus: Corpus, steps: Steps, stages: Stages, tell: Tell,
+) -> ParityReport:  # fmt: skip
+    output = steps.path.parent
+    manifests = [sha256_file(folder / MANIFEST_NAME) for folder in folders]
+    depends = fingerprint(original, manifests, corpus.sha256, recipe.model_dump(mode="json"))
+    if steps.is_done("parity", depends) and all(
+        (output / name).is_file() for name in (JSON_NAME, MARKDOWN_NAME, HTML_NAME)
+    ):
+        tell("parity: unchanged, kept")
+        return read_report(output / JSON_NAME)
+    tell(f"parity: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions")
+    report = run_parity(
+        folders, original=open_original(checkpoint), corpus=corpus, recipe=recipe,
+        artifact_source=artifact_source, stages=stages, cache=output / VECTORS_NAME, tell=tell,
+    )  # fmt: skip
+    write_report(output, report)
+    steps.finish("parity", depends)
+    return report
+
+
+def _package_all(
+    folders: Mapping[Path, ArtifactSpec], verdicts: Mapping[Path, PackageVerdict],
+    checkpoint: Checkpoint, report: ParityReport, *, corpus: Corpus, steps: Steps, force: bool,
+    tell: Tell,
+) -> dict[str, list[Path]]:  # fmt: skip
+    """Write the packages of what passed. Returns their names and the artifacts in each."""
+    output = steps.path.parent
+    passed = {f: spec for f, spec in folders.items() if verdicts[f].verdict == "pass"}
+    packages = packages_of(passed)
+    _withdraw(output, steps, keep=packages, tell=tell)
+    goldens: dict[str, Golden] = {}
+    articles = list(zip(corpus.doc_ids, corpus.titles, corpus.texts, strict=True))
+    for name, (kind, held) in packages.items():
+        packager: Packager = resolve(PACKAGERS, kind, kind="package")
+        around = packager.environment() if packager.environment else None
+        depends = fingerprint(
+            kind,
+            around,
+            corpus.sha256,
+            [(sha256_file(f / MANIFEST_NAME), verdicts[f].model_dump()) for f in held],
+        )
+        if steps.is_done(name, depends) and _sound(output / name):
+            tell(f"{name}: unchanged, kept")
+            continue
+        tell(f"{name}: packaging")
+        may_replace = force or steps.is_ours(name)
+        steps.begin(name)
+        package_artifacts(kind, held, output / name, checkpoint=checkpoint, report=report,
+                          force=may_replace, goldens=goldens,
+                          settings={"articles": articles})  # fmt: skip
+        if packager.remark and (said := packager.remark(output / name)):
+            tell(f"{name}: {said}")
+        steps.finish(name, depends)
+    return {name: held for name, (_, held) in packages.items()}
+
+
+def _withdraw(output: Path, steps: Steps, *, keep: Container[str], tell: Tell) -> None:
+    """Remove packages of an earlier run that this one does not stand behind."""
+    for name in [n for n in steps.done if n.startswith("packages/") and n not in keep]:
+        if _sound(output / name):
+            tell(f"{name}: not proven any more, removed")
+            shutil.rmtree(output / name)
+        elif (output / name).exists():
+            tell(f"{name}: not proven any more; it was changed by hand, remove it yourself")
+            continue
+        steps.forget(name)
+
+
+def packages_of(folders: Mapping[Path, ArtifactSpec]) -> dict[str, tuple[str, list[Path]]]:
+    """Return each package's name below the output, its kind, and the artifacts it holds: one, or
+    all that ask for it where the consumer takes several."""
+    found: dict[str, tuple[str, list[Path]]] = {}
+    for folder, spec in folders.items():
+        for kind in spec.packages:
+            packager = resolve(PACKAGERS, kind, kind="package")
+            own = kind if packager.several else spec.name.replace(spec.kind, kind, 1)
+            found.setdefault(f"packages/{own}", (kind, []))[1].append(folder)
+    return found
+
+
+def _timed(
+    folders: list[Path], output: Path, steps: Steps, *, bench: bool, tell: Tell
+) -> BenchReport | None:
+    """Return how fast the artifacts are, measured now if `bench` asks for it."""
+    path = output / BENCH_NAME
+    if bench:
+        depends = fingerprint([sha256_file(folder / MANIFEST_NAME) for folder in folders])
+        if steps.is_done("bench", depends) and path.is_file():
+            tell("bench: unchanged, kept")
+        else:
+            write_json(path, run_bench(folders, on_progress=lambda line: tell(f"bench: {line}")))
+            steps.finish("bench", depends)
+    return read_bench(path)
+
+
+def _machine(timed: BenchReport | None) -> str | None:
+    if timed is None:
+        return None
+    threads = f", {timed.threads} threads" if timed.threads else ""
+    return f"{timed.machine}, {timed.cores} cores{threads}, medians of {timed.rounds} rounds"
+
+
+def _offer(folder: Path, packages: tuple[str, ...], timed: BenchReport | None) -> Offer:
+    """Describe one artifact for the overview. A speed of other bytes than these is no speed."""
+    digest = sha256_file(folder / MANIFEST_NAME)
+    results = timed.results if timed else ()
+    found = next((r for r in results if r.manifest_sha256 == digest), None)
+    speed = None
+    if found is not None:
+        batch, short = (found.timings[SHAPES.index(shape)] for shape in ((8, 128), (1, 24)))
+        speed = Speed(
+            tokens_per_second=batch.tokens_per_second, milliseconds=short.milliseconds,
+            load_seconds=found.load_seconds, peak_memory_bytes=found.peak_memory_bytes,
+        )  # fmt: skip
+    return Offer(name=folder.name, manifest=read_manifest(folder), packages=packages, speed=speed)
+
+
+def _intact(folder: Path) -> bool:
+    try:
+        check_files(folder, read_manifest(folder))
+    except BadInput:
+        return False
+    return True
+
+
+def _sound(package: Path) -> bool:
+    try:
+        return not check_sums(package)
+    except BadInput:
+        return False

@@ -1,0 +1,105 @@
+"""parity.html: the report as one page that needs nothing but itself."""
+
+import re
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from exporter.parity.pool_words import WAY_NAMES, show_pool
+from exporter.parity.results import Difference, Interval, ParityReport
+from exporter.parity.ways import dims_of
+from exporter.report.advice import megabytes, recommend, three_sentences
+from exporter.report.markdown import show_multiple, show_padded, show_power
+from exporter.report.plots import (
+    Plot,
+    both_widths,
+    error_distribution,
+    errors_by_length,
+    part_names,
+    size_against_mrr,
+    sizes_of_parts,
+)
+from exporter.templates import environment
+
+HAN = re.compile(r"[\u2e80-\u2fdf\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+SIDES = {"both": "both its own", "queries": "its queries", "documents": "its index"}
+"""Ways of deployment where there is little room: what is the artifact's, the rest is fp32's."""
+VERDICT_SIGNS = {"pass": "✓", "fail": "✕", "undecided": "?"}
+
+
+def render_html(report: ParityReport) -> str:
+    """Return parity.html. Same report, same bytes; texts of the corpus are escaped."""
+    judged = [a for a in report.artifacts if a.dims]
+    return page_environment().get_template("parity.html.j2").render(
+        report=report, judged=judged, verdict=count_sentence(report),
+        recommended=recommend(report), sentences=three_sentences(report),
+        dims=[f.dim for f in report.noise_floor],
+        plots=_plots(report) if judged else [], legend=part_names(report),
+        largest=max(a.size_bytes for a in report.artifacts), pool=show_pool(report),
+    )  # fmt: skip
+
+
+def page_environment() -> jinja2.Environment:
+    """Return jinja's environment for pages: everything escaped, unknown names refused."""
+    pages = environment(
+        __package__, escape=True, ways=WAY_NAMES, sides=SIDES, signs=VERDICT_SIGNS, dims_of=dims_of
+    )
+    pages.filters.update(
+        mb=megabytes, signed=signed, multiple=show_multiple, power=show_power,
+        padded=show_padded, lang=language,
+        mean_of=lambda interval: f"{interval.mean:.3f}", error=lambda cosine: f"{1 - cosine:.1e}",
+    )  # fmt: skip
+    return pages
+
+
+def language(text: str) -> Markup:
+    """Return a lang attribute for a text with Chinese characters, so that a browser takes their
+    Chinese forms; nothing for another text."""
+    return Markup(' lang="zh"') if HAN.search(text) else Markup("")
+
+
+def signed(difference: Difference | Interval) -> Markup:
+    """Return `+0.0012 [−0.0033, +0.0051]` with true minus signs that do not break apart."""
+    d = difference
+    mean, low, high = (f"{v:+.4f}".replace("-", "−") for v in (d.mean, d.low, d.high))
+    return Markup('<span class="nobreak">{}</span> <span class="interval">[{}, {}]</span>').format(
+        mean, low, high
+    )
+
+
+def count_sentence(report: ParityReport) -> str:
+    """Return one sentence: how many artifacts passed."""
+    passed = sum(a.verdict == "pass" for a in report.artifacts)
+    count = len(report.artifacts)
+    against = f"against {report.model_name} on the corpus {report.corpus}."
+    if passed == count:
+        all_of = {1: "The artifact", 2: "Both artifacts"}.get(count, f"All {count} artifacts")
+        return f"{all_of} passed every limit {against}"
+    if count == 1:
+        return f"The artifact did not pass {against}"
+    return f"{passed or 'None'} of {count} artifacts passed {against}"
+
+
+def _plots(report: ParityReport) -> list[dict[str, Any]]:
+    dim = max(d.dim for a in report.artifacts for d in a.dims)
+    wanted: list[tuple[str, Plot, str]] = [
+        ("Size against MRR@10", size_against_mrr,
+         f"Its queries on its index, dim {dim}. The line is the 95 % interval of the difference to "
+         "torch fp32 (dashed); it must stay above the red mark, the margin."),
+        ("Distance from fp32, over all texts", error_distribution,
+         f"Dim {dim}. Left is better. Upright line: the 1st percentile of the cosine; red: its "
+         "limit. torch bf16 is what a user of the checkpoint runs."),
+        ("Distance from fp32, by length", errors_by_length,
+         f"Dim {dim}. Dot: median; thick line: to the 1st percentile; thin line: to the worst "
+         "text."),
+        ("Size of each part", sizes_of_parts,
+         "Bytes of each part, on one scale, from the tensors in each manifest."),
+    ]  # fmt: skip
+    return [
+        {
+            "title": title, "caption": caption, "legend": plot is sizes_of_parts,
+            "drawings": [(name, Markup(svg)) for name, svg in both_widths(plot, report)],
+        }
+        for title, plot, caption in wanted
+    ]  # fmt: skip

@@ -1,0 +1,68 @@
+"""The original in torch, as a source of vectors, and its token ids."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from exporter.checkpoint.contents import Checkpoint, WindowChoice
+from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.window import both_windows
+from exporter.runtimes.batching import load_tokenizer, token_rows
+from exporter.runtimes.encoder import Encoder, Original, Source
+from exporter.runtimes.identity import reference_identity
+from exporter.runtimes.variants import variants_of
+
+
+def reference_source(
+    checkpoint: Checkpoint, dtype: Literal["float32", "bfloat16"], *, device: str | None = None
+) -> Source:
+    """Return the original in torch as a source of vectors, not loaded yet. It runs on CUDA where
+    there is one and `device` names no other. Raises MissingDependency without torch."""
+    from exporter.runtimes.torch_reference import TorchReference, find_device, reference_name
+
+    device, described = find_device(device)
+
+    def load(*, threads: int | None = None) -> Encoder:
+        del threads  # torch's own setting, of the whole process
+        return TorchReference(checkpoint, dtype=dtype, device=device)
+
+    return Source(
+        name=reference_name(dtype, checkpoint), dim=checkpoint.dim,
+        identity=reference_identity(checkpoint, dtype=dtype, device=described), open=load,
+    )  # fmt: skip
+
+
+class CheckpointTokens:
+    """The token ids that the original reads, without loading it."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._tokenizer = load_tokenizer(
+            checkpoint.path / "tokenizer.json", max_tokens=checkpoint.max_tokens
+        )
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text, special tokens included, cut as the original cuts."""
+        return token_rows(self._tokenizer, texts)
+
+    def is_cut(self, text: str) -> bool:
+        """Return whether the text has more tokens than the original reads."""
+        return bool(self._tokenizer.encode(text).overflowing)
+
+
+def open_original(checkpoint: Checkpoint, *, device: str | None = None) -> Original:
+    """Return the ways to run `checkpoint` in torch, none of them loaded yet.
+
+    Raises MissingDependency without torch.
+    """
+    other = None
+    if both_windows(checkpoint) is not None:
+        choice: WindowChoice = "repaired" if checkpoint.window_choice == "as-saved" else "as-saved"
+        mended = read_checkpoint(checkpoint.path, window=choice, prompts=checkpoint.prompts)
+        other = reference_source(mended, "float32", device=device)
+    return Original(
+        checkpoint=checkpoint,
+        truth=reference_source(checkpoint, "float32", device=device),
+        used=reference_source(checkpoint, "bfloat16", device=device),
+        tokens=CheckpointTokens(checkpoint),
+        other_window=other,
+        variants=variants_of(checkpoint, device=device),
+    )

@@ -1,0 +1,78 @@
+"""What a table of vectors says about itself, and which of its columns hold what."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from exporter.hashing import sha256_file
+from exporter.manifest import MANIFEST_NAME, Manifest
+from exporter.records import Record
+
+METADATA_KEY = b"lawvault"
+"""Of the vector column's field metadata, which travels with the table wherever it is copied."""
+
+
+class Columns(Record):
+    """Names of a table's columns. Without `text` its vectors cannot be made again."""
+
+    id: str = "chunk_id"
+    vector: str = "vector"
+    text: str | None = None
+    title: str | None = None
+
+
+class IndexOrigin(Record):
+    """What a table was made from: everything that decides its vectors.
+
+    `corpus_sha256` is that of ids, titles and texts, not of questions.
+    """
+
+    schema_version: Literal[1] = 1
+    tool_version: str
+    model_name: str
+    artifact: str
+    scheme: str
+    manifest_sha256: str
+    checkpoint_files: dict[str, str]
+    window_used: int | None
+    query_prompt: str
+    document_prompt: str
+    dim: int
+    columns: Columns
+    corpus: str
+    corpus_sha256: str
+    documents: int
+
+    def same_vectors(self, other: "IndexOrigin") -> bool:
+        """Return whether both describe the same vectors of whatever texts."""
+        open_ended = {"tool_version", "corpus", "corpus_sha256", "documents"}
+        return self.model_dump(exclude=open_ended) == other.model_dump(exclude=open_ended)
+
+
+def origin_of(
+    artifact: Path, manifest: Manifest, *, dim: int, columns: Columns, corpus: str,
+    corpus_sha256: str, documents: int,
+) -> IndexOrigin:  # fmt: skip
+    """Return what a table made with `artifact` says about itself."""
+    return IndexOrigin(
+        tool_version=manifest.tool_version, model_name=manifest.model_name,
+        artifact=manifest.name, scheme=manifest.scheme,
+        manifest_sha256=sha256_file(artifact / MANIFEST_NAME),
+        checkpoint_files={f.path: f.sha256 for f in manifest.checkpoint_files},
+        window_used=manifest.window.used, query_prompt=manifest.prompts.query,
+        document_prompt=manifest.prompts.document, dim=dim, columns=columns, corpus=corpus,
+        corpus_sha256=corpus_sha256, documents=documents,
+    )  # fmt: skip
+
+
+def parse_origin(metadata: dict[bytes, bytes] | None) -> IndexOrigin | None:
+    """Return the origin in a field's metadata, None where this tool wrote none it can read."""
+    written = (metadata or {}).get(METADATA_KEY)
+    if written is None:
+        return None
+    try:
+        return IndexOrigin.model_validate_json(written)
+    except ValidationError:
+        # A later version's: its table is then judged by its texts alone.
+        return None
