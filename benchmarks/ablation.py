@@ -86,9 +86,13 @@ class Bench:
         matrices: Any = None
         if row.fit is not None and row.compensated:
             matrices = quantize_layers(
-                weights, texts, fit=row.fit, round_input=rounds, round_table=table,
+                weights,
+                texts,
+                fit=row.fit,
+                round_input=rounds,
+                round_table=table,
                 aim_at_original=row.aim,
-            )  # fmt: skip
+            )
         elif row.fit is not None:
             matrices = Nearest(weights, row.fit)
         pooled = run_rounded(
@@ -178,9 +182,12 @@ def run(arguments: list[str], *, said: Callable[[str], None] = lambda line: None
         if kind == "bundled" or source is not None
     }
     described = {
-        **about(checkpoint, arguments), "corpus": corpus.name, "corpus_sha256": corpus.sha256,
-        "held_back": len(held_back), "fitted_on": _described(fitted, checkpoint),
-    }  # fmt: skip
+        **about(checkpoint, arguments),
+        "corpus": corpus.name,
+        "corpus_sha256": corpus.sha256,
+        "held_back": len(held_back),
+        "fitted_on": _described(fitted, checkpoint),
+    }
     file = given.output / f"ablation_{corpus.name}.json"
     results = {"about": described, "rows": _kept(file, described)}
     given.output.mkdir(parents=True, exist_ok=True)

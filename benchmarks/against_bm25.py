@@ -25,16 +25,20 @@ def main() -> None:
     encoder = TorchReference(checkpoint, dtype="bfloat16")
     prompts = checkpoint.prompts
     documents = encoder.encode(
-        [prompts.render_document(text, title=title)
-         for title, text in zip(corpus.titles, corpus.texts, strict=True)]
-    )  # fmt: skip
+        [
+            prompts.render_document(text, title=title)
+            for title, text in zip(corpus.titles, corpus.texts, strict=True)
+        ]
+    )
     queries = encoder.encode([prompts.render_query(q) for q in corpus.queries])
     keys = {"doc_ids": corpus.doc_ids, "query_ids": corpus.query_ids, "qrels": corpus.qrels}
     ours = measure(search(queries, documents), **keys)
     floor = measure(rank_by_bm25(corpus), **keys)
     difference = paired_difference(ours["mrr_at_10"], floor["mrr_at_10"])
-    print(f"{corpus.name}: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions; "
-          f"{platform.machine()}, {encoder.device}")  # fmt: skip
+    print(
+        f"{corpus.name}: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions; "
+        f"{platform.machine()}, {encoder.device}"
+    )
     for name, values in ((checkpoint.name, ours), ("BM25, character bigrams", floor)):
         m = means(values)
         print(f"{name}: MRR@10 {m.mrr_at_10:.4f}, Hit@10 {m.hit_at_10:.4f}, Top-1 {m.top_1:.4f}")

@@ -62,9 +62,12 @@ def wins(rng: np.random.Generator, count: int, mean: float) -> Values:
 
 
 DRAWS: dict[str, Draw] = {
-    "first place to nothing": sparse, "first to second": halves, "swaps and lost answers": mixed,
-    "dense": dense, "rare wins hide it": wins,
-}  # fmt: skip
+    "first place to nothing": sparse,
+    "first to second": halves,
+    "swaps and lost answers": mixed,
+    "dense": dense,
+    "rare wins hide it": wins,
+}
 
 
 def in_use(values: Values, rng: np.random.Generator) -> bool:
@@ -112,8 +115,10 @@ def simulate(trials: int) -> str:
                     values = draw(rng, count, mean)
                     for gate, passes in GATES.items():
                         passed[gate] += passes(values, rng)
-                share = {gate: n / (trials if mean == -MARGIN else max(trials // 4, 1))
-                         for gate, n in passed.items()}  # fmt: skip
+                share = {
+                    gate: n / (trials if mean == -MARGIN else max(trials // 4, 1))
+                    for gate, n in passed.items()
+                }
                 if mean == -MARGIN:
                     worst = max(worst, share["in use"])
                 cells += [f"{value:.3f}" for value in share.values()]

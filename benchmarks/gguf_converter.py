@@ -61,14 +61,36 @@ def main() -> None:
 
 def converted(upstream: Path, checkpoint: Path, kind: str, target: Path) -> list[str]:
     """Return the converter's command line."""
-    return [sys.executable, str(upstream / "convert_hf_to_gguf.py"), str(checkpoint), "--outtype",
-            kind, "--outfile", str(target), "--sentence-transformers-dense-modules"]  # fmt: skip
+    return [
+        sys.executable,
+        str(upstream / "convert_hf_to_gguf.py"),
+        str(checkpoint),
+        "--outtype",
+        kind,
+        "--outfile",
+        str(target),
+        "--sentence-transformers-dense-modules",
+    ]
 
 
 def exported(checkpoint: Path, output: Path, kind: str, *extra: str) -> list[str]:
     """Return this project's command line."""
-    return [sys.executable, "-m", "exporter", "export", "gguf", "--checkpoint", str(checkpoint),
-            "--type", kind, "--output", str(output), "--force", "--quiet", *extra]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        "exporter",
+        "export",
+        "gguf",
+        "--checkpoint",
+        str(checkpoint),
+        "--type",
+        kind,
+        "--output",
+        str(output),
+        "--force",
+        "--quiet",
+        *extra,
+    ]
 
 
 def run(command: Sequence[str]) -> tuple[float, float]:

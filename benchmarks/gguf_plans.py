@@ -80,16 +80,22 @@ def main() -> None:
         for label, type_name, options in ROWS:
             found = [twin.judge(type_name, options) for twin in twins]
             whole = "" if large is None else f"{_size(large, type_name, options, folder):,.0f}"
-            print(f"| {label} | {found[0][0] / 1e6:.2f} | {whole} | "
-                  f"{' | '.join(cells for _, cells in found)} |", flush=True)  # fmt: skip
+            print(
+                f"| {label} | {found[0][0] / 1e6:.2f} | {whole} | "
+                f"{' | '.join(cells for _, cells in found)} |",
+                flush=True,
+            )
 
 
 def _size(checkpoint: Checkpoint, type_name: str, options: GgufOptions, folder: str) -> float:
     """Return megabytes. What is measured on calibration text moves no byte count."""
     manifest = export_gguf(
-        checkpoint, Path(folder) / "full", type_name=type_name, force=True,
+        checkpoint,
+        Path(folder) / "full",
+        type_name=type_name,
+        force=True,
         options=replace(options, imatrix="off"),
-    )  # fmt: skip
+    )
     return manifest.size_bytes / 1e6
 
 

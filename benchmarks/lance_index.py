@@ -65,8 +65,10 @@ def same_lists(table: LanceTable, vectors: Vectors) -> None:
         seconds = time.perf_counter() - began
         found = [[scan.ids[int(i)] for i in row] for row in ours["", metric]]
         same = sum(set(a) == set(b) for a, b in zip(found, theirs, strict=True))
-        print(f"LanceDB's exact search by {metric}: the same ten for {same:,} of {len(found):,} "
-              f"questions ({seconds:.1f} s)")  # fmt: skip
+        print(
+            f"LanceDB's exact search by {metric}: the same ten for {same:,} of {len(found):,} "
+            f"questions ({seconds:.1f} s)"
+        )
 
 
 def build_in_torch(
@@ -95,8 +97,9 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--documents", type=int, help="so many of them; default: all")
     parser.add_argument("--queries", type=Path, help="another queries.jsonl of the corpus")
-    parser.add_argument("--checkpoint", type=Path,
-                        default=ROOT / "parity_tests" / "fixtures" / "lawvault-mini")  # fmt: skip
+    parser.add_argument(
+        "--checkpoint", type=Path, default=ROOT / "parity_tests" / "fixtures" / "lawvault-mini"
+    )
     parser.add_argument("--made-by", choices=("torch", "int8"), default="torch")
     parser.add_argument("--cache", type=Path, help="folder of vectors kept from an earlier run")
     given = parser.parse_args()
@@ -117,18 +120,35 @@ def main() -> None:
         else:
             columns = Columns(text="text", title="title")
             build_index(
-                artifact, documents, corpus=corpus.name, output=folder / "db",
-                table="laws_vectors", columns=columns, cache=cache, stages=stages, ivf_pq=True,
-            )  # fmt: skip
+                artifact,
+                documents,
+                corpus=corpus.name,
+                output=folder / "db",
+                table="laws_vectors",
+                columns=columns,
+                cache=cache,
+                stages=stages,
+                ivf_pq=True,
+            )
         table = open_table(folder / "db", table="laws_vectors", columns=columns)
-        print(f"{len(documents):,} rows of {table.dim} by {given.made_by}, embedded or found in "
-              f"the cache, with the index in {time.perf_counter() - began:.1f} s")  # fmt: skip
+        print(
+            f"{len(documents):,} rows of {table.dim} by {given.made_by}, embedded or found in "
+            f"the cache, with the index in {time.perf_counter() - began:.1f} s"
+        )
         for nprobes, refine in SETTINGS:
             report, run = run_index_parity(
-                [artifact], original=original, table=table, questions=questions, recipe=recipe,
-                artifact_source=artifact_source, stages=stages, cache=cache, machine=processor(),
-                nprobes=nprobes, refine_factor=refine,
-            )  # fmt: skip
+                [artifact],
+                original=original,
+                table=table,
+                questions=questions,
+                recipe=recipe,
+                artifact_source=artifact_source,
+                stages=stages,
+                cache=cache,
+                machine=processor(),
+                nprobes=nprobes,
+                refine_factor=refine,
+            )
             text = render_index_markdown(report, run)
             start = (
                 text.index("## Exact") if nprobes is refine is None else text.index("## Through")

@@ -66,12 +66,7 @@ def main() -> None:
 
 
 def compare(
-    encoder: LlamaCppEncoder,
-    texts: Sequence[str],
-    path: Path,
-    *,
-    repeat: int,
-    threads: int | None,
+    encoder: LlamaCppEncoder, texts: Sequence[str], path: Path, *, repeat: int, threads: int | None
 ) -> None:
     """Print a table of the three ways to run `texts`, timed by turns."""
     rows = encoder.token_ids(texts)
@@ -80,9 +75,15 @@ def compare(
     print(f"{len(texts)} texts, {tokens:,} tokens; peak memory {peak_memory() / 1e6:,.0f} MB\n")
     with with_buffers(llama_cpp, extra=False):
         llama = llama_cpp.Llama(
-            str(path), embedding=True, n_ctx=2048, n_batch=2048, n_ubatch=2048,
-            n_threads=threads, n_threads_batch=threads, verbose=False,
-        )  # fmt: skip
+            str(path),
+            embedding=True,
+            n_ctx=2048,
+            n_batch=2048,
+            n_ubatch=2048,
+            n_threads=threads,
+            n_threads_batch=threads,
+            verbose=False,
+        )
     bare(llama, rows[:2])
     ways: dict[str, Callable[[], Vectors]] = {
         "as before": lambda: bare(llama, rows),

@@ -10,9 +10,19 @@ from exporter.checkpoint.contents import Checkpoint
 from exporter.manifest import library_versions
 from exporter.runtimes.identity import processor
 
-LIBRARIES = ("lawvault-exporter", "llama-cpp-python", "nncf", "numpy", "onnx", "onnxruntime",
-             "openvino", "optimum-onnx", "sentence-transformers", "torch",
-             "transformers")  # fmt: skip
+LIBRARIES = (
+    "lawvault-exporter",
+    "llama-cpp-python",
+    "nncf",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "optimum-onnx",
+    "sentence-transformers",
+    "torch",
+    "transformers",
+)
 FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 """Instructions that decide which kernels run."""
 

@@ -101,9 +101,17 @@ SPEED = tuple(n for n in PEERS if n not in ("ours fp16", "ours q4f16", "optimum 
 QUALITY = tuple(
     n
     for n in PEERS
-    if n not in (TRUTH, NOISE, "ours fp32 cpu23", "ours int8 cpu23", "OpenVINO fp32",
-                 "ours OpenVINO fp32", "llama.cpp f32")
-)  # fmt: skip
+    if n
+    not in (
+        TRUTH,
+        NOISE,
+        "ours fp32 cpu23",
+        "ours int8 cpu23",
+        "OpenVINO fp32",
+        "ours OpenVINO fp32",
+        "llama.cpp f32",
+    )
+)
 
 
 def chosen_names(only: str | None, default: Sequence[str]) -> list[str]:

@@ -99,8 +99,10 @@ def make_file(name: str, job: Job, checkpoint: Checkpoint) -> dict[str, Any]:
     if (folder / RECORD).is_file():
         record = made_record(folder)
         if name.startswith("ours") and record["code"] != code_sha256():
-            print(f"{name}: kept from another state of exporter/; --remake makes it again",
-                  file=sys.stderr)  # fmt: skip
+            print(
+                f"{name}: kept from another state of exporter/; --remake makes it again",
+                file=sys.stderr,
+            )
         return record
     source = job.artifacts.get(name)
     if peer.after:

@@ -36,8 +36,14 @@ def ours(quant: str, **options: Any) -> Make:
         from exporter.formats.onnx.export import export_onnx
 
         calibration = None if quant == "none" else origin.calibration
-        export_onnx(origin.checkpoint, folder, quant=quant, calibration=calibration,
-                    keep=origin.keep, **options)  # fmt: skip
+        export_onnx(
+            origin.checkpoint,
+            folder,
+            quant=quant,
+            calibration=calibration,
+            keep=origin.keep,
+            **options,
+        )
 
     return make
 

@@ -44,8 +44,12 @@ def alone(step: str, name: str, job: Job, texts: Path | None = None) -> dict[str
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "benchmarks.peer_steps", step, name, job.to_json()]
     with log.open("wb") as said:
-        ran = subprocess.run([*command, *([str(texts)] if texts else [])],
-                             stdout=subprocess.PIPE, stderr=said, check=False)  # fmt: skip
+        ran = subprocess.run(
+            [*command, *([str(texts)] if texts else [])],
+            stdout=subprocess.PIPE,
+            stderr=said,
+            check=False,
+        )
     if ran.returncode < 0:
         raise StepFailed(f"ended by signal {-ran.returncode}")
     if ran.returncode:

@@ -26,8 +26,14 @@ from exporter.vectors.rows import Rows
 GROUPS = ("documents", "questions", "long")
 BATCH_TEXTS, BATCH_TOKENS = 32, 8192
 """Texts of similar length go together, padded to the longest, as applications send them."""
-LIBRARIES = ("llama-cpp-python", "onnxruntime", "openvino", "sentence-transformers", "tokenizers",
-             "torch")  # fmt: skip
+LIBRARIES = (
+    "llama-cpp-python",
+    "onnxruntime",
+    "openvino",
+    "sentence-transformers",
+    "tokenizers",
+    "torch",
+)
 
 
 class PeerEncoder:

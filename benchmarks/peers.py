@@ -92,12 +92,18 @@ def table(results: dict[str, Any]) -> str:
         ratio = f"{base['ms']['8x128'] / ms['8x128']:.2f}" if base else ""
         wait = f"{ms['1x24'] / base['ms']['1x24']:.2f}" if base else ""
         cells = [
-            f"{r['mb']:,.0f}" if r["mb"] else "", f"{8 * 128e3 / ms['8x128']:,.0f}", ratio,
-            f"{32 * 64e3 / ms['32x64']:,.0f}", f"{ms['1x24']:.1f}", wait, f"{ms['1x128']:.1f}",
-            f"{r['load']['seconds']:.1f}", f"{r['load']['peak_mb']:,.0f}",
+            f"{r['mb']:,.0f}" if r["mb"] else "",
+            f"{8 * 128e3 / ms['8x128']:,.0f}",
+            ratio,
+            f"{32 * 64e3 / ms['32x64']:,.0f}",
+            f"{ms['1x24']:.1f}",
+            wait,
+            f"{ms['1x128']:.1f}",
+            f"{r['load']['seconds']:.1f}",
+            f"{r['load']['peak_mb']:,.0f}",
             f"{export['seconds']:.0f}" if export and r["mb"] else "",
             f"{export['peak_mb']:,.0f}" if export and r["mb"] else "",
-        ]  # fmt: skip
+        ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -143,8 +149,10 @@ def run(arguments: list[str], *, step: Step = alone) -> Path:
     names = chosen_names(given.only, SPEED)
     for name in names:
         if missing_needs(name):
-            print(f"left out: {name} (not installed: {', '.join(missing_needs(name))})",
-                  file=sys.stderr)  # fmt: skip
+            print(
+                f"left out: {name} (not installed: {', '.join(missing_needs(name))})",
+                file=sys.stderr,
+            )
     root = (given.work or Path(tempfile.mkdtemp())).resolve()
     root.mkdir(parents=True, exist_ok=True)
     try:

@@ -35,17 +35,32 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
         colour = OURS if name.startswith(("ours", "artifact")) else OTHERS
         median, worst = max(error["median"], LEAST), max(error["worst"], LEAST)
         axes.plot([row["mb"]] * 2, [median, worst], color=colour, linewidth=1, alpha=0.45, zorder=2)
-        axes.plot(row["mb"], median, _marker(name), color=colour, markersize=7,
-                  markeredgecolor="white", markeredgewidth=0.8,
-                  zorder=4 if colour == OURS else 3)  # fmt: skip
+        axes.plot(
+            row["mb"],
+            median,
+            _marker(name),
+            color=colour,
+            markersize=7,
+            markeredgecolor="white",
+            markeredgewidth=0.8,
+            zorder=4 if colour == OURS else 3,
+        )
         points.append((row["mb"], median, name, colour))
         hairs.append(((row["mb"], median), (row["mb"], worst)))
     sizes = [size for size, *_ in points]
     axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.35)
     axes.set_ylim(LEAST / 1.8, max(r["errors"][dim]["worst"] for r in rows.values()) * 2)
-    axes.annotate("torch bf16", (1, max(noise, LEAST)), xycoords=("axes fraction", "data"),
-                  ha="right", va="bottom", fontsize=8.5, color=INK, xytext=(-4, 2),
-                  textcoords="offset points")  # fmt: skip
+    axes.annotate(
+        "torch bf16",
+        (1, max(noise, LEAST)),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        fontsize=8.5,
+        color=INK,
+        xytext=(-4, 2),
+        textcoords="offset points",
+    )
     _label(axes, points, hairs)
     _axes(axes, found["about"])
     figure.savefig(path, dpi=150)
@@ -59,9 +74,10 @@ def _marker(name: str) -> str:
 
 
 def _label(
-    axes: Any, points: list[tuple[float, float, str, str]],
+    axes: Any,
+    points: list[tuple[float, float, str, str]],
     hairs: list[tuple[tuple[float, float], tuple[float, float]]],
-) -> None:  # fmt: skip
+) -> None:
     """Write names beside points, in the nearest free place; a line leads to one that is far."""
     to_axes = axes.transData + axes.transAxes.inverted()
     at = {name: tuple(to_axes.transform((x, y))) for x, y, name, _ in points}
@@ -75,16 +91,28 @@ def _label(
         taken.append(box)
         middle = (box[1] + box[3]) / 2
         label = axes.annotate(
-            name, (box[0] if right else box[2], middle), xycoords="axes fraction", va="center",
-            ha="left" if right else "right", fontsize=8.5, zorder=4,
+            name,
+            (box[0] if right else box[2], middle),
+            xycoords="axes fraction",
+            va="center",
+            ha="left" if right else "right",
+            fontsize=8.5,
+            zorder=4,
             color=OURS if colour == OURS else "#555555",
             fontweight="bold" if colour == OURS else "normal",
-        )  # fmt: skip
+        )
         label.set_in_layout(False)
         if abs(middle - y) > LINE / 2:
             end = box[0] - 0.002 if right else box[2] + 0.002
-            axes.plot([x, end], [y, middle], transform=axes.transAxes, color=colour, linewidth=0.7,
-                      alpha=0.7, zorder=2)  # fmt: skip
+            axes.plot(
+                [x, end],
+                [y, middle],
+                transform=axes.transAxes,
+                color=colour,
+                linewidth=0.7,
+                alpha=0.7,
+                zorder=2,
+            )
 
 
 Box = tuple[float, float, float, float]
@@ -118,8 +146,11 @@ def _axes(axes: Any, about: Mapping[str, Any]) -> None:
     axes.set_ylabel("1 - cosine to torch fp32 (log): median, hair to the worst text")
     axes.set_title(
         f"{about['checkpoint']} on {about['corpus']}: {about['documents']:,} documents, "
-        f"{about['questions']:,} questions", loc="left", fontsize=10.5, color=INK,
-    )  # fmt: skip
+        f"{about['questions']:,} questions",
+        loc="left",
+        fontsize=10.5,
+        color=INK,
+    )
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)))
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.4g}"))
     axes.xaxis.set_minor_locator(ticker.NullLocator())

@@ -45,9 +45,15 @@ PADDED_TEXTS = 16
 
 
 def compare(
-    job: Job, asked: Corpus, names: Sequence[str], *, dims: Sequence[int],
-    long_texts: Sequence[tuple[str, str]] = (), step: Step = alone, report: Any = None,
-) -> dict[str, Any]:  # fmt: skip
+    job: Job,
+    asked: Corpus,
+    names: Sequence[str],
+    *,
+    dims: Sequence[int],
+    long_texts: Sequence[tuple[str, str]] = (),
+    step: Step = alone,
+    report: Any = None,
+) -> dict[str, Any]:
     """Return a row a file, torch bf16 first: size, figures, what padding does; and why others have
     none. `report(results)` is called after every row."""
     checkpoint = read_checkpoint(job.checkpoint, prompts=job.prompts)
@@ -75,11 +81,17 @@ def compare(
         source = source_of(name, job, checkpoint)
         found = yardstick.judge(*rows_of(source))
         results["rows"][name] = {
-            "mb": made["mb"], "files": made["files"], **found.to_json(), "padding": padding,
-        }  # fmt: skip
+            "mb": made["mb"],
+            "files": made["files"],
+            **found.to_json(),
+            "padding": padding,
+        }
         errors = found.errors[dims[0]]
-        print(f"{name}: {made['mb']:,.0f} MB, median {errors.median:.1e}, worst {errors.worst:.1e}",
-              file=sys.stderr, flush=True)  # fmt: skip
+        print(
+            f"{name}: {made['mb']:,.0f} MB, median {errors.median:.1e}, worst {errors.worst:.1e}",
+            file=sys.stderr,
+            flush=True,
+        )
         if report is not None:
             report(results)
     return results
@@ -97,10 +109,11 @@ def _texts(
     every = documents + questions
     tokens = [len(row) for row in CheckpointTokens(checkpoint)(every)]
     return {
-        "documents": documents, "questions": questions,
+        "documents": documents,
+        "questions": questions,
         "long": [prompts.render_document(text, title=title) for title, text in long_texts],
         "padded": [every[i] for i in spread_over(tokens, PADDED_TEXTS)],
-    }  # fmt: skip
+    }
 
 
 def _long_texts(corpus: Corpus, checkpoint: Checkpoint, count: int) -> list[tuple[str, str]]:
@@ -145,10 +158,12 @@ def run(arguments: list[str], *, step: Step = alone) -> Path:
     given = parse(arguments)
     artifacts = [Path(part).resolve() for part in (given.artifacts or "").split(",") if part]
     job = Job(
-        given.checkpoint.resolve(), given.prompts,
-        None if given.calibration is None else given.calibration.resolve(), given.work.resolve(),
+        given.checkpoint.resolve(),
+        given.prompts,
+        None if given.calibration is None else given.calibration.resolve(),
+        given.work.resolve(),
         {f"artifact {read_manifest(path).name}": path for path in artifacts},
-    )  # fmt: skip
+    )
     checkpoint = read_checkpoint(job.checkpoint, prompts=job.prompts)
     dims = _dims(given.dims, checkpoint)
     names = chosen_names(given.only, QUALITY if not artifacts or given.only else ())
@@ -160,10 +175,15 @@ def run(arguments: list[str], *, step: Step = alone) -> Path:
     kind = "choosing" if given.choose else "proving"
     asked = parts.asked(kind)
     described = {
-        **about(checkpoint, arguments), "corpus": asked.name, "corpus_sha256": asked.sha256,
-        "documents": len(asked.doc_ids), "questions": len(asked.query_ids), "kind": kind,
-        "choosing": len(parts.choosing), "dims": dims,
-    }  # fmt: skip
+        **about(checkpoint, arguments),
+        "corpus": asked.name,
+        "corpus_sha256": asked.sha256,
+        "documents": len(asked.doc_ids),
+        "questions": len(asked.query_ids),
+        "kind": kind,
+        "choosing": len(parts.choosing),
+        "dims": dims,
+    }
     stem = given.output / f"peers_quality_{asked.name}{'_choosing' if given.choose else ''}"
     given.output.mkdir(parents=True, exist_ok=True)
 

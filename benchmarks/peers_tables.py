@@ -43,25 +43,43 @@ def _head(found: Mapping[str, Any]) -> str:
 
 
 def _main(rows: Mapping[str, Any], dim: str) -> str:
-    head = ("", "MB", "median", "p99", "worst", "overlap@10 both", "on fp32's index",
-            "MRR@10 difference both", "on fp32's index", "padding")  # fmt: skip
+    head = (
+        "",
+        "MB",
+        "median",
+        "p99",
+        "worst",
+        "overlap@10 both",
+        "on fp32's index",
+        "MRR@10 difference both",
+        "on fp32's index",
+        "padding",
+    )
     return _table(
         head,
         (
-            [name, f"{row['mb']:,.0f}", *_errors(row["errors"][dim]), *_ways(row["ways"][dim]),
-             _small(row["padding"]["worst"])]
+            [
+                name,
+                f"{row['mb']:,.0f}",
+                *_errors(row["errors"][dim]),
+                *_ways(row["ways"][dim]),
+                _small(row["padding"]["worst"]),
+            ]
             for name, row in rows.items()
         ),
-    )  # fmt: skip
+    )
 
 
 def _ways(ways: Mapping[str, Any]) -> list[str]:
     both, queries = ways["both"], ways["queries"]
     return [
-        f"{both['overlap']:.3f}", f"{queries['overlap']:.3f}",
-        *(f"{w['mrr']['mean']:+.4f} [{w['mrr']['low']:+.4f}, {w['mrr']['high']:+.4f}]"
-          for w in (both, queries)),
-    ]  # fmt: skip
+        f"{both['overlap']:.3f}",
+        f"{queries['overlap']:.3f}",
+        *(
+            f"{w['mrr']['mean']:+.4f} [{w['mrr']['low']:+.4f}, {w['mrr']['high']:+.4f}]"
+            for w in (both, queries)
+        ),
+    ]
 
 
 def _dims(rows: Mapping[str, Any], dims: Sequence[int]) -> str:

@@ -58,10 +58,13 @@ class Yardstick:
         ranking = self._rank(vectors)
         mrr = paired_difference(self._mrr(ranking), self._base)
         return Figures(
-            error=float(np.median(errors)), p1=float(1 - np.percentile(errors, 99)),
+            error=float(np.median(errors)),
+            p1=float(1 - np.percentile(errors, 99)),
             overlap=float(overlap(ranking, self._found).mean()),
-            mrr=mrr.mean, low=mrr.low, high=mrr.high,
-        )  # fmt: skip
+            mrr=mrr.mean,
+            low=mrr.low,
+            high=mrr.high,
+        )
 
     def _rank(self, vectors: Vectors) -> Any:
         count = len(self.corpus.doc_ids)

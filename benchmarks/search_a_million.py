@@ -94,15 +94,19 @@ def main() -> None:
         began = time.perf_counter()
         with PeakMemory() as memory:
             fill(folder, arguments.documents)
-        print(f"written: {arguments.documents:,} rows in {time.perf_counter() - began:.1f} s, "
-              f"own memory at most {memory.peak:,.0f} MB")  # fmt: skip
+        print(
+            f"written: {arguments.documents:,} rows in {time.perf_counter() - began:.1f} s, "
+            f"own memory at most {memory.peak:,.0f} MB"
+        )
         began = time.perf_counter()
         with PeakMemory() as memory, opened(folder, identity=IDENTITY, dim=DIM) as cache:
             places = cache.places(text_keys([str(i) for i in range(arguments.documents)]))
             vectors = cache.vectors()
         assert (places >= 0).all()
-        print(f"opened, checked and looked up: {time.perf_counter() - began:.1f} s, own memory at "
-              f"most {memory.peak:,.0f} MB")  # fmt: skip
+        print(
+            f"opened, checked and looked up: {time.perf_counter() - began:.1f} s, own memory at "
+            f"most {memory.peak:,.0f} MB"
+        )
         print("| documents | own memory, MB | seconds | GFLOP/s | plain product | share |")
         print("| --- | --- | --- | --- | --- | --- |")
         for part in (16, 4, 1):
@@ -114,8 +118,10 @@ def main() -> None:
                 search(queries, rows)
             seconds = time.perf_counter() - began
             speed = 2 * len(queries) * len(rows) * DIM / seconds / 1e9
-            print(f"| {len(rows):,} | {before:,.0f} + {memory.peak - before:,.0f} | {seconds:.1f} "
-                  f"| {speed:.0f} | {plain:.0f} | {speed / plain:.0%} |")  # fmt: skip
+            print(
+                f"| {len(rows):,} | {before:,.0f} + {memory.peak - before:,.0f} | {seconds:.1f} "
+                f"| {speed:.0f} | {plain:.0f} | {speed / plain:.0%} |"
+            )
 
 
 if __name__ == "__main__":

@@ -59,14 +59,18 @@ def main() -> None:
         began = time.perf_counter()
         with PeakMemory() as memory:
             scan = scan_table(table, progress=ignore)
-        print(f"read and checked: {time.perf_counter() - began:.1f} s, own memory at most "
-              f"{memory.peak:,.0f} MB")  # fmt: skip
+        print(
+            f"read and checked: {time.perf_counter() - began:.1f} s, own memory at most "
+            f"{memory.peak:,.0f} MB"
+        )
         began = time.perf_counter()
         with PeakMemory() as memory:
             search_table(table, scan, {"": queries}, progress=ignore)
         seconds = time.perf_counter() - began
-        print(f"searched for {given.queries:,} questions by L2 and cosine: {seconds:.1f} s, own "
-              f"memory at most {memory.peak:,.0f} MB")  # fmt: skip
+        print(
+            f"searched for {given.queries:,} questions by L2 and cosine: {seconds:.1f} s, own "
+            f"memory at most {memory.peak:,.0f} MB"
+        )
 
 
 if __name__ == "__main__":

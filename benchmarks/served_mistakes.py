@@ -163,9 +163,11 @@ def of_ids(encoder: Encoder, rows: Sequence[Sequence[int]]) -> Vectors:
 
 
 def report(
-    goldens: dict[str, Golden], right: dict[str, list[Case]], wrong: dict[str, list[Case]],
+    goldens: dict[str, Golden],
+    right: dict[str, list[Case]],
+    wrong: dict[str, list[Case]],
     machine: list[str],
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     yield "# Right and wrong servers, as `verify` sees them"
     yield ""
     yield (
@@ -182,8 +184,11 @@ def report(
                 seen = compare(golden, vectors.astype(np.float64), at)
                 limits = np.array([golden.texts[i].distance_max for i in at])
                 part = np.maximum(seen.own, seen.reference) / limits
-                said = seen.failures[0].removeprefix("these are the vectors of ") if (
-                    seen.failures) else "pass"  # fmt: skip
+                said = (
+                    seen.failures[0].removeprefix("these are the vectors of ")
+                    if (seen.failures)
+                    else "pass"
+                )
                 yield (
                     f"| {golden.artifact} | {case} | {np.median(seen.own):.1e} | "
                     f"{seen.own.max():.1e} | {part.max():.2f} | {(part > 1).sum()} of {len(at)} | "

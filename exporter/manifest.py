@@ -17,18 +17,31 @@ from exporter.records import Record, write_json
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 RECORDED_LIBRARIES = (
-    "gguf", "llama-cpp-python", "numpy", "onnx", "onnxruntime", "openvino", "optimum-onnx",
-    "safetensors", "sentence-transformers", "sentencepiece", "tokenizers", "torch", "transformers",
-)  # fmt: skip
+    "gguf",
+    "llama-cpp-python",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "optimum-onnx",
+    "safetensors",
+    "sentence-transformers",
+    "sentencepiece",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 def _inside(path: str) -> str:
     """Refuse a path that leads out of its folder, on any system: manifests come from others."""
     parts = path.split("/")
     if (
-        not path.isprintable() or "\\" in path or PureWindowsPath(path).drive
+        not path.isprintable()
+        or "\\" in path
+        or PureWindowsPath(path).drive
         or not all(part.strip(" .") for part in parts)
-    ):  # fmt: skip
+    ):
         raise ValueError(f"{path!r} is no relative path inside the folder")
     return path
 

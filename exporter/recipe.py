@@ -16,15 +16,30 @@ from exporter.records import Record
 
 PrecisionClass = Literal["fp32", "16bit", "8bit", "6bit", "4bit"]
 CLASS_OF_SCHEME: dict[str, PrecisionClass] = {
-    "fp32": "fp32", "f32": "fp32", "f16": "16bit", "bf16": "16bit", "fp16": "16bit",
-    "int8": "8bit", "q8_0": "8bit", "q4": "4bit", "q4f16": "4bit", "q4_0": "4bit", "q4_k_m": "4bit",
-    "iq4_nl": "4bit", "q5_k_m": "6bit", "q6_k": "6bit",
-}  # fmt: skip
+    "fp32": "fp32",
+    "f32": "fp32",
+    "f16": "16bit",
+    "bf16": "16bit",
+    "fp16": "16bit",
+    "int8": "8bit",
+    "q8_0": "8bit",
+    "q4": "4bit",
+    "q4f16": "4bit",
+    "q4_0": "4bit",
+    "q4_k_m": "4bit",
+    "iq4_nl": "4bit",
+    "q5_k_m": "6bit",
+    "q6_k": "6bit",
+}
 Way = Literal["both", "queries", "documents"]
 WAYS: tuple[Way, ...] = ("both", "queries", "documents")
 DEFAULT_MARGIN: dict[PrecisionClass, float] = {
-    "fp32": 0.01, "16bit": 0.01, "8bit": 0.01, "6bit": 0.01, "4bit": 0.02,
-}  # fmt: skip
+    "fp32": 0.01,
+    "16bit": 0.01,
+    "8bit": 0.01,
+    "6bit": 0.01,
+    "4bit": 0.02,
+}
 BUNDLED = ("default", "lawvault", "demo")
 """The recipes that come with the tool, as --recipe names them."""
 RELATIVE = 2
@@ -97,10 +112,11 @@ class Limits(Bounds):
         has_own = own.mrr_at_10_margin or own.mrr_at_10_relative_margin
         margins: Bounds = own if has_own else self
         return WayBounds(
-            cosine_p1_min=either("cosine_p1_min"), overlap_at_10_min=either("overlap_at_10_min"),
+            cosine_p1_min=either("cosine_p1_min"),
+            overlap_at_10_min=either("overlap_at_10_min"),
             mrr_at_10_margin=margins.mrr_at_10_margin,
             mrr_at_10_relative_margin=margins.mrr_at_10_relative_margin,
-        )  # fmt: skip
+        )
 
 
 OPTIONS_OF_KIND = {"flavour": "onnx", "plan": "gguf", "embedding_type": "gguf", "imatrix": "gguf"}
@@ -199,8 +215,9 @@ class Recipe(Record):
 def _check_margin(name: PrecisionClass, way: Way, limits: Limits) -> None:
     bounds, usual = limits.of(way), DEFAULT_MARGIN[name]
     for key, widest in (
-        ("mrr_at_10_margin", usual), ("mrr_at_10_relative_margin", RELATIVE * usual),
-    ):  # fmt: skip
+        ("mrr_at_10_margin", usual),
+        ("mrr_at_10_relative_margin", RELATIVE * usual),
+    ):
         margin = getattr(bounds, key)
         if margin is not None and margin > widest and not limits.reason.strip():
             raise ValueError(

@@ -9,9 +9,7 @@ from typing import Any
 
 from exporter.errors import unknown_name
 
-FAMILIES: Mapping[str, str] = {
-    "gemma3_text": "exporter.architectures.gemma3.family:FAMILY",
-}
+FAMILIES: Mapping[str, str] = {"gemma3_text": "exporter.architectures.gemma3.family:FAMILY"}
 """Model families, by the model_type of config.json."""
 
 ONNX_SCHEMES: Mapping[str, str] = {
@@ -56,9 +54,7 @@ ENCODERS: Mapping[str, str] = {
     "openvino": "exporter.formats.openvino.runtime:OpenVinoEncoder",
 }
 
-KERNELS: Mapping[str, str] = {
-    "gguf": "exporter.formats.gguf.llamacpp_kernels:kernels",
-}
+KERNELS: Mapping[str, str] = {"gguf": "exporter.formats.gguf.llamacpp_kernels:kernels"}
 """Artifact kinds whose vectors depend on which of their runtime's kernels run, and what names
 them."""
 

@@ -13,8 +13,11 @@ def environment(*rooms: str, escape: bool, trim: bool = True, **values: Any) -> 
     """
     made = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(room) for room in rooms]),
-        autoescape=escape, undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
-        trim_blocks=trim, lstrip_blocks=trim,
-    )  # fmt: skip
+        autoescape=escape,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=trim,
+        lstrip_blocks=trim,
+    )
     made.globals.update(values)
     return made

@@ -12,10 +12,15 @@ DIM = 16
 
 
 def write_table(
-    folder: Path, vectors: Any, *, name: str = "laws_vectors", ids: Sequence[Any] | None = None,
-    texts: Sequence[str | None] | None = None, titles: Sequence[str] | None = None,
+    folder: Path,
+    vectors: Any,
+    *,
+    name: str = "laws_vectors",
+    ids: Sequence[Any] | None = None,
+    texts: Sequence[str | None] | None = None,
+    titles: Sequence[str] | None = None,
     dtype: str = "float32",
-) -> Path:  # fmt: skip
+) -> Path:
     """Write rows as an application would, with its own names of columns. Returns `folder`."""
     vectors = np.asarray(vectors, dtype)
     count, dim = vectors.shape

@@ -24,9 +24,15 @@ def make_full_size(
     shape = {"layers": layers, "hidden": 768, "heads": 3, "head_dim": 256, "intermediate": 1152}
     backbone, dense = random_weights(seed, **shape, vocab=vocab, wide=3072)
     write_layout(
-        folder, backbone, dense, **shape, vocab=vocab, window=512, max_tokens=2048,
+        folder,
+        backbone,
+        dense,
+        **shape,
+        vocab=vocab,
+        window=512,
+        max_tokens=2048,
         matryoshka_dims=(768, 512, 256, 128),
-    )  # fmt: skip
+    )
     return folder
 
 

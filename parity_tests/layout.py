@@ -115,9 +115,14 @@ def write_tokenizer_files(folder: Path, *, max_tokens: int = 512) -> None:
         merges += [(-model.get_score(index), index, *pair) for pair in sorted(known)]
     merges.sort()
     tokenizer = Tokenizer(
-        BPE(vocab, [(m[-2], m[-1]) for m in merges], fuse_unk=True, byte_fallback=True,
-            unk_token="<unk>")
-    )  # fmt: skip
+        BPE(
+            vocab,
+            [(m[-2], m[-1]) for m in merges],
+            fuse_unk=True,
+            byte_fallback=True,
+            unk_token="<unk>",
+        )
+    )
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(" "), "merged_with_previous")
     tokenizer.decoder = decoders.Sequence(
@@ -237,11 +242,16 @@ def write_layout(
     }
     write_json(folder / "config_sentence_transformers.json", sentence_config)
     write_json(
-        folder / "sentence_bert_config.json",
-        {"max_seq_length": max_tokens, "do_lower_case": False},
+        folder / "sentence_bert_config.json", {"max_seq_length": max_tokens, "do_lower_case": False}
     )
-    modes = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens",
-             "weightedmean_tokens", "lasttoken")  # fmt: skip
+    modes = (
+        "cls_token",
+        "mean_tokens",
+        "max_tokens",
+        "mean_sqrt_len_tokens",
+        "weightedmean_tokens",
+        "lasttoken",
+    )
     write_json(
         folder / "1_Pooling" / "config.json",
         {
@@ -271,9 +281,16 @@ def write_layout(
 
 
 def random_weights(
-    seed: int, *, layers: int, hidden: int, heads: int, head_dim: int, intermediate: int,
-    vocab: int, wide: int,
-) -> tuple[dict[str, Array], tuple[Array, Array]]:  # fmt: skip
+    seed: int,
+    *,
+    layers: int,
+    hidden: int,
+    heads: int,
+    head_dim: int,
+    intermediate: int,
+    vocab: int,
+    wide: int,
+) -> tuple[dict[str, Array], tuple[Array, Array]]:
     """Return (backbone, dense) of plausible scale: unit-gain matrices, norms near 1. float32."""
     rng = np.random.default_rng(seed)
 

@@ -21,9 +21,13 @@ def install_transformers(folder: Path) -> Path:
     (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
     try:
         ran = subprocess.run(
-            [*INSTALL.split(), "--no-audit", "--no-fund"], cwd=folder, capture_output=True,
-            text=True, timeout=200, check=False,
-        )  # fmt: skip
+            [*INSTALL.split(), "--no-audit", "--no-fund"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         pytest.skip("npm cannot fetch transformers.js: no answer in 200 seconds")
     if ran.returncode:

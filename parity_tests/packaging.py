@@ -30,9 +30,14 @@ def golden_of(encoder: Encoder, checkpoint: Checkpoint) -> Golden:
 
 
 def package_ollama(
-    artifact: Path, output: Path, *, checkpoint: Checkpoint, verdict: PackageVerdict,
-    golden: Golden, force: bool = False,
-) -> PackageManifest:  # fmt: skip
+    artifact: Path,
+    output: Path,
+    *,
+    checkpoint: Checkpoint,
+    verdict: PackageVerdict,
+    golden: Golden,
+    force: bool = False,
+) -> PackageManifest:
     judged = Judged(artifact, verdict, golden)
     return assemble(PACKAGER, [judged], output, checkpoint=checkpoint, force=force)
 
@@ -61,9 +66,13 @@ def judged_onnx(
 
 
 def package_transformersjs(
-    artifacts: list[Judged], output: Path, *, checkpoint: Checkpoint, npm: Path | None,
+    artifacts: list[Judged],
+    output: Path,
+    *,
+    checkpoint: Checkpoint,
+    npm: Path | None,
     articles: Sequence[tuple[str, str, str]] | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write a package of `artifacts`, with the page where `npm` holds transformers.js."""
     from exporter.packages.transformersjs import packager as transformersjs
 

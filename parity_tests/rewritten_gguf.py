@@ -9,13 +9,19 @@ import numpy as np
 
 
 def rewrite(
-    source: Path, target: Path, *, keys: Callable[[dict[str, Any]], None] = lambda keys: None,
+    source: Path,
+    target: Path,
+    *,
+    keys: Callable[[dict[str, Any]], None] = lambda keys: None,
     tensors: Callable[[dict[str, Any]], None] = lambda tensors: None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write a copy with keys (name -> field) and tensors (name -> [data, type]) changed."""
     reader = gguf.GGUFReader(source)
-    fields = {name: [field.contents(), *field.types] for name, field in reader.fields.items()
-              if not name.startswith("GGUF.")}  # fmt: skip
+    fields = {
+        name: [field.contents(), *field.types]
+        for name, field in reader.fields.items()
+        if not name.startswith("GGUF.")
+    }
     held = {t.name: [np.array(t.data), t.tensor_type] for t in reader.tensors}
     keys(fields)
     tensors(held)

@@ -51,8 +51,10 @@ def running(script: str, model: Path, *, tokens: int) -> Iterator[str]:
     """Run one of the servers above on `model`. Yields its URL."""
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(model), str(tokens)],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     try:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")

@@ -19,11 +19,21 @@ SENTENCES = (
 
 
 def make_tiny_checkpoint(
-    folder: Path, *, seed: int = 0, layers: int = 6, hidden: int = 64, heads: int = 3,
-    head_dim: int = 16, intermediate: int = 96, vocab: int = 512, wide: int = 128,
-    window: int = 16, max_tokens: int = 64, dtype: str = "bfloat16",
+    folder: Path,
+    *,
+    seed: int = 0,
+    layers: int = 6,
+    hidden: int = 64,
+    heads: int = 3,
+    head_dim: int = 16,
+    intermediate: int = 96,
+    vocab: int = 512,
+    wide: int = 128,
+    window: int = 16,
+    max_tokens: int = 64,
+    dtype: str = "bfloat16",
     matryoshka_dims: tuple[int, ...] = (64, 32, 16),
-) -> Path:  # fmt: skip
+) -> Path:
     """Write a checkpoint with random weights and a real tokenizer. Returns `folder`.
 
     `vocab` is an upper bound: the tokenizer decides how many pieces its text can fill.
@@ -33,12 +43,28 @@ def make_tiny_checkpoint(
     model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     size = model.get_piece_size()
     backbone, dense = random_weights(
-        seed, layers=layers, hidden=hidden, heads=heads, head_dim=head_dim,
-        intermediate=intermediate, vocab=size, wide=wide,
-    )  # fmt: skip
+        seed,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        head_dim=head_dim,
+        intermediate=intermediate,
+        vocab=size,
+        wide=wide,
+    )
     write_layout(
-        folder, backbone, dense, layers=layers, hidden=hidden, heads=heads, head_dim=head_dim,
-        intermediate=intermediate, vocab=size, window=window, max_tokens=max_tokens, dtype=dtype,
+        folder,
+        backbone,
+        dense,
+        layers=layers,
+        hidden=hidden,
+        heads=heads,
+        head_dim=head_dim,
+        intermediate=intermediate,
+        vocab=size,
+        window=window,
+        max_tokens=max_tokens,
+        dtype=dtype,
         matryoshka_dims=matryoshka_dims,
-    )  # fmt: skip
+    )
     return folder

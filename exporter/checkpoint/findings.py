@@ -126,7 +126,10 @@ def prompt_findings(used: Prompts, saved: SavedPrompts) -> list[Finding]:
         remedy += f"; EmbeddingGemma's card has titled documents as {titled.document!r}"
     return [
         Finding(
-            id="prompts", severity="info", evidence=evidence,
-            effect="a wrong prompt moves every vector", remedy=remedy,
+            id="prompts",
+            severity="info",
+            evidence=evidence,
+            effect="a wrong prompt moves every vector",
+            remedy=remedy,
         )
-    ]  # fmt: skip
+    ]

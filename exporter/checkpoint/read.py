@@ -175,8 +175,11 @@ def _max_tokens(folder: Path, config: Mapping[str, Any], facts: TokenizerFacts) 
     settings = read_object(path) if path.is_file() else {}
     if settings.get("do_lower_case"):
         raise BadInput(f"'{path}': do_lower_case is true, which no target does; retrain without it")
-    limits = (settings.get("max_seq_length"), facts.max_length,
-              config.get("max_position_embeddings"))  # fmt: skip
+    limits = (
+        settings.get("max_seq_length"),
+        facts.max_length,
+        config.get("max_position_embeddings"),
+    )
     if limits[0] is not None and (not isinstance(limits[0], int) or limits[0] < 4):
         raise BadInput(f"'{path}': max_seq_length is {limits[0]!r}, not a whole number from 4 up")
     given = limits[0] or facts.max_length
@@ -185,9 +188,19 @@ def _max_tokens(folder: Path, config: Mapping[str, Any], facts: TokenizerFacts) 
 
 
 def _deciding_files(folder: Path, modules: tuple[ModuleInfo, ...]) -> tuple[Path, ...]:
-    names = ("README.md", "added_tokens.json", "config.json", "config_sentence_transformers.json",
-             "modules.json", "sentence_bert_config.json", "special_tokens_map.json",
-             "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.txt")  # fmt: skip
+    names = (
+        "README.md",
+        "added_tokens.json",
+        "config.json",
+        "config_sentence_transformers.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+        "vocab.txt",
+    )
     files = {Path(name) for name in names if (folder / name).is_file()}
     files |= {file.relative_to(folder) for file in weight_files(folder)}
     for module in modules[1:]:

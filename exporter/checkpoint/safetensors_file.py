@@ -85,9 +85,11 @@ def read_tensor(info: TensorInfo) -> npt.NDArray[np.float32]:
         half = np.fromfile(info.file, np.uint16, count, offset=info.offset)
         return (half.astype(np.uint32) << 16).view(np.float32).reshape(info.shape)
     dtype = {"F16": np.float16, "F32": np.float32, "F64": np.float64}[info.dtype]
-    return np.fromfile(info.file, dtype, count, offset=info.offset).astype(
-        np.float32, copy=False
-    ).reshape(info.shape)  # fmt: skip
+    return (
+        np.fromfile(info.file, dtype, count, offset=info.offset)
+        .astype(np.float32, copy=False)
+        .reshape(info.shape)
+    )
 
 
 def read_row_blocks(

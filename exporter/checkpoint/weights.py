@@ -15,9 +15,11 @@ DENSE_INSIDE = "lawvault_dense_inside"
 """Key in the config.json of a package whose graphs hold the Dense modules, and no weights."""
 # (bits of one item, mask of the exponent): all ones there is Inf or NaN.
 EXPONENT = {
-    "BF16": (np.uint16, 0x7F80), "F16": (np.uint16, 0x7C00),
-    "F32": (np.uint32, 0x7F800000), "F64": (np.uint64, 0x7FF0000000000000),
-}  # fmt: skip
+    "BF16": (np.uint16, 0x7F80),
+    "F16": (np.uint16, 0x7C00),
+    "F32": (np.uint32, 0x7F800000),
+    "F64": (np.uint64, 0x7FF0000000000000),
+}
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

@@ -6,12 +6,7 @@ from typing import Any
 import click
 
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import (
-    CommonOptions,
-    common_options,
-    default_output,
-    say,
-)
+from exporter.cli.common import CommonOptions, common_options, default_output, say
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.errors import BadInput
 from exporter.hashing import sha256_file
@@ -22,14 +17,20 @@ CARD_NAME = "README.md"
 
 @click.command()
 @click.argument("artifacts", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--report", "report_path", type=click.Path(path_type=Path),
-              help="Their parity.json. Default: the model's below artifacts/.")  # fmt: skip
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(path_type=Path),
+    help="Their parity.json. Default: the model's below artifacts/.",
+)
 @recipe_option
 @common_options
 def card(
-    options: CommonOptions, artifacts: tuple[Path, ...], report_path: Path | None,
+    options: CommonOptions,
+    artifacts: tuple[Path, ...],
+    report_path: Path | None,
     recipe: str | None,
-) -> None:  # fmt: skip
+) -> None:
     """Write a Hugging Face model card for the artifacts of a parity report.
 
     Model-index, which file for which use, prompts, licence, limits. ARTIFACT... are the folders

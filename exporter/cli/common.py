@@ -45,21 +45,34 @@ def common_options(command: Command) -> Command:
         return command(options=CommonOptions(**common), **values)
 
     decorators = (
-        click.option("--checkpoint", metavar="PATH|HUB_ID",
-                     help="Folder saved by sentence-transformers, or ORG/NAME on the hub. Default: "
-                     "$LAWVAULT_CHECKPOINT, the recipe's, or the bundled miniature."),
-        click.option("--window", type=click.Choice(["as-saved", "repaired"]),
-                     help="How to use a sliding window that saving has halved. Default: the "
-                     "recipe's, as-saved."),
-        click.option("--prompts", metavar="FILE|query=...,document=...", callback=_prompts,
-                     help="Templates with {text} and {title}, as TOML, JSON or inline."),
-        click.option("--output", type=click.Path(path_type=Path),
-                     help="Folder to write to. Default: below artifacts/."),
+        click.option(
+            "--checkpoint",
+            metavar="PATH|HUB_ID",
+            help="Folder saved by sentence-transformers, or ORG/NAME on the hub. Default: "
+            "$LAWVAULT_CHECKPOINT, the recipe's, or the bundled miniature.",
+        ),
+        click.option(
+            "--window",
+            type=click.Choice(["as-saved", "repaired"]),
+            help="How to use a sliding window that saving has halved. Default: the "
+            "recipe's, as-saved.",
+        ),
+        click.option(
+            "--prompts",
+            metavar="FILE|query=...,document=...",
+            callback=_prompts,
+            help="Templates with {text} and {title}, as TOML, JSON or inline.",
+        ),
+        click.option(
+            "--output",
+            type=click.Path(path_type=Path),
+            help="Folder to write to. Default: below artifacts/.",
+        ),
         click.option("--force", is_flag=True, help="Replace an output folder that is not empty."),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
         click.option("--quiet", is_flag=True, help="No progress on stderr."),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-    )  # fmt: skip
+    )
     wrapped: Any = collected
     for decorator in reversed(decorators):
         wrapped = decorator(wrapped)
@@ -69,29 +82,35 @@ def common_options(command: Command) -> Command:
 def pool_option(command: Command) -> Command:
     """Add --pool, given to the command as `pool: int | None`."""
     return click.option(
-        "--pool", type=click.IntRange(min=0), metavar="K",
+        "--pool",
+        type=click.IntRange(min=0),
+        metavar="K",
         help="Judge a pool: the first K documents of each question by a fast encoder and by BM25, "
         "and some at random. 0: the whole corpus. Default: the recipe's, else the whole unless "
         "that takes over ten minutes here.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def calibration_option(command: Command) -> Command:
     """Add --calibration, given to the command as `calibration: Path | None`."""
     return click.option(
-        "--calibration", metavar="FILE|FOLDER", type=click.Path(path_type=Path),
+        "--calibration",
+        metavar="FILE|FOLDER",
+        type=click.Path(path_type=Path),
         help="Texts to fit on: JSON lines with text, title and role, one text a line, or a folder "
         "in BEIR's layout. Default: 605 bundled ones.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def node_modules_option(command: Command) -> Command:
     """Add --node-modules, given to the command as `node_modules: Path | None`."""
     return click.option(
-        "--node-modules", metavar="FOLDER", type=click.Path(path_type=Path),
+        "--node-modules",
+        metavar="FOLDER",
+        type=click.Path(path_type=Path),
         help="Where npm has installed @huggingface/transformers. Default: $LAWVAULT_NODE_MODULES, "
         "or node_modules of the working folder or one above.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def say(line: str, options: CommonOptions) -> None:
@@ -105,8 +124,10 @@ def next_command(*parts: object, options: CommonOptions, recipe: str | None = No
     checkpoint is meant and how it is read."""
     words = ["lawvault", *map(str, parts)]
     for name, value in (
-        ("--checkpoint", options.checkpoint), ("--window", options.window), ("--recipe", recipe),
-    ):  # fmt: skip
+        ("--checkpoint", options.checkpoint),
+        ("--window", options.window),
+        ("--recipe", recipe),
+    ):
         if value is not None:
             words += [name, value]
     prompts = "" if options.prompts is None else f" --prompts {as_option(options.prompts)}"

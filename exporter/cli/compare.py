@@ -20,22 +20,46 @@ SHOWN = 100  # characters of an article in the terminal
 @click.command()
 @click.argument("question")
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--corpus", type=click.Path(path_type=Path),
-              help="Folder in BEIR layout. Default: the recipe's.")  # fmt: skip
-@click.option("--on", "index", type=click.Choice(["own", "original"]), default="own",
-              show_default=True, help="Whose index of the documents: the artifact's own, or the "
-              "original's, as where an index exists already.")  # fmt: skip
-@click.option("--top", type=click.IntRange(min=1, max=100), default=10, show_default=True,
-              help="Articles to show.")  # fmt: skip
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    help="Folder in BEIR layout. Default: the recipe's.",
+)
+@click.option(
+    "--on",
+    "index",
+    type=click.Choice(["own", "original"]),
+    default="own",
+    show_default=True,
+    help="Whose index of the documents: the artifact's own, or the "
+    "original's, as where an index exists already.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1, max=100),
+    default=10,
+    show_default=True,
+    help="Articles to show.",
+)
 @click.option("--dim", type=click.IntRange(min=1), help="Cut vectors to a Matryoshka dim.")
-@click.option("--cache", type=click.Path(path_type=Path),
-              help="Folder that keeps vectors. Default: that of 'lawvault parity'.")  # fmt: skip
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps vectors. Default: that of 'lawvault parity'.",
+)
 @recipe_option
 @common_options
 def compare(
-    options: CommonOptions, question: str, artifacts: tuple[Path, ...], corpus: Path | None,
-    index: Any, top: int, dim: int | None, cache: Path | None, recipe: str | None,
-) -> None:  # fmt: skip
+    options: CommonOptions,
+    question: str,
+    artifacts: tuple[Path, ...],
+    corpus: Path | None,
+    index: Any,
+    top: int,
+    dim: int | None,
+    cache: Path | None,
+    recipe: str | None,
+) -> None:
     """Ask QUESTION, and show what the original and each ARTIFACT find.
 
     Prints the first articles side by side and writes a page with their texts, by default
@@ -62,10 +86,17 @@ def compare(
         raise BadInput(f"'{page}' exists; name another --output or pass --force")
     with ProgressLines(options) as progress:
         shown = ask(
-            question, artifacts, original=open_original(checkpoint), corpus=read, index=index,
-            artifact_source=artifact_source, stages=progress.stage, top=top, dim=dim,
+            question,
+            artifacts,
+            original=open_original(checkpoint),
+            corpus=read,
+            index=index,
+            artifact_source=artifact_source,
+            stages=progress.stage,
+            top=top,
+            dim=dim,
             cache=cache or default_output(checkpoint) / VECTORS_NAME,
-        )  # fmt: skip
+        )
     page.parent.mkdir(parents=True, exist_ok=True)
     write_text(page, render_one_question(shown))
     if options.as_json:
@@ -97,8 +128,7 @@ def _print(shown: Any) -> None:
     original, *others = shown.answers
     console.print(shown.question, style="bold", markup=False, highlight=False)
     console.print(
-        f"{shown.corpus}, {shown.documents:,} articles; {INDEX_WORDS[shown.index]}",
-        highlight=False,
+        f"{shown.corpus}, {shown.documents:,} articles; {INDEX_WORDS[shown.index]}", highlight=False
     )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
     each = (console.width - 2 * (len(shown.answers) - 1)) // len(shown.answers)
@@ -113,9 +143,10 @@ def _print(shown: Any) -> None:
             score = f"{article.score:.3f} "
             room = each - len(f"{rank + 1:>2} {score}{change}")
             cells.append(
-                Text.assemble(f"{rank + 1:>2} ", (score, "dim"), (change, "yellow"),
-                              _end_of(title, room))
-            )  # fmt: skip
+                Text.assemble(
+                    f"{rank + 1:>2} ", (score, "dim"), (change, "yellow"), _end_of(title, room)
+                )
+            )
         table.add_row(*cells)
     console.print(table)
     for answers in others:
@@ -124,6 +155,8 @@ def _print(shown: Any) -> None:
         text = " ".join(article.text.split())
         cut = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
         console.print(
-            Text.assemble((article.title or key, "bold"), f" ({key}) " if article.title else " ",
-                          cut), soft_wrap=True,
-        )  # fmt: skip
+            Text.assemble(
+                (article.title or key, "bold"), f" ({key}) " if article.title else " ", cut
+            ),
+            soft_wrap=True,
+        )

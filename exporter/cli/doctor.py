@@ -20,10 +20,19 @@ SINGULAR = {"have": "has", "hold": "holds", "share": "shares", "lie": "lies", "d
 
 @click.command()
 @click.argument("table_path", metavar="TABLE", type=click.Path(path_type=Path))
-@click.option("--sample", type=click.IntRange(min=0), default=SAMPLE, show_default=True,
-              metavar="N", help="Rows to make again, evenly by length. 0: all.")  # fmt: skip
-@click.option("--cache", type=click.Path(path_type=Path),
-              help="Folder that keeps vectors. Default: that of 'lawvault parity'.")  # fmt: skip
+@click.option(
+    "--sample",
+    type=click.IntRange(min=0),
+    default=SAMPLE,
+    show_default=True,
+    metavar="N",
+    help="Rows to make again, evenly by length. 0: all.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps vectors. Default: that of 'lawvault parity'.",
+)
 @table_options
 @recipe_option
 @common_options
@@ -54,10 +63,14 @@ def doctor(
     kept = cache or default_output(checkpoint) / VECTORS_NAME
     with ProgressLines(options) as progress:
         found = examine(
-            opened, original=open_original(checkpoint), recipe=chosen.recipe,
-            document_prompt=table["document_prompt"], sample=sample or None,
-            embed=partial(embed_each, cache=kept, start=progress.stage), stages=progress.stage,
-        )  # fmt: skip
+            opened,
+            original=open_original(checkpoint),
+            recipe=chosen.recipe,
+            document_prompt=table["document_prompt"],
+            sample=sample or None,
+            embed=partial(embed_each, cache=kept, start=progress.stage),
+            stages=progress.stage,
+        )
     if options.output is not None:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.output, found)

@@ -7,13 +7,7 @@ import click
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.cli.checkpoint import load_checkpoint, locate_checkpoint, show_findings
-from exporter.cli.common import (
-    CommonOptions,
-    common_options,
-    default_output,
-    parse_prompts,
-    say,
-)
+from exporter.cli.common import CommonOptions, common_options, default_output, parse_prompts, say
 from exporter.cli.parity import check_report_folder
 from exporter.cli.parity_index import IndexOptions, index_options, open_given_table
 from exporter.cli.progress import ProgressLines
@@ -26,25 +20,49 @@ from exporter.records import canonical_json
 @click.option(
     "--against", metavar="PATH|HUB_ID", help="Another checkpoint, such as the base model."
 )
-@click.option("--against-prompts", metavar="FILE|query=...,document=...",
-              help="Prompts of the other. Default: the same as this one's.")  # fmt: skip
-@click.option("--corpus", type=click.Path(path_type=Path),
-              help="Folder in BEIR layout. Default: the recipe's.")  # fmt: skip
+@click.option(
+    "--against-prompts",
+    metavar="FILE|query=...,document=...",
+    help="Prompts of the other. Default: the same as this one's.",
+)
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    help="Folder in BEIR layout. Default: the recipe's.",
+)
 @click.option("--queries", type=click.Path(path_type=Path), help="Another queries.jsonl.")
 @index_options
-@click.option("--metric", type=click.Choice(["l2", "cosine"]), default="l2", show_default=True,
-              help="With --index: how its application compares.")  # fmt: skip
-@click.option("--details", metavar="FILE",
-              help="Write every question's ranks, as .csv or .json; - prints them.")  # fmt: skip
-@click.option("--cache", type=click.Path(path_type=Path),
-              help="Folder that keeps vectors. Default: vectors/ in the output.")  # fmt: skip
+@click.option(
+    "--metric",
+    type=click.Choice(["l2", "cosine"]),
+    default="l2",
+    show_default=True,
+    help="With --index: how its application compares.",
+)
+@click.option(
+    "--details",
+    metavar="FILE",
+    help="Write every question's ranks, as .csv or .json; - prints them.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps vectors. Default: vectors/ in the output.",
+)
 @recipe_option
 @common_options
 def evaluate(
-    options: CommonOptions, against: str | None, against_prompts: str | None, corpus: Path | None,
-    queries: Path | None, metric: Any, details: str | None, cache: Path | None,
-    recipe: str | None, **index: Any,
-) -> None:  # fmt: skip
+    options: CommonOptions,
+    against: str | None,
+    against_prompts: str | None,
+    corpus: Path | None,
+    queries: Path | None,
+    metric: Any,
+    details: str | None,
+    cache: Path | None,
+    recipe: str | None,
+    **index: Any,
+) -> None:
     """Print the model card's table: Hit@10, Top-1 and MRR@10 of the checkpoint in torch bf16.
 
     With --against also the other checkpoint's, the differences with their intervals, and the
@@ -80,11 +98,16 @@ def evaluate(
     check_report_folder(output)
     with ProgressLines(options) as progress:
         found = run_evaluation(
-            open_original(checkpoint), read, recipe=chosen.recipe, stages=progress.stage,
-            table=table, cache=cache or output / VECTORS_NAME, metric=metric,
+            open_original(checkpoint),
+            read,
+            recipe=chosen.recipe,
+            stages=progress.stage,
+            table=table,
+            cache=cache or output / VECTORS_NAME,
+            metric=metric,
             against=open_original(other) if other else None,
             document_prompt=given.document_prompt,
-        )  # fmt: skip
+        )
     write_evaluation(output, found)
     if details not in (None, "-"):
         write_details(Path(str(details)), found.ranks)
@@ -106,8 +129,12 @@ def print_evaluation(found: Any, *, every: bool) -> None:
     # A narrow terminal must not cut figures: the table may be wider than the window.
     console.width = max(console.width, NARROW)
     rows = metric_rows(found)
-    table = Table(title=f"{found.model.name} on {found.corpus}", title_justify="left", box=None,
-                  pad_edge=False)  # fmt: skip
+    table = Table(
+        title=f"{found.model.name} on {found.corpus}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
     for heading in rows[0]:
         table.add_column(heading, no_wrap=True)
     for row in rows[1:]:

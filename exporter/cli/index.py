@@ -12,28 +12,50 @@ from exporter.records import canonical_json
 
 @click.command()
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.option("--corpus", type=click.Path(path_type=Path), required=True, metavar="FOLDER",
-              help="Folder with a corpus.jsonl in BEIR layout.")  # fmt: skip
-@click.option("--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER",
-              help="Folder of the LanceDB database, new or not.")  # fmt: skip
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="Folder with a corpus.jsonl in BEIR layout.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="Folder of the LanceDB database, new or not.",
+)
 @click.option("--table", default="laws_vectors", show_default=True, help="Name of the table.")
 @click.option("--id-column", default="chunk_id", show_default=True, help="Column of the ids.")
-@click.option("--vector-column", default="vector", show_default=True,
-              help="Column of the vectors.")  # fmt: skip
+@click.option("--vector-column", default="vector", show_default=True, help="Column of the vectors.")
 @click.option("--dim", type=click.IntRange(min=1), help="A Matryoshka dim. Default: all of it.")
-@click.option("--ivf-pq", is_flag=True,
-              help="Add an approximate index with LanceDB's defaults.")  # fmt: skip
-@click.option("--cache", type=click.Path(path_type=Path),
-              help="Folder that keeps vectors. Default: OUTPUT.vectors.")  # fmt: skip
+@click.option("--ivf-pq", is_flag=True, help="Add an approximate index with LanceDB's defaults.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps vectors. Default: OUTPUT.vectors.",
+)
 @click.option("--force", is_flag=True, help="Replace a table of that name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def index(
-    *, artifact: Path, corpus: Path, output: Path, table: str, id_column: str, vector_column: str,
-    dim: int | None, ivf_pq: bool, cache: Path | None, force: bool, as_json: bool, quiet: bool,
+    *,
+    artifact: Path,
+    corpus: Path,
+    output: Path,
+    table: str,
+    id_column: str,
+    vector_column: str,
+    dim: int | None,
+    ivf_pq: bool,
+    cache: Path | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
     debug: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Build a LanceDB table of a corpus with ARTIFACT's vectors, or bring one up to date.
 
     Holds ids, titles, texts and vectors, and in its metadata what made them, by which 'lawvault
@@ -52,15 +74,29 @@ def index(
     columns = Columns(id=id_column, vector=vector_column, text="text", title="title")
     documents = read_documents(corpus)
     options = CommonOptions(
-        checkpoint=None, window=None, prompts=None, output=output, force=force, as_json=as_json,
-        quiet=quiet, debug=debug,
-    )  # fmt: skip
+        checkpoint=None,
+        window=None,
+        prompts=None,
+        output=output,
+        force=force,
+        as_json=as_json,
+        quiet=quiet,
+        debug=debug,
+    )
     with ProgressLines(options) as progress:
         outcome = build_index(
-            artifact, documents, corpus=corpus.resolve().name, output=output, table=table,
-            columns=columns, cache=cache or output.with_name(output.name + ".vectors"),
-            stages=progress.stage, dim=dim, ivf_pq=ivf_pq, force=force,
-        )  # fmt: skip
+            artifact,
+            documents,
+            corpus=corpus.resolve().name,
+            output=output,
+            table=table,
+            columns=columns,
+            cache=cache or output.with_name(output.name + ".vectors"),
+            stages=progress.stage,
+            dim=dim,
+            ivf_pq=ivf_pq,
+            force=force,
+        )
     if as_json:
         click.echo(canonical_json(outcome), nl=False)
         return

@@ -10,12 +10,7 @@ from rich.table import Table
 from exporter.architectures.family import family_of
 from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import (
-    CommonOptions,
-    calibration_option,
-    common_options,
-    say,
-)
+from exporter.cli.common import CommonOptions, calibration_option, common_options, say
 from exporter.cli.findings import print_findings
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.corpus.calibration import CalibrationText, calibration_inputs, read_calibration
@@ -25,9 +20,12 @@ from exporter.records import canonical_json
 
 
 @click.command()
-@click.option("--ranges", is_flag=True,
-              help="Run the model on calibration texts and show each layer's range in fp16, as "
-              "saved and as --quant fp16 rescales it. Needs torch.")  # fmt: skip
+@click.option(
+    "--ranges",
+    is_flag=True,
+    help="Run the model on calibration texts and show each layer's range in fp16, as "
+    "saved and as --quant fp16 rescales it. Needs torch.",
+)
 @calibration_option
 @recipe_option
 @common_options
@@ -46,8 +44,9 @@ def inspect(
     if options.as_json:
         data = describe(checkpoint)
         if measured is not None:
-            data["ranges"] = {name: [r.model_dump(mode="json") for r in rows]
-                              for name, rows in measured.items()}  # fmt: skip
+            data["ranges"] = {
+                name: [r.model_dump(mode="json") for r in rows] for name, rows in measured.items()
+            }
         click.echo(canonical_json(data), nl=False)
     else:
         _print(checkpoint)
@@ -69,15 +68,28 @@ def _measure(
 
 def _print_ranges(name: str, rows: tuple[RangeRecord, ...]) -> None:
     table = Table(title=f"fp16, {name}", title_justify="left", box=None, pad_edge=False)
-    for column in ("layer", "largest", "at", "headroom", "longest row", "row headroom",
-                   "underflow"):  # fmt: skip
+    for column in (
+        "layer",
+        "largest",
+        "at",
+        "headroom",
+        "longest row",
+        "row headroom",
+        "underflow",
+    ):
         table.add_column(column, justify="left" if column == "at" else "right")
     for r in rows:
         over = "red" if min(r.headroom, r.row_headroom) < 1 else ""
         table.add_row(
-            str(r.layer), f"{r.largest:,.4g}", r.largest_site, f"{r.headroom:,.4g} x",
-            f"{r.longest_row:,.4g}", f"{r.row_headroom:,.4g} x", f"{r.underflow:.3%}", style=over,
-        )  # fmt: skip
+            str(r.layer),
+            f"{r.largest:,.4g}",
+            r.largest_site,
+            f"{r.headroom:,.4g} x",
+            f"{r.longest_row:,.4g}",
+            f"{r.row_headroom:,.4g} x",
+            f"{r.underflow:.3%}",
+            style=over,
+        )
     console = Console()
     console.print()
     console.print(table, highlight=False)
@@ -132,9 +144,12 @@ def _print(checkpoint: Checkpoint) -> None:
         rows += [
             *family_of(a).described(a),
             ("vocabulary", f"{a.vocab_size:,}"),
-            ("window", f"saved {checkpoint.window_saved}, used {checkpoint.window_used} "
-             f"({checkpoint.window_choice})"),
-        ]  # fmt: skip
+            (
+                "window",
+                f"saved {checkpoint.window_saved}, used {checkpoint.window_used} "
+                f"({checkpoint.window_choice})",
+            ),
+        ]
     sizes = _dtypes(checkpoint)
     stored = ", ".join(f"{kind} {size / 1e6:,.1f} MB" for kind, size in sizes.items())
     rows += [

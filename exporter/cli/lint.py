@@ -28,9 +28,12 @@ def lint(file: Path, *, as_json: bool, debug: bool) -> int:
         raise MissingDependency("gguf", extra="gguf") from None
     header, findings = lint_gguf(file)
     if as_json:
-        described = {"path": str(file), "architecture": header.keys.get("general.architecture"),
-                     "tensors": len(header.tensors),
-                     "findings": [f.model_dump(mode="json") for f in findings]}  # fmt: skip
+        described = {
+            "path": str(file),
+            "architecture": header.keys.get("general.architecture"),
+            "tensors": len(header.tensors),
+            "findings": [f.model_dump(mode="json") for f in findings],
+        }
         click.echo(canonical_json(described), nl=False)
     else:
         print_findings(Console(), findings)

@@ -8,12 +8,7 @@ from typing import Any
 import click
 
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import (
-    CommonOptions,
-    common_options,
-    node_modules_option,
-    say,
-)
+from exporter.cli.common import CommonOptions, common_options, node_modules_option, say
 from exporter.cli.parity import recorded_prompts
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.manifest import read_manifest
@@ -27,29 +22,49 @@ def package() -> None:
 
 
 def _command(
-    name: str, text: str, *, metavar: str = "ARTIFACT",
+    name: str,
+    text: str,
+    *,
+    metavar: str = "ARTIFACT",
     own: Callable[[Any], Any] = lambda command: command,
-) -> None:  # fmt: skip
+) -> None:
     """Add `lawvault package NAME`. The options are the same for every consumer, but for those that
     `own` adds: they go to the packager by their names."""
 
-    @click.argument("artifacts", metavar=metavar, nargs=-1, required=True,
-                    type=click.Path(path_type=Path))  # fmt: skip
-    @click.option("--report", "report_path", type=click.Path(path_type=Path),
-                  help="The parity.json with the verdict. Default: beside it.")  # fmt: skip
-    @click.option("--override-verdict", metavar="REASON",
-                  help="Package without a pass; the reason stands in the package.")  # fmt: skip
+    @click.argument(
+        "artifacts", metavar=metavar, nargs=-1, required=True, type=click.Path(path_type=Path)
+    )
+    @click.option(
+        "--report",
+        "report_path",
+        type=click.Path(path_type=Path),
+        help="The parity.json with the verdict. Default: beside it.",
+    )
+    @click.option(
+        "--override-verdict",
+        metavar="REASON",
+        help="Package without a pass; the reason stands in the package.",
+    )
     @own
     @recipe_option
     @common_options
     def command(
-        options: CommonOptions, artifacts: tuple[Path, ...], report_path: Path | None,
-        override_verdict: str | None, recipe: str | None, **settings: Any,
-    ) -> None:  # fmt: skip
+        options: CommonOptions,
+        artifacts: tuple[Path, ...],
+        report_path: Path | None,
+        override_verdict: str | None,
+        recipe: str | None,
+        **settings: Any,
+    ) -> None:
         _write_package(
-            name, artifacts, options=options, report_path=report_path,
-            override_reason=override_verdict, recipe=recipe, settings=settings,
-        )  # fmt: skip
+            name,
+            artifacts,
+            options=options,
+            report_path=report_path,
+            override_reason=override_verdict,
+            recipe=recipe,
+            settings=settings,
+        )
 
     package.command(name, help=text)(command)
 
@@ -64,31 +79,51 @@ def _articles(_: Any, __: Any, folder: Path | None) -> list[tuple[str, str, str]
 
 def _page_options(command: Any) -> Any:
     corpus = click.option(
-        "--corpus", "articles", metavar="FOLDER", type=click.Path(path_type=Path),
+        "--corpus",
+        "articles",
+        metavar="FOLDER",
+        type=click.Path(path_type=Path),
         callback=_articles,
         help="Whose corpus.jsonl the page searches. Default: invented articles; the page says so.",
-    )  # fmt: skip
+    )
     return corpus(node_modules_option(command))
 
 
-_command("ollama", "Write a GGUF with Modelfile, README, prompts, clients and golden vectors for "
-         "Ollama.")  # fmt: skip
-_command("transformersjs", "Write ONNX files for transformers.js in Node and browsers, with a "
-         "search page.\n\nARTIFACT... are of the flavour web, one of each --quant. The page needs "
-         "transformers.js itself from npm; without it the package is made without the page.",
-         metavar="ARTIFACT...", own=_page_options)  # fmt: skip
-_command("onnxruntime", "Write .onnx and .ort files with tokenizer and examples for ONNX Runtime "
-         "on servers and phones.")  # fmt: skip
+_command(
+    "ollama", "Write a GGUF with Modelfile, README, prompts, clients and golden vectors for Ollama."
+)
+_command(
+    "transformersjs",
+    "Write ONNX files for transformers.js in Node and browsers, with a "
+    "search page.\n\nARTIFACT... are of the flavour web, one of each --quant. The page needs "
+    "transformers.js itself from npm; without it the package is made without the page.",
+    metavar="ARTIFACT...",
+    own=_page_options,
+)
+_command(
+    "onnxruntime",
+    "Write .onnx and .ort files with tokenizer and examples for ONNX Runtime "
+    "on servers and phones.",
+)
 _command("openvino", "Write OpenVINO IR with tokenizer and an example.")
-_command("sentence-transformers", "Write a folder that SentenceTransformer(..., backend='onnx'), "
-         "fastembed and text-embeddings-inference load in place of the original.",
-         metavar="ARTIFACT...")  # fmt: skip
+_command(
+    "sentence-transformers",
+    "Write a folder that SentenceTransformer(..., backend='onnx'), "
+    "fastembed and text-embeddings-inference load in place of the original.",
+    metavar="ARTIFACT...",
+)
 
 
 def _write_package(
-    name: str, artifacts: tuple[Path, ...], *, options: CommonOptions, report_path: Path | None,
-    override_reason: str | None, recipe: str | None, settings: dict[str, Any],
-) -> None:  # fmt: skip
+    name: str,
+    artifacts: tuple[Path, ...],
+    *,
+    options: CommonOptions,
+    report_path: Path | None,
+    override_reason: str | None,
+    recipe: str | None,
+    settings: dict[str, Any],
+) -> None:
     from exporter.packages.verdict import check_verdict, verdict_of
     from exporter.release.package_one import package_artifacts
     from exporter.report.write import read_report
@@ -106,13 +141,22 @@ def _write_package(
     beside = artifacts[0].parent if artifacts[0].name else artifacts[0].resolve().parent
     output = options.output or beside / "packages" / target
     written = package_artifacts(
-        name, artifacts, output, checkpoint=checkpoint, report=report,
-        override_reason=override_reason, force=options.force, settings=settings,
-    )  # fmt: skip
+        name,
+        artifacts,
+        output,
+        checkpoint=checkpoint,
+        report=report,
+        override_reason=override_reason,
+        force=options.force,
+        settings=settings,
+    )
     for entry in written.artifacts:
         if entry.verdict.override_reason:
-            click.echo(f"warning: {entry.artifact.name} packaged without a pass: "
-                       f"{entry.verdict.override_reason}", err=True)  # fmt: skip
+            click.echo(
+                f"warning: {entry.artifact.name} packaged without a pass: "
+                f"{entry.verdict.override_reason}",
+                err=True,
+            )
     packager = resolve(PACKAGERS, name, kind="package")
     if packager.remark and (said := packager.remark(output)):
         click.echo(f"warning: {said}", err=True)

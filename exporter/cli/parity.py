@@ -7,13 +7,7 @@ import click
 
 from exporter.checkpoint.contents import Prompts
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import (
-    CommonOptions,
-    common_options,
-    default_output,
-    pool_option,
-    say,
-)
+from exporter.cli.common import CommonOptions, common_options, default_output, pool_option, say
 from exporter.cli.parity_index import IndexOptions, index_options, run_parity_on_index
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
@@ -24,29 +18,57 @@ from exporter.records import canonical_json
 
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--corpus", type=click.Path(path_type=Path),
-              help="Folder in BEIR layout. Default: the recipe's.")  # fmt: skip
-@click.option("--queries", type=click.Path(path_type=Path),
-              help="Another queries.jsonl; with --index also .txt, one a line.")  # fmt: skip
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    help="Folder in BEIR layout. Default: the recipe's.",
+)
+@click.option(
+    "--queries",
+    type=click.Path(path_type=Path),
+    help="Another queries.jsonl; with --index also .txt, one a line.",
+)
 @click.option("--dims", metavar="N,N", help="Dims to judge. Default: all that were trained.")
-@click.option("--cache", type=click.Path(path_type=Path),
-              help="Folder that keeps vectors. Default: vectors/ in the output.")  # fmt: skip
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps vectors. Default: vectors/ in the output.",
+)
 @pool_option
 @index_options
-@click.option("--metric", "metrics", multiple=True, type=click.Choice(["l2", "cosine"]),
-              help="With --index: how the application compares. Default: both.")  # fmt: skip
-@click.option("--nprobes", type=click.IntRange(min=1),
-              help="For the table's approximate index, if any. Default: LanceDB's.")  # fmt: skip
-@click.option("--refine-factor", type=click.IntRange(min=1),
-              help="For the table's approximate index, if any. Default: none.")  # fmt: skip
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    type=click.Choice(["l2", "cosine"]),
+    help="With --index: how the application compares. Default: both.",
+)
+@click.option(
+    "--nprobes",
+    type=click.IntRange(min=1),
+    help="For the table's approximate index, if any. Default: LanceDB's.",
+)
+@click.option(
+    "--refine-factor",
+    type=click.IntRange(min=1),
+    help="For the table's approximate index, if any. Default: none.",
+)
 @recipe_option
 @common_options
 def parity(
-    options: CommonOptions, artifacts: tuple[Path, ...], corpus: Path | None,
-    queries: Path | None, dims: str | None, cache: Path | None, pool: int | None,
-    recipe: str | None, metrics: tuple[str, ...], nprobes: int | None,
-    refine_factor: int | None, **index: Any,
-) -> int:  # fmt: skip
+    options: CommonOptions,
+    artifacts: tuple[Path, ...],
+    corpus: Path | None,
+    queries: Path | None,
+    dims: str | None,
+    cache: Path | None,
+    pool: int | None,
+    recipe: str | None,
+    metrics: tuple[str, ...],
+    nprobes: int | None,
+    refine_factor: int | None,
+    **index: Any,
+) -> int:
     """Compare ARTIFACT... with the torch reference on a retrieval corpus.
 
     Prints the verdicts and writes parity.json, parity.md and parity.html. Exit code 1 unless all
@@ -77,10 +99,18 @@ def parity(
         output = options.output or default_output(checkpoint)
         check_report_folder(output)
         return run_parity_on_index(
-            options, given, artifacts=artifacts, questions=queries, metrics=metrics,
-            nprobes=nprobes, refine=refine_factor, recipe=chosen.recipe, checkpoint=checkpoint,
-            output=output, cache=cache or output / VECTORS_NAME,
-        )  # fmt: skip
+            options,
+            given,
+            artifacts=artifacts,
+            questions=queries,
+            metrics=metrics,
+            nprobes=nprobes,
+            refine=refine_factor,
+            recipe=chosen.recipe,
+            checkpoint=checkpoint,
+            output=output,
+            cache=cache or output / VECTORS_NAME,
+        )
     given.refuse_without_index()
     if metrics or nprobes or refine_factor:
         raise BadInput("--metric, --nprobes and --refine-factor need --index PATH")
@@ -91,11 +121,16 @@ def parity(
     check_report_folder(output)
     with ProgressLines(options) as progress:
         report = run_parity(
-            artifacts, original=open_original(checkpoint), corpus=read,
-            recipe=chosen.with_pool(pool), tell=lambda line: say(line, options), dims=wanted,
-            artifact_source=artifact_source, stages=progress.stage,
+            artifacts,
+            original=open_original(checkpoint),
+            corpus=read,
+            recipe=chosen.with_pool(pool),
+            tell=lambda line: say(line, options),
+            dims=wanted,
+            artifact_source=artifact_source,
+            stages=progress.stage,
             cache=cache or output / VECTORS_NAME,
-        )  # fmt: skip
+        )
     write_report(output, report)
     if options.as_json:
         click.echo(canonical_json(report), nl=False)

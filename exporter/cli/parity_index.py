@@ -44,29 +44,49 @@ class IndexOptions:
 def index_options(command: Command) -> Command:
     """Add --index and what says how to read it, given to the command as separate values."""
     index = click.option(
-        "--index", type=click.Path(path_type=Path), metavar="PATH",
+        "--index",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
         help="Vectors that exist already: folder of a LanceDB database, .parquet or .npy.",
-    )  # fmt: skip
+    )
     return index(table_options(command))
 
 
 def table_options(command: Command) -> Command:
     """Add what says how to read a table, given to the command as separate values."""
     decorators = (
-        click.option("--table", default="laws_vectors", show_default=True,
-                     help="LanceDB's name of the table."),
-        click.option("--id-column", metavar="NAME",
-                     help="Column that names a row. Default: chunk_id, in files _id."),
-        click.option("--vector-column", default="vector", show_default=True,
-                     help="Column of the vectors."),
-        click.option("--text-column", metavar="NAME",
-                     help="Column of the embedded text, to prove what the table was made with."),
+        click.option(
+            "--table",
+            default="laws_vectors",
+            show_default=True,
+            help="LanceDB's name of the table.",
+        ),
+        click.option(
+            "--id-column",
+            metavar="NAME",
+            help="Column that names a row. Default: chunk_id, in files _id.",
+        ),
+        click.option(
+            "--vector-column", default="vector", show_default=True, help="Column of the vectors."
+        ),
+        click.option(
+            "--text-column",
+            metavar="NAME",
+            help="Column of the embedded text, to prove what the table was made with.",
+        ),
         click.option("--title-column", metavar="NAME", help="Column of the title."),
-        click.option("--document-prompt", metavar="TEMPLATE",
-                     help="Prompt that the table was made with. Default: the checkpoint's."),
-        click.option("--texts", type=click.Path(path_type=Path), metavar="FILE",
-                     help="Of a .npy file: its ids and texts, JSON lines. Default: NAME.jsonl."),
-    )  # fmt: skip
+        click.option(
+            "--document-prompt",
+            metavar="TEMPLATE",
+            help="Prompt that the table was made with. Default: the checkpoint's.",
+        ),
+        click.option(
+            "--texts",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Of a .npy file: its ids and texts, JSON lines. Default: NAME.jsonl.",
+        ),
+    )
     wrapped: Any = command
     for decorator in reversed(decorators):
         wrapped = decorator(wrapped)
@@ -74,18 +94,23 @@ def table_options(command: Command) -> Command:
 
 
 def run_parity_on_index(
-    options: CommonOptions, given: IndexOptions, *, artifacts: tuple[Path, ...],
-    questions: Path | None, metrics: tuple[str, ...], nprobes: int | None, refine: int | None,
-    recipe: Recipe, checkpoint: Checkpoint, output: Path, cache: Path,
-) -> int:  # fmt: skip
+    options: CommonOptions,
+    given: IndexOptions,
+    *,
+    artifacts: tuple[Path, ...],
+    questions: Path | None,
+    metrics: tuple[str, ...],
+    nprobes: int | None,
+    refine: int | None,
+    recipe: Recipe,
+    checkpoint: Checkpoint,
+    output: Path,
+    cache: Path,
+) -> int:
     """Compare, print the verdict, write the reports. Returns the exit code."""
     from exporter.corpus.questions import read_questions
     from exporter.formats.open import artifact_source
-    from exporter.report.table import (
-        JSON_NAME,
-        MARKDOWN_NAME,
-        write_index_report,
-    )
+    from exporter.report.table import JSON_NAME, MARKDOWN_NAME, write_index_report
     from exporter.runtimes.identity import processor
     from exporter.runtimes.original import open_original
     from exporter.tables.run import run_index_parity
@@ -97,11 +122,20 @@ def run_parity_on_index(
     table = open_given_table(given)
     with ProgressLines(options) as progress:
         report, run = run_index_parity(
-            artifacts, original=open_original(checkpoint), table=table, questions=read,
-            recipe=recipe, artifact_source=artifact_source, stages=progress.stage, cache=cache,
-            machine=processor(), metrics=[m for m in METRICS if not metrics or m in metrics],
-            document_prompt=given.document_prompt, nprobes=nprobes, refine_factor=refine,
-        )  # fmt: skip
+            artifacts,
+            original=open_original(checkpoint),
+            table=table,
+            questions=read,
+            recipe=recipe,
+            artifact_source=artifact_source,
+            stages=progress.stage,
+            cache=cache,
+            machine=processor(),
+            metrics=[m for m in METRICS if not metrics or m in metrics],
+            document_prompt=given.document_prompt,
+            nprobes=nprobes,
+            refine_factor=refine,
+        )
     if run.table_version_at_end != run.table_version:
         click.echo(
             f"warning: the table was written to during the run (version {run.table_version} is now "
@@ -126,12 +160,16 @@ def open_given_table(given: IndexOptions) -> Any:
     if given.title_column and not given.text_column:
         raise BadInput("--title-column without --text-column: name the column of the text, too")
     return open_vectors(
-        given.index, table=given.table, texts=given.texts,
+        given.index,
+        table=given.table,
+        texts=given.texts,
         columns=Columns(
-            id=given.id_column or usual_id(given.index), vector=given.vector_column,
-            text=given.text_column, title=given.title_column,
+            id=given.id_column or usual_id(given.index),
+            vector=given.vector_column,
+            text=given.text_column,
+            title=given.title_column,
         ),
-    )  # fmt: skip
+    )
 
 
 def print_index_report(report: Any, run: Any) -> None:
@@ -143,36 +181,46 @@ def print_index_report(report: Any, run: Any) -> None:
     from exporter.tables.judgement import merged
 
     console = Console()
-    table = Table(title=f"{report.model_name} on {report.table}: {report.rows:,} rows, "
-                  f"{report.questions:,} questions", title_justify="left", box=None,
-                  pad_edge=False)  # fmt: skip
-    for heading in ("file", "metric", "overlap", "first", "MRR@10 lost or won [95 %]",
-                    "verdict"):  # fmt: skip
+    table = Table(
+        title=f"{report.model_name} on {report.table}: {report.rows:,} rows, "
+        f"{report.questions:,} questions",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for heading in ("file", "metric", "overlap", "first", "MRR@10 lost or won [95 %]", "verdict"):
         table.add_column(heading, no_wrap=True)
     for metrics, floor in merged(report.noise_floor):
-        table.add_row("torch bf16", metrics, f"{floor.overlap_at_10:.3f}", "", "", "the unit",
-                      style="dim")  # fmt: skip
+        table.add_row(
+            "torch bf16", metrics, f"{floor.overlap_at_10:.3f}", "", "", "the unit", style="dim"
+        )
     for artifact in report.artifacts:
         for metrics, search in merged(artifact.searches):
             style = STYLE.get(search.verdict, "yellow")
             table.add_row(
-                artifact.name, metrics, f"{search.overlap_at_10.mean:.3f}",
-                f"{search.top_1_agreement.mean:.3f}", short(search.difference),
+                artifact.name,
+                metrics,
+                f"{search.overlap_at_10.mean:.3f}",
+                f"{search.top_1_agreement.mean:.3f}",
+                short(search.difference),
                 f"[{style}]{search.verdict}[/]" if search.judged else "not judged",
-            )  # fmt: skip
+            )
     print_whole(console, table)
     console.print(
         "overlap: of the first ten with torch fp32's. first: share of questions with torch bf16's "
         "first document. MRR@10: fp32's first document taken as right; against torch bf16.",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
+        highlight=False,
+        soft_wrap=True,
+    )
     for index in run.approximate:
         for s in index.searches:
             console.print(
                 f"{index.name} ({index.kind}, {index.distance}), {s.name}: recall@10 "
                 f"{show_interval(s.recall_at_10)}, overlap@10 with torch bf16 "
-                f"{show_interval(s.overlap_at_10)}", highlight=False, soft_wrap=True,
-            )  # fmt: skip
+                f"{show_interval(s.overlap_at_10)}",
+                highlight=False,
+                soft_wrap=True,
+            )
     console.print(f"origin of the table: {report.origin.status}", highlight=False)
     console.print(f"[{STYLE.get(report.verdict, 'yellow')}]{report.verdict}[/]")
     for reason in report.reasons:

@@ -66,10 +66,11 @@ class ChosenRecipe:
 def recipe_option(command: Command) -> Command:
     """Add --recipe, given to the command as `recipe: str | None`."""
     return click.option(
-        "--recipe", metavar="NAME|FILE",
+        "--recipe",
+        metavar="NAME|FILE",
         help=f"{', '.join(BUNDLED)}, or a TOML file: prompts, limits, corpus, artifacts. Default: "
         "default, and demo for the bundled miniature.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def choose_recipe(named: str | None, options: CommonOptions) -> ChosenRecipe:

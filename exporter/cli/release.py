@@ -5,26 +5,30 @@ from pathlib import Path
 import click
 
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import (
-    CommonOptions,
-    common_options,
-    default_output,
-    pool_option,
-    say,
-)
+from exporter.cli.common import CommonOptions, common_options, default_output, pool_option, say
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.records import canonical_json
 
 
 @click.command()
-@click.option("--corpus", type=click.Path(path_type=Path),
-              help="Folder in BEIR layout. Default: the recipe's.")  # fmt: skip
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    help="Folder in BEIR layout. Default: the recipe's.",
+)
 @click.option("--bench", is_flag=True, help="Time the artifacts for the overview page.")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N",
-              help="Exports at once. Default: as many as cores and memory allow.")  # fmt: skip
-@click.option("--quick", is_flag=True, help="A first look: two 8-bit files, judged on a hundred "
-              "questions, nothing packaged.")  # fmt: skip
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Exports at once. Default: as many as cores and memory allow.",
+)
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="A first look: two 8-bit files, judged on a hundred questions, nothing packaged.",
+)
 @pool_option
 @recipe_option
 @common_options
@@ -66,17 +70,27 @@ def release(
     if chosen.is_invented(corpus) and options.checkpoint:
         say("corpus: none given, judging on invented Chinese articles (pass --corpus)", options)
     expected = estimate(
-        checkpoint, taken, read, tokens=CheckpointTokens(checkpoint),
+        checkpoint,
+        taken,
+        read,
+        tokens=CheckpointTokens(checkpoint),
         operations_per_second=float32_operations_per_second,
-    )  # fmt: skip
+    )
     line = in_words(expected, [spec.name for spec in taken.artifacts], read)
     say(line if quick else f"{line}; --quick for a first look", options)
     with ProgressLines(options) as progress:
         outcome = run_release(
-            checkpoint, recipe=taken, corpus=read, output=output, force=options.force,
-            stages=progress.stage, tell=lambda line: say(line, options),
-            bench=bench, jobs=jobs, calibration=calibration,
-        )  # fmt: skip
+            checkpoint,
+            recipe=taken,
+            corpus=read,
+            output=output,
+            force=options.force,
+            stages=progress.stage,
+            tell=lambda line: say(line, options),
+            bench=bench,
+            jobs=jobs,
+            calibration=calibration,
+        )
     if options.as_json:
         click.echo(canonical_json(outcome), nl=False)
     else:

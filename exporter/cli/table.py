@@ -19,43 +19,67 @@ def print_verdicts(report: ParityReport) -> None:
     and dim, and every reason of a closed gate."""
     console = Console()
     for sentence in (*recommend(report), *three_sentences(report)):
-        console.print(f"[bold]{sentence.lead}:[/] {sentence.rest}", highlight=False,
-                      soft_wrap=True)  # fmt: skip
+        console.print(f"[bold]{sentence.lead}:[/] {sentence.rest}", highlight=False, soft_wrap=True)
     console.print()
     asked = f"{report.questions:,} question" + "s" * (report.questions != 1)
-    table = Table(title=f"{report.model_name} on {report.corpus}: {show_size(report)}, {asked}",
-                  title_justify="left", box=None, pad_edge=False)  # fmt: skip
-    for heading, justify in (("file", "left"), ("MB", "right"), ("dim", "right"),
-                             ("error", "right"), ("MRR@10 lost or won [95 %]", "left"),
-                             ("overlap", "right"), ("verdict", "left")):  # fmt: skip
+    table = Table(
+        title=f"{report.model_name} on {report.corpus}: {show_size(report)}, {asked}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for heading, justify in (
+        ("file", "left"),
+        ("MB", "right"),
+        ("dim", "right"),
+        ("error", "right"),
+        ("MRR@10 lost or won [95 %]", "left"),
+        ("overlap", "right"),
+        ("verdict", "left"),
+    ):
         table.add_column(heading, no_wrap=True, justify=justify)  # type: ignore[arg-type]
     for floor in report.noise_floor:
         noise = floor.deployed("both")
-        table.add_row("torch bf16", "", str(floor.dim), "1.0 x", short(noise.mrr_difference),
-                      f"{noise.overlap_at_10:.3f}", "the unit", style="dim")  # fmt: skip
+        table.add_row(
+            "torch bf16",
+            "",
+            str(floor.dim),
+            "1.0 x",
+            short(noise.mrr_difference),
+            f"{noise.overlap_at_10:.3f}",
+            "the unit",
+            style="dim",
+        )
     for artifact in report.artifacts:
         for i, d in enumerate(artifact.dims):
             both = d.deployed("both")
             table.add_row(
                 artifact.name if i == 0 else "",
                 f"{artifact.size_bytes / 1e6:.0f}" if i == 0 else "",
-                str(d.dim), show_multiple(d.error_over_noise),
-                short(both.differences.mrr_at_10), f"{both.overlap_at_10.mean:.3f}",
+                str(d.dim),
+                show_multiple(d.error_over_noise),
+                short(both.differences.mrr_at_10),
+                f"{both.overlap_at_10.mean:.3f}",
                 f"[{STYLE[d.verdict]}]{d.verdict}[/]",
-            )  # fmt: skip
+            )
     print_whole(console, table)
     if report.noise_floor:
         console.print(
             "All is against torch fp32, its questions on its index. 'error': the median of "
             "1 - cosine, in multiples of torch bf16's.",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
+            highlight=False,
+            soft_wrap=True,
+        )
     for line in _powers(report):
         console.print(line, highlight=False, soft_wrap=True)
     for artifact in report.artifacts:
         for reason in artifact.reasons:
-            console.print(f"{artifact.name} {artifact.verdict}: {reason}", highlight=False,
-                          markup=False, soft_wrap=True)  # fmt: skip
+            console.print(
+                f"{artifact.name} {artifact.verdict}: {reason}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 def print_whole(console: Console, table: Table) -> None:

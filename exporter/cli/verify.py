@@ -20,10 +20,21 @@ STYLE = {"pass": "green", "info": "dim", "warning": "yellow", "fail": "red"}
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option("--url", help="A server that runs the model, as http://localhost:11434.")
 @click.option("--model", help="The model's name on that server. Default: the package's.")
-@click.option("--api", type=click.Choice(["openai", "ollama"]), default="openai",
-              show_default=True, help="/v1/embeddings, or Ollama's /api/embed.")  # fmt: skip
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.01), default=TIMEOUT_S,
-              show_default=True, help="Seconds to wait for an answer.")  # fmt: skip
+@click.option(
+    "--api",
+    type=click.Choice(["openai", "ollama"]),
+    default="openai",
+    show_default=True,
+    help="/v1/embeddings, or Ollama's /api/embed.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.01),
+    default=TIMEOUT_S,
+    show_default=True,
+    help="Seconds to wait for an answer.",
+)
 @click.option(
     "--runtime",
     multiple=True,
@@ -34,9 +45,17 @@ STYLE = {"pass": "green", "info": "dim", "warning": "yellow", "fail": "red"}
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def verify(
-    package: Path, url: str | None, model: str | None, api: Api, timeout_s: float,
-    runtime: tuple[str, ...], node_modules: Path | None, *, as_json: bool, debug: bool,
-) -> int:  # fmt: skip
+    package: Path,
+    url: str | None,
+    model: str | None,
+    api: Api,
+    timeout_s: float,
+    runtime: tuple[str, ...],
+    node_modules: Path | None,
+    *,
+    as_json: bool,
+    debug: bool,
+) -> int:
     """Check a package's files, and its golden vectors in its own runtime or on a server.
 
     Exit code 1 where a check fails; warnings and information do not fail.
@@ -53,8 +72,10 @@ def verify(
         found = read_package(package)
         name = model or found.model_tag
         if name is None:
-            raise BadInput(f"'{package}' is a package for {found.package}, which has no server; "
-                           "leave --url out")  # fmt: skip
+            raise BadInput(
+                f"'{package}' is a package for {found.package}, which has no server; "
+                "leave --url out"
+            )
         server = ServerEncoder(url, name, api=api, timeout_s=timeout_s, dim=0)
     given = {"runtime": runtime or None, "node_modules": node_modules}
     settings = {name: value for name, value in given.items() if value is not None}
@@ -73,7 +94,10 @@ def _print(report: VerifyReport) -> None:
     for column in ("check", "result", "detail"):
         table.add_column(column, overflow="fold")
     for check in report.checks:
-        table.add_row(check.name, f"[{STYLE[check.status]}]{check.status}[/]",
-                      check.detail.replace("[", r"\["))  # fmt: skip
+        table.add_row(
+            check.name,
+            f"[{STYLE[check.status]}]{check.status}[/]",
+            check.detail.replace("[", r"\["),
+        )
     Console().print(table, highlight=False)
     click.echo(f"{report.package} ({report.target}): {report.verdict}")

@@ -54,9 +54,13 @@ def read_corpus(folder: Path, *, queries: Path | None = None) -> Corpus:
 
 
 def make_corpus(
-    documents: Mapping[str, tuple[str, str]], asked: Mapping[str, str],
-    qrels: Mapping[str, dict[str, int]], *, name: str, split: str,
-) -> Corpus:  # fmt: skip
+    documents: Mapping[str, tuple[str, str]],
+    asked: Mapping[str, str],
+    qrels: Mapping[str, dict[str, int]],
+    *,
+    name: str,
+    split: str,
+) -> Corpus:
     """Return the corpus of documents, id -> (title, text), and questions, id -> text."""
     documents, asked = dict(sorted(documents.items())), dict(sorted(asked.items()))
     content = [[*d] for d in documents.items()], [*asked.items()], {q: qrels[q] for q in asked}

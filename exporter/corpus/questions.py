@@ -44,6 +44,8 @@ def read_questions(path: Path) -> Questions:
         raise BadInput(f"'{path}' holds no questions; write one a line")
     canonical = json.dumps([*asked.items()], ensure_ascii=False, separators=(",", ":"))
     return Questions(
-        name=path.name, ids=tuple(asked), texts=tuple(asked.values()),
+        name=path.name,
+        ids=tuple(asked),
+        texts=tuple(asked.values()),
         sha256=hashlib.sha256(canonical.encode()).hexdigest(),
-    )  # fmt: skip
+    )

@@ -40,10 +40,17 @@ class Found:
 
 
 def evaluate(
-    original: Original, corpus: Corpus, *, recipe: Recipe, stages: Stages, cache: Path,
-    against: Original | None = None, table: VectorTable | None = None, metric: Metric = "l2",
+    original: Original,
+    corpus: Corpus,
+    *,
+    recipe: Recipe,
+    stages: Stages,
+    cache: Path,
+    against: Original | None = None,
+    table: VectorTable | None = None,
+    metric: Metric = "l2",
     document_prompt: str | None = None,
-) -> Evaluation:  # fmt: skip
+) -> Evaluation:
     """Return what `original` finds of `corpus`, and `against`, where given, with the differences.
 
     With `table` the documents' vectors are the table's: it must hold exactly the corpus. Raises
@@ -55,24 +62,36 @@ def evaluate(
         ours = _retrieve(original, corpus, dim=checkpoint.dim, stages=stages, cache=cache)
     else:
         ours, origin = _retrieve_from_table(
-            original, corpus, table, recipe=recipe, metric=metric, stages=stages, cache=cache,
+            original,
+            corpus,
+            table,
+            recipe=recipe,
+            metric=metric,
+            stages=stages,
+            cache=cache,
             document_prompt=document_prompt or checkpoint.prompts.document,
-        )  # fmt: skip
+        )
     dim = checkpoint.dim if table is None else table.dim
     theirs = None
     if against is not None:
         width = dim if table is not None else against.checkpoint.dim
         theirs = _retrieve(against, corpus, dim=width, stages=stages, cache=cache)
     return Evaluation(
-        tool_version=__version__, libraries=library_versions(REFERENCE_LIBRARIES),
-        corpus=corpus.name, corpus_sha256=corpus.sha256, documents=len(corpus.doc_ids),
-        questions=len(corpus.query_ids), dim=dim, table=table.name if table else None,
-        origin=origin, model=_model(checkpoint, ours),
+        tool_version=__version__,
+        libraries=library_versions(REFERENCE_LIBRARIES),
+        corpus=corpus.name,
+        corpus_sha256=corpus.sha256,
+        documents=len(corpus.doc_ids),
+        questions=len(corpus.query_ids),
+        dim=dim,
+        table=table.name if table else None,
+        origin=origin,
+        model=_model(checkpoint, ours),
         base=_model(against.checkpoint, theirs) if against and theirs else None,
         differences=compare_measures(ours.values, theirs.values) if theirs else None,
         mcnemar=exact_mcnemar(ours.values["top_1"], theirs.values["top_1"]) if theirs else None,
         ranks=_ranks(corpus, ours, theirs),
-    )  # fmt: skip
+    )
 
 
 def _retrieve(
@@ -89,26 +108,40 @@ def _retrieve(
 
 
 def _retrieve_from_table(
-    original: Original, corpus: Corpus, table: VectorTable, *, recipe: Recipe, metric: Metric,
-    document_prompt: str, stages: Stages, cache: Path,
-) -> tuple[Found, OriginCheck]:  # fmt: skip
+    original: Original,
+    corpus: Corpus,
+    table: VectorTable,
+    *,
+    recipe: Recipe,
+    metric: Metric,
+    document_prompt: str,
+    stages: Stages,
+    cache: Path,
+) -> tuple[Found, OriginCheck]:
     checkpoint = original.checkpoint
     check_width(table, checkpoint)
     scan = scan_table(table, progress=stages(f"{table.name}: read", table.rows))
     check_same_documents(table, scan.ids, corpus)
     embed = partial(embed_each, cache=cache, start=stages)
     origin = check_origin(
-        table, original=original, document_prompt=document_prompt, recipe=recipe, embed=embed,
+        table,
+        original=original,
+        document_prompt=document_prompt,
+        recipe=recipe,
+        embed=embed,
         stages=stages,
-    )  # fmt: skip
+    )
     if origin.status == "refuted":
         raise GateClosed(f"{table.where}: {'; '.join(origin.reasons)}")
     rendered = [checkpoint.prompts.render_query(text) for text in corpus.queries]
     rows = embed(original.used, rendered).cut(table.dim)
     found = search_table(
-        table, scan, {"": rows.block(0, len(rows))}, metrics=(metric,),
+        table,
+        scan,
+        {"": rows.block(0, len(rows))},
+        metrics=(metric,),
         progress=stages(f"{table.name}: exact search", table.rows),
-    )  # fmt: skip
+    )
     # Both name documents by their place among the ascending ids, which are the same.
     return _found(corpus, found["", metric]), origin
 
@@ -152,10 +185,11 @@ def _model(checkpoint: Checkpoint, found: Found) -> EvaluatedModel:
     return EvaluatedModel(
         name=checkpoint.name,
         checkpoint_files={path: digest for path, _, digest in checkpoint.file_hashes()},
-        query_prompt=checkpoint.prompts.query, document_prompt=checkpoint.prompts.document,
+        query_prompt=checkpoint.prompts.query,
+        document_prompt=checkpoint.prompts.document,
         window_used=checkpoint.window_used,
         **{name: mean_interval(found.values[name]) for name in MEASURES},
-    )  # fmt: skip
+    )
 
 
 def _ranks(corpus: Corpus, ours: Found, theirs: Found | None) -> tuple[QuestionRanks, ...]:
@@ -165,10 +199,12 @@ def _ranks(corpus: Corpus, ours: Found, theirs: Found | None) -> tuple[QuestionR
 
     return tuple(
         QuestionRanks(
-            id=query, question=corpus.queries[at],
+            id=query,
+            question=corpus.queries[at],
             answers=tuple(d for d, grade in sorted(corpus.qrels[query].items()) if grade > 0),
-            first=corpus.doc_ids[int(ours.ranking[at, 0])], rank=place(ours, at),
+            first=corpus.doc_ids[int(ours.ranking[at, 0])],
+            rank=place(ours, at),
             base_rank=place(theirs, at) if theirs else None,
         )
         for at, query in enumerate(corpus.query_ids)
-    )  # fmt: skip
+    )

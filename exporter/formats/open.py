@@ -30,7 +30,9 @@ def artifact_source(folder: Path) -> Source:
         resolve(KERNELS, manifest.kind, kind="kernels")() if manifest.kind in KERNELS else None
     )
     return Source(
-        name=manifest.name, dim=manifest.dim,
+        name=manifest.name,
+        dim=manifest.dim,
         identity=artifact_identity(sha256_file(folder / MANIFEST_NAME), kernels=kernels),
-        open=partial(open_artifact, folder), kernels=kernels,
-    )  # fmt: skip
+        open=partial(open_artifact, folder),
+        kernels=kernels,
+    )

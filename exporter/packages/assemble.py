@@ -97,9 +97,14 @@ class Packager:
 
 
 def assemble(
-    packager: Packager, artifacts: Sequence[Judged], output: Path, *, checkpoint: Checkpoint,
-    force: bool = False, settings: Settings | None = None,
-) -> PackageManifest:  # fmt: skip
+    packager: Packager,
+    artifacts: Sequence[Judged],
+    output: Path,
+    *,
+    checkpoint: Checkpoint,
+    force: bool = False,
+    settings: Settings | None = None,
+) -> PackageManifest:
     """Write the package of `artifacts` to `output` and return its manifest. Same input, same bytes.
 
     Raises GateClosed for an artifact that did not pass, BadInput for one that the consumer does not
@@ -131,14 +136,19 @@ def assemble(
             write_json(stage / golden, judged.golden)
             entries.append(
                 PackagedArtifact(
-                    artifact=manifest, verdict=judged.verdict, file=file, golden=golden,
+                    artifact=manifest,
+                    verdict=judged.verdict,
+                    file=file,
+                    golden=golden,
                     artifact_manifest_sha256=sha256_file(judged.folder / MANIFEST_NAME),
                 )
-            )  # fmt: skip
+            )
         record = PackageManifest(
-            package=packager.name, model_tag=packager.tag(manifests[0]) if packager.tag else None,
-            artifacts=tuple(entries), files=describe_files(stage),
-        )  # fmt: skip
+            package=packager.name,
+            model_tag=packager.tag(manifests[0]) if packager.tag else None,
+            artifacts=tuple(entries),
+            files=describe_files(stage),
+        )
         write_json(stage / MANIFEST_NAME, record)
         write_sums(stage)
     return record
@@ -160,9 +170,10 @@ def written_out(prompts: Prompts) -> WrittenPrompts:
         for template in (prompts.query, prompts.document)
     )
     return WrittenPrompts(
-        query=query, document=document,
+        query=query,
+        document=document,
         document_without_title=prompts.render_document("{text}", title=""),
-    )  # fmt: skip
+    )
 
 
 def check_taken(packager: Packager, folder: Path, manifest: Manifest) -> None:
@@ -177,9 +188,8 @@ def check_taken(packager: Packager, folder: Path, manifest: Manifest) -> None:
 
 
 def check_together(
-    packager: Packager, folders: Sequence[Path], manifests: Sequence[Manifest],
-    settings: Settings,
-) -> None:  # fmt: skip
+    packager: Packager, folders: Sequence[Path], manifests: Sequence[Manifest], settings: Settings
+) -> None:
     """Raise BadInput for artifacts that do not fit into one package, or that the consumer refuses
     with these settings."""
     if len(folders) > 1 and not packager.several:
@@ -221,8 +231,9 @@ def check_checkpoint(artifact: Path, manifest: Manifest, checkpoint: Checkpoint)
 def _check_golden(artifact: Path, manifest: Manifest, golden: Golden) -> None:
     """Raise BadInput for golden vectors of another artifact, or for other prompts."""
     if (golden.query_prompt, golden.document_prompt) != (
-        manifest.prompts.query, manifest.prompts.document,
-    ):  # fmt: skip
+        manifest.prompts.query,
+        manifest.prompts.document,
+    ):
         raise BadInput(
             f"'{artifact}' was exported for the prompts query={manifest.prompts.query!r}, "
             f"document={manifest.prompts.document!r}, the golden vectors for "

@@ -81,12 +81,15 @@ def build_golden(encoder: Encoder, truth: Truth) -> Golden:
     limits = distance_limits(1 - (vectors * truth.vectors).sum(axis=1))
     entries = tuple(
         GoldenText(
-            kind=truth.kinds[i], text=text, token_ids=tuple(ids[i]),
-            vector=_rounded(vectors[i]), reference=_rounded(truth.vectors[i]),
+            kind=truth.kinds[i],
+            text=text,
+            token_ids=tuple(ids[i]),
+            vector=_rounded(vectors[i]),
+            reference=_rounded(truth.vectors[i]),
             distance_max=float(f"{limits[i]:.3g}"),
         )
         for i, text in enumerate(truth.texts)
-    )  # fmt: skip
+    )
     found = (_mistake(mistaken, vectors, truth, limits) for mistaken in truth.mistakes)
     return Golden(
         artifact=encoder.name,
@@ -107,9 +110,11 @@ def distance_limits(errors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _mistake(
-    mistaken: Mistaken, vectors: npt.NDArray[np.float64], truth: Truth,
+    mistaken: Mistaken,
+    vectors: npt.NDArray[np.float64],
+    truth: Truth,
     limits: npt.NDArray[np.float64],
-) -> Mistake | None:  # fmt: skip
+) -> Mistake | None:
     """Return what the artifact would give: its own vectors, moved as torch's are.
 
     Only for the texts on which it shows best; None where it shows on none.

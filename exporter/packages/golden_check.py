@@ -40,9 +40,12 @@ def check_golden(golden: Golden, encoder: Encoder) -> list[str]:
 
 
 def check_answers(
-    golden: Golden, ids: Sequence[Sequence[int]] | None,
-    vectors: Sequence[Sequence[float]] | Vectors, *, only: Sequence[int] | None = None,
-) -> list[str]:  # fmt: skip
+    golden: Golden,
+    ids: Sequence[Sequence[int]] | None,
+    vectors: Sequence[Sequence[float]] | Vectors,
+    *,
+    only: Sequence[int] | None = None,
+) -> list[str]:
     """The same for answers that are there already.
 
     vectors: one row a text, of any length; ids None where the consumer does not show them.

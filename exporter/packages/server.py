@@ -70,8 +70,10 @@ def _compared(found: list[Vectors], golden: Golden, at: list[int]) -> Result:
     seen = compare(golden, np.array(found, np.float64), at)
     if seen.failures:
         return "fail", "; ".join(seen.failures[:SHOWN_FAILURES])
-    return "pass", (f"1 - cosine at most {seen.own.max():.1e} to the package's, "
-                    f"{seen.reference.max():.1e} to torch fp32's")  # fmt: skip
+    return "pass", (
+        f"1 - cosine at most {seen.own.max():.1e} to the package's, "
+        f"{seen.reference.max():.1e} to torch fp32's"
+    )
 
 
 def _normalized(found: list[Vectors]) -> Result:
@@ -120,8 +122,10 @@ def _several_clients(
     )
     if worst >= SAME:
         return "pass", f"{CLIENTS} at once, long and short texts: cosine {worst:.7f}"
-    return "fail", (f"{CLIENTS} clients at once: cosine {worst:.6f} to the answer to one, wanted "
-                    f"{SAME}: answers are mixed up, or texts see each other")  # fmt: skip
+    return "fail", (
+        f"{CLIENTS} clients at once: cosine {worst:.6f} to the answer to one, wanted "
+        f"{SAME}: answers are mixed up, or texts see each other"
+    )
 
 
 def _empty(server: ServerEncoder, text: str) -> Result:

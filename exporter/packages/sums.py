@@ -40,9 +40,10 @@ def check_sums(folder: Path) -> list[str]:
     ]
     problems += [f"'{name}' was added" for name in sorted(found) if name not in expected]
     problems += [
-        f"'{name}' was changed" for name, digest in expected.items()
+        f"'{name}' was changed"
+        for name, digest in expected.items()
         if name in found and sha256_file(found[name]) != digest
-    ]  # fmt: skip
+    ]
     return problems
 
 

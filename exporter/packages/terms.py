@@ -46,11 +46,14 @@ def read_terms(checkpoint: Checkpoint) -> Terms:
     licence, bases = _text(stated, "license"), _texts(stated, "base_model")
     known = any(base.lower().startswith(GEMMA_BASES) for base in bases)
     return Terms(
-        licence=licence, name=_text(stated, "license_name"), link=_text(stated, "license_link"),
-        base_models=bases, gemma=known or licence == "gemma",
+        licence=licence,
+        name=_text(stated, "license_name"),
+        link=_text(stated, "license_link"),
+        base_models=bases,
+        gemma=known or licence == "gemma",
         files=tuple(n for n in LICENCE_FILES if (checkpoint.path / n).is_file()),
         languages=_texts(stated, "language"),
-    )  # fmt: skip
+    )
 
 
 def _front_matter(path: Path) -> Mapping[str, Any]:

@@ -41,9 +41,14 @@ class VerifyPackaged(Protocol):
     """
 
     def __call__(
-        self, folder: Path, entry: PackagedArtifact, golden: Golden, *,
-        threads: int | None = None, **settings: Any,
-    ) -> Sequence[Proof]: ...  # fmt: skip
+        self,
+        folder: Path,
+        entry: PackagedArtifact,
+        golden: Golden,
+        *,
+        threads: int | None = None,
+        **settings: Any,
+    ) -> Sequence[Proof]: ...
 
 
 class Check(Record):
@@ -64,9 +69,12 @@ class VerifyReport(Record):
 
 
 def verify_package(
-    folder: Path, *, server: ServerEncoder | None = None, threads: int | None = None,
+    folder: Path,
+    *,
+    server: ServerEncoder | None = None,
+    threads: int | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> VerifyReport:  # fmt: skip
+) -> VerifyReport:
     """Check every file, then the golden vectors: in the package's own runtime, or on a server.
 
     `settings`: options of one consumer's own, refused for packages that have none such.
@@ -75,17 +83,23 @@ def verify_package(
     problems = check_sums(folder)
     more = len(problems) - SHOWN_PROBLEMS
     told = "; ".join(problems[:SHOWN_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
-    checks = [Check(name="files", status="fail" if problems else "pass",
-                    detail=told or "every file has its SHA-256")]  # fmt: skip
+    checks = [
+        Check(
+            name="files",
+            status="fail" if problems else "pass",
+            detail=told or "every file has its SHA-256",
+        )
+    ]
     if problems:  # nothing that was edited is run
         return _report(folder, "files", checks)
     manifest = read_package(folder)
     # SHA256SUMS can be written anew by anyone; the manifest names what the packager wrote.
     other = [
-        record.path for record in manifest.files
+        record.path
+        for record in manifest.files
         if not (folder / record.path).is_file()
         or sha256_file(folder / record.path) != record.sha256
-    ]  # fmt: skip
+    ]
     if other:
         told = f"{', '.join(other[:SHOWN_PROBLEMS])}: not what was packaged"
         checks.append(Check(name="manifest", status="fail", detail=told))
@@ -131,6 +145,8 @@ def _read(path: Path, kind: type[R]) -> R:
 def _report(folder: Path, target: str, checks: list[Check]) -> VerifyReport:
     failed = any(check.status == "fail" for check in checks)
     return VerifyReport(
-        package=str(folder), target=target, checks=tuple(checks),
+        package=str(folder),
+        target=target,
+        checks=tuple(checks),
         verdict="fail" if failed else "pass",
-    )  # fmt: skip
+    )

@@ -42,11 +42,14 @@ def _telling(change: ChangedAnswer) -> tuple[int, float, str]:
 def _compare(q: int, ours: Answers, reference: Answers, corpus: Corpus) -> ChangedAnswer:
     mine, theirs = int(ours.ranking[q, 0]), int(reference.ranking[q, 0])
     return ChangedAnswer(
-        question=corpus.query_ids[q], reference_first=corpus.doc_ids[theirs],
-        our_first=corpus.doc_ids[mine], reference_rank=_rank(reference.reciprocal[q]),
-        our_rank=_rank(ours.reciprocal[q]), reference_gap=_gap(reference, q, theirs, mine),
+        question=corpus.query_ids[q],
+        reference_first=corpus.doc_ids[theirs],
+        our_first=corpus.doc_ids[mine],
+        reference_rank=_rank(reference.reciprocal[q]),
+        our_rank=_rank(ours.reciprocal[q]),
+        reference_gap=_gap(reference, q, theirs, mine),
         our_gap=_gap(ours, q, mine, theirs),
-    )  # fmt: skip
+    )
 
 
 def _rank(reciprocal: float) -> int | None:

@@ -33,9 +33,13 @@ def row_cosines(a: Vectors | Rows, b: Vectors | Rows) -> Cosines:
 
 
 def summarize_cosines(
-    cosines: Cosines, texts: Sequence[str], *, ids: Sequence[str], kinds: Sequence[TextRole],
+    cosines: Cosines,
+    texts: Sequence[str],
+    *,
+    ids: Sequence[str],
+    kinds: Sequence[TextRole],
     worst: int = 10,
-) -> CosineSummary:  # fmt: skip
+) -> CosineSummary:
     """Return minimum, 1st percentile, median, mean and the worst texts, cut to 120 characters.
 
     cosines: (n,) of `texts`, which the corpus knows by `ids` as documents or questions.
@@ -47,12 +51,10 @@ def summarize_cosines(
         median=float(np.median(cosines)),
         mean=float(cosines.mean()),
         worst=tuple(
-            WorstText(
-                id=ids[i], kind=kinds[i], cosine=float(cosines[i]), text=shorten(texts[i])
-            )
+            WorstText(id=ids[i], kind=kinds[i], cosine=float(cosines[i]), text=shorten(texts[i]))
             for i in map(int, order)
         ),
-    )  # fmt: skip
+    )
 
 
 def count_errors(cosines: Cosines) -> ErrorHistogram:
@@ -80,7 +82,8 @@ def first_token_difference(
         return 0, None
     i = different[0]
     a, b = list(ours[i]), list(theirs[i])
-    at = next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y),
-              min(len(a), len(b)))  # fmt: skip
+    at = next(
+        (k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
     line = f"position {at} is {a[at : at + 1]} instead of {b[at : at + 1]} in {shorten(texts[i])!r}"
     return len(different), line

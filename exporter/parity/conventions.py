@@ -24,9 +24,15 @@ Embed = Callable[[Sequence[str]], Rows]
 
 
 def measure_window(
-    embed_other: Embed, *, windows: tuple[int, int], used: int, truth: Embedded, texts: Texts,
-    lengths: Lengths, corpus: Corpus,
-) -> WindowEffect:  # fmt: skip
+    embed_other: Embed,
+    *,
+    windows: tuple[int, int],
+    used: int,
+    truth: Embedded,
+    texts: Texts,
+    lengths: Lengths,
+    corpus: Corpus,
+) -> WindowEffect:
     """Compare the damaged window with the repaired one.
 
     `truth` was made with the window `used`; `embed_other` uses the other one and is asked only for
@@ -46,27 +52,34 @@ def measure_window(
         there = replace(here, places=places, patch=rows.block(0, len(rows)))
         cosine = summarize_cosines(
             row_cosines(here.take(affected), there.take(affected)),
-            [texts.all[i] for i in affected], ids=[texts.ids[i] for i in affected],
+            [texts.all[i] for i in affected],
+            ids=[texts.ids[i] for i in affected],
             kinds=[texts.kinds[i] for i in affected],
-        )  # fmt: skip
+        )
     as_saved, as_repaired = (here, there) if used == saved else (there, here)
     documents, queries = slice(texts.documents), slice(texts.documents, None)
 
     def ranks(asked: Rows, index: Rows) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         values = measure(
-            search(asked.take(queries), index.take(documents)), doc_ids=corpus.doc_ids,
-            query_ids=corpus.query_ids, qrels=corpus.qrels,
-        )  # fmt: skip
+            search(asked.take(queries), index.take(documents)),
+            doc_ids=corpus.doc_ids,
+            query_ids=corpus.query_ids,
+            qrels=corpus.qrels,
+        )
         return values["mrr_at_10"]
 
     base = ranks(as_saved, as_saved)
     mended = ranks(as_repaired, as_repaired)
     return WindowEffect(
-        saved=saved, repaired=repaired, texts_affected=len(affected), cosine=cosine,
-        mrr_at_10_saved=float(base.mean()), mrr_at_10_repaired=float(mended.mean()),
+        saved=saved,
+        repaired=repaired,
+        texts_affected=len(affected),
+        cosine=cosine,
+        mrr_at_10_saved=float(base.mean()),
+        mrr_at_10_repaired=float(mended.mean()),
         mrr_difference=paired_difference(mended, base),
         queries_on_saved_index=paired_difference(ranks(as_repaired, as_saved), base),
-    )  # fmt: skip
+    )
 
 
 def measure_stripping(
@@ -104,13 +117,17 @@ def measure_stripping(
         b = row_cosines(groups[as_stripped], groups[0])
         found.append(
             WhiteSpace(
-                where=where, character=f"U+{ord(character):04X}", questions=len(questions),
-                given_median=float(np.median(a)), given_minimum=float(a.min()),
+                where=where,
+                character=f"U+{ord(character):04X}",
+                questions=len(questions),
+                given_median=float(np.median(a)),
+                given_minimum=float(a.min()),
                 given_first_place_changed=int((places[as_given] != places[0]).sum()),
-                stripped_median=float(np.median(b)), stripped_minimum=float(b.min()),
+                stripped_median=float(np.median(b)),
+                stripped_minimum=float(b.min()),
                 stripped_first_place_changed=int((places[as_stripped] != places[0]).sum()),
             )
-        )  # fmt: skip
+        )
     return Stripping(
         texts_affected=sum(text != text.strip() for text in texts.all), white_space=tuple(found)
     )

@@ -55,26 +55,33 @@ def measure_invariance(
             bare = np.concatenate([run([row], width=len(row)) for row in rows])
             wider = run(rows, width=min(width + width // 2, max_tokens))
             count = max(1, FULL_TOKENS // max_tokens)
-            full = np.concatenate([
-                run(rows[start : start + count], width=max_tokens)
-                for start in range(0, len(rows), count)
-            ])  # fmt: skip
+            full = np.concatenate(
+                [
+                    run(rows[start : start + count], width=max_tokens)
+                    for start in range(0, len(rows), count)
+                ]
+            )
             moved = [_changed(bare, padded) for padded in (single, wider, full)]
             padding = (max(m[0] for m in moved), max(m[1] for m in moved))
             left = _changed(single, run(rows, width=width, left=True))[1]
     with closing(source.open(threads=1)) as encoder:
         threads = _changed(together, encoder.encode(texts))
     return Invariance(
-        texts=len(texts), width=width,
+        texts=len(texts),
+        width=width,
         own_error=float((1 - row_cosines(together, truth.cut(together.shape[1]))).max()),
-        as_used_changed=used[0], as_used_error=used[1],
+        as_used_changed=used[0],
+        as_used_error=used[1],
         companions_changed=companions[0] if companions else None,
         companions_error=companions[1] if companions else None,
-        order_changed=order[0] if order else None, order_error=order[1] if order else None,
+        order_changed=order[0] if order else None,
+        order_error=order[1] if order else None,
         padding_changed=padding[0] if padding else None,
-        padding_error=padding[1] if padding else None, left_padding_error=left,
-        threads_changed=threads[0], threads_error=threads[1],
-    )  # fmt: skip
+        padding_error=padding[1] if padding else None,
+        left_padding_error=left,
+        threads_changed=threads[0],
+        threads_error=threads[1],
+    )
 
 
 def encode_in_padded_batches(

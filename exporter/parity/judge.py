@@ -81,8 +81,10 @@ def judge_way(
     if not found.cosine_p1 >= least:
         hint = ""
         if not found.cosine_median >= FAR_OFF:
-            hint = (f" (median {found.cosine_median:.3f}: another function, as when a Dense, the "
-                    "pooling or the prompt is not the checkpoint's)")  # fmt: skip
+            hint = (
+                f" (median {found.cosine_median:.3f}: another function, as when a Dense, the "
+                "pooling or the prompt is not the checkpoint's)"
+            )
         reasons.append(
             f"cosine 1st percentile {found.cosine_p1:.6f} is under cosine_p1_min {least:.6g}{hint}"
         )
@@ -90,8 +92,11 @@ def judge_way(
     if baseline is not None:
         least = min(least, baseline.overlap_at_10)
     if not found.overlap_at_10 - found.overlap_missed >= least:
-        less = (f" less {found.overlap_missed:.4f} that the pool may miss"
-                if found.overlap_missed else "")  # fmt: skip
+        less = (
+            f" less {found.overlap_missed:.4f} that the pool may miss"
+            if found.overlap_missed
+            else ""
+        )
         reasons.append(
             f"overlap@10 {found.overlap_at_10:.4f}{less} is under overlap_at_10_min {least:.4g}"
         )

@@ -63,19 +63,30 @@ def _answers(corpus: Corpus) -> npt.NDArray[np.int64]:
 
 
 def _bucket(
-    label: str, inside: npt.NDArray[np.bool_], cosines: Cosines, texts: Texts,
-    ranks: tuple[Values, Values], answers: npt.NDArray[np.int64],
-) -> LengthBucket:  # fmt: skip
+    label: str,
+    inside: npt.NDArray[np.bool_],
+    cosines: Cosines,
+    texts: Texts,
+    ranks: tuple[Values, Values],
+    answers: npt.NDArray[np.int64],
+) -> LengthBucket:
     which = np.flatnonzero(inside)
     asked = inside[answers]
     summary = None
     if which.size:
         summary = summarize_cosines(
-            cosines[which], [texts.all[i] for i in which], ids=[texts.ids[i] for i in which],
-            kinds=[texts.kinds[i] for i in which], worst=1,
-        )  # fmt: skip
+            cosines[which],
+            [texts.all[i] for i in which],
+            ids=[texts.ids[i] for i in which],
+            kinds=[texts.kinds[i] for i in which],
+            worst=1,
+        )
     ours, reference = (float(r[asked].mean()) if asked.any() else None for r in ranks)
     return LengthBucket(
-        label=label, texts=int(which.size), cosine=summary, questions=int(asked.sum()),
-        mrr_at_10=ours, reference_mrr_at_10=reference,
-    )  # fmt: skip
+        label=label,
+        texts=int(which.size),
+        cosine=summary,
+        questions=int(asked.sum()),
+        mrr_at_10=ours,
+        reference_mrr_at_10=reference,
+    )

@@ -95,9 +95,16 @@ class References:
     """
 
     def __init__(
-        self, corpus: Corpus, recipe: Recipe, texts: Texts, lengths: Lengths, *,
-        truth: Embedded, used: Embedded, pool: Pool | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        corpus: Corpus,
+        recipe: Recipe,
+        texts: Texts,
+        lengths: Lengths,
+        *,
+        truth: Embedded,
+        used: Embedded,
+        pool: Pool | None = None,
+    ) -> None:
         self.corpus, self.recipe, self.texts, self.lengths = corpus, recipe, texts, lengths
         self.truth, self.used, self.pool = truth, used, pool
         self._found: dict[tuple[str, int], Found] = {}
@@ -115,28 +122,36 @@ class References:
         cosines = row_cosines(ours.together(dim), self.truth.together(dim))
         deployments = tuple(
             self._deployment(
-                way, found, dim, limits=limits, cosines=self._of_way(cosines, way),
+                way,
+                found,
+                dim,
+                limits=limits,
+                cosines=self._of_way(cosines, way),
                 name_changes=name_changes,
             )
             for way, found in ways.items()
-        )  # fmt: skip
+        )
         judged = [d for d in deployments if d.way in self.recipe.ways]
         cosine = self._summary(cosines)
         noise = float(1 - np.median(self._noise_cosines(dim)))
         mine, base = ways["both"].values["mrr_at_10"], truth.values["mrr_at_10"]
         used = self.found(self.used, dim)
         return DimResult(
-            dim=dim, cosine=cosine, errors=count_errors(cosines), reference=means(truth.values),
+            dim=dim,
+            cosine=cosine,
+            errors=count_errors(cosines),
+            reference=means(truth.values),
             baseline=means(used.values),
             error_over_noise=(1 - cosine.median) / noise if noise > 0 else None,
-            deployments=deployments, rank_flips=_rank_flips([truth, used, *ways.values()]),
+            deployments=deployments,
+            rank_flips=_rank_flips([truth, used, *ways.values()]),
             power=power_of(mine, base, margin=deployments[0].margin),
             lengths=self.lengths.buckets(
                 cosines, self.texts, ours=mine, reference=base, corpus=self.corpus
             ),
             verdict=worst_verdict([d.verdict for d in judged]),
             reasons=_said_once(judged),
-        )  # fmt: skip
+        )
 
     def _ways(self, ours: Embedded, dim: int) -> dict[Way, Found]:
         documents, queries = ours.at(dim)
@@ -154,14 +169,22 @@ class References:
         """Return the cosines, of documents and then questions, of what is embedded in this way."""
         count = len(self.corpus.doc_ids)
         sides: dict[Way, slice] = {
-            "both": slice(None), "queries": slice(count, None), "documents": slice(count),
-        }  # fmt: skip
+            "both": slice(None),
+            "queries": slice(count, None),
+            "documents": slice(count),
+        }
         return cosines[sides[way]]
 
     def _deployment(
-        self, way: Way, found: Found, dim: int, *, limits: Limits, cosines: Cosines,
+        self,
+        way: Way,
+        found: Found,
+        dim: int,
+        *,
+        limits: Limits,
+        cosines: Cosines,
         name_changes: bool,
-    ) -> Deployment:  # fmt: skip
+    ) -> Deployment:
         truth, used = self.found(self.truth, dim), self.found(self.used, dim)
         differences = widened_differences(
             compare_measures(found.values, truth.values), found.bound, truth.bound
@@ -171,9 +194,14 @@ class References:
         )
         floor = self.noise_floor(dim).deployed(way)
         measured = self._measured(
-            way, found, dim, limits=limits, cosines=cosines, shared=shared.mean,
+            way,
+            found,
+            dim,
+            limits=limits,
+            cosines=cosines,
+            shared=shared.mean,
             difference=differences.mrr_at_10,
-        )  # fmt: skip
+        )
         verdict, reasons = judge_way(
             measured, limits=limits, baseline=Baseline(floor.cosine_p1, floor.overlap_at_10)
         )
@@ -181,20 +209,33 @@ class References:
         if name_changes:
             changed = changed_answers(found.answers, truth.answers, corpus=self.corpus)
         return Deployment(
-            way=way, cosine_p1=measured.cosine_p1, cosine_median=measured.cosine_median,
-            metrics=means(found.values), differences=differences,
-            mrr_to_bf16=self._mrr_difference(found, used), margin=measured.margin,
+            way=way,
+            cosine_p1=measured.cosine_p1,
+            cosine_median=measured.cosine_median,
+            metrics=means(found.values),
+            differences=differences,
+            mrr_to_bf16=self._mrr_difference(found, used),
+            margin=measured.margin,
             overlap_at_10=shared,
             first_place_changed=first_place_changed(found.ranking, truth.ranking),
             changed_answers=changed,
             mcnemar=exact_mcnemar(found.values["top_1"], truth.values["top_1"]),
-            missed=missed_of(found.bound, truth.bound), verdict=verdict, reasons=reasons,
-        )  # fmt: skip
+            missed=missed_of(found.bound, truth.bound),
+            verdict=verdict,
+            reasons=reasons,
+        )
 
     def _measured(
-        self, way: Way, found: Found, dim: int, *, limits: Limits, cosines: Cosines, shared: float,
+        self,
+        way: Way,
+        found: Found,
+        dim: int,
+        *,
+        limits: Limits,
+        cosines: Cosines,
+        shared: float,
         difference: Difference,
-    ) -> Measured:  # fmt: skip
+    ) -> Measured:
         """Return what is judged of a ranking found in one way."""
         truth = self.found(self.truth, dim)
         mine, base = found.values["mrr_at_10"], truth.values["mrr_at_10"]
@@ -202,12 +243,19 @@ class References:
         lost = missed.mrr_at_10 if missed else 0.0
         margin = margin_of(limits, way, reference=float(base.mean()))
         return Measured(
-            way, float(np.percentile(cosines, 1)), float(np.median(cosines)), shared, difference,
-            margin, needed=questions_to_decide(mine, base, margin=margin, missed=lost),
-            missed=lost, overlap_missed=missed.overlap_at_10 if missed else 0.0,
-            identical=not lost and bool(np.array_equal(found.ranking, truth.ranking))
+            way,
+            float(np.percentile(cosines, 1)),
+            float(np.median(cosines)),
+            shared,
+            difference,
+            margin,
+            needed=questions_to_decide(mine, base, margin=margin, missed=lost),
+            missed=lost,
+            overlap_missed=missed.overlap_at_10 if missed else 0.0,
+            identical=not lost
+            and bool(np.array_equal(found.ranking, truth.ranking))
             and bool(cosines.min() >= 1 - FP32_ROUNDING),
-        )  # fmt: skip
+        )
 
     def judge_padded(self, ours: Embedded, padded: Vectors, *, scheme: str) -> PaddedBatches:
         """Judge questions that were embedded in padded batches, (questions, width), on the
@@ -219,23 +267,32 @@ class References:
         shared = mean_interval(overlap(found.ranking, truth.ranking)).mean
         difference = self._mrr_difference(found, truth)
         measured = self._measured(
-            "both", found, dim, limits=limits, shared=shared, difference=difference,
+            "both",
+            found,
+            dim,
+            limits=limits,
+            shared=shared,
+            difference=difference,
             cosines=row_cosines(asked, self.truth.queries.cut(dim)),
-        )  # fmt: skip
+        )
         # Of a pool not even an exact copy passes here without the test.
         measured = replace(measured, identical=measured.identical and found.bound is None)
         floor = self.noise_floor(dim)
         verdict, reasons = judge_way(
-            measured, limits=limits,
+            measured,
+            limits=limits,
             baseline=Baseline(
                 floor.deployed("queries").cosine_p1, floor.deployed("both").overlap_at_10
             ),
-        )  # fmt: skip
+        )
         return PaddedBatches(
-            batch=PADDED_BATCH, cosine_minimum=float(row_cosines(asked, queries).min()),
-            overlap_at_10=shared, mrr_difference=difference, verdict=verdict,
+            batch=PADDED_BATCH,
+            cosine_minimum=float(row_cosines(asked, queries).min()),
+            overlap_at_10=shared,
+            mrr_difference=difference,
+            verdict=verdict,
             reasons=tuple(f"in padded batches of {PADDED_BATCH}: {r}" for r in reasons),
-        )  # fmt: skip
+        )
 
     def noise_floor(self, dim: int) -> NoiseFloor:
         """Compare torch bf16 with torch fp32 at one dim, in each way of deployment."""
@@ -250,13 +307,14 @@ class References:
                 mrr_at_10_bf16=float(used.values["mrr_at_10"].mean()),
                 ways=tuple(
                     NoiseWay(
-                        way=way, cosine_p1=float(np.percentile(self._of_way(cosines, way), 1)),
+                        way=way,
+                        cosine_p1=float(np.percentile(self._of_way(cosines, way), 1)),
                         overlap_at_10=float(overlap(found.ranking, truth.ranking).mean()),
                         mrr_difference=self._mrr_difference(found, truth),
                     )
                     for way, found in self._ways(self.used, dim).items()
                 ),
-            )  # fmt: skip
+            )
         return self._floors[dim]
 
     def _mrr_difference(self, found: Found, other: Found) -> Difference:
@@ -283,9 +341,14 @@ class References:
             return Found(queries, documents, ranking, values)
         near = near or near_outside(self.pool, queries)
         bound = bound_missed(
-            self.pool, queries=queries, documents=documents, ranking=ranking, values=values,
-            grades=grades_of(ranking, c), near=near,
-        )  # fmt: skip
+            self.pool,
+            queries=queries,
+            documents=documents,
+            ranking=ranking,
+            values=values,
+            grades=grades_of(ranking, c),
+            near=near,
+        )
         return Found(queries, documents, ranking, values, near, bound)
 
     def _summary(self, cosines: Cosines) -> CosineSummary:

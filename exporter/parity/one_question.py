@@ -63,10 +63,18 @@ class OneQuestion(Record):
 
 
 def ask(
-    question: str, artifacts: Sequence[Path], *, original: Original, corpus: Corpus, index: Index,
-    artifact_source: Callable[[Path], Source], stages: Stages, cache: Path, top: int = 10,
+    question: str,
+    artifacts: Sequence[Path],
+    *,
+    original: Original,
+    corpus: Corpus,
+    index: Index,
+    artifact_source: Callable[[Path], Source],
+    stages: Stages,
+    cache: Path,
+    top: int = 10,
     dim: int | None = None,
-) -> OneQuestion:  # fmt: skip
+) -> OneQuestion:
     """Return the `top` articles that torch bf16 and each artifact find for `question`.
 
     Vectors are kept in `cache`, where `parity` leaves them too. Raises BadInput for an empty
@@ -98,36 +106,56 @@ def ask(
         source = artifact_source(folder)
         theirs = ours if index == "original" else rows(source, documents)
         answers.append(
-            _answers(manifest.name, rows(source, asked), theirs, corpus, top=top, ranks=ranks,
-                     size_bytes=manifest.size_bytes)
-        )  # fmt: skip
+            _answers(
+                manifest.name,
+                rows(source, asked),
+                theirs,
+                corpus,
+                top=top,
+                ranks=ranks,
+                size_bytes=manifest.size_bytes,
+            )
+        )
     place = {key: i for i, key in enumerate(corpus.doc_ids)}
     shown = dict.fromkeys(article.id for answer in answers for article in answer.found)
     return OneQuestion(
-        tool_version=__version__, question=question.strip(), query_prompt=prompts.query,
-        corpus=corpus.name, corpus_sha256=corpus.sha256, documents=len(documents), dim=width,
-        index=index, answers=tuple(answers),
+        tool_version=__version__,
+        question=question.strip(),
+        query_prompt=prompts.query,
+        corpus=corpus.name,
+        corpus_sha256=corpus.sha256,
+        documents=len(documents),
+        dim=width,
+        index=index,
+        answers=tuple(answers),
         articles={
             key: ShownArticle(title=corpus.titles[place[key]], text=corpus.texts[place[key]])
             for key in shown
         },
-    )  # fmt: skip
+    )
 
 
 def _answers(
-    name: str, asked: Rows, documents: Rows, corpus: Corpus, *, top: int,
-    ranks: dict[str, int] | None = None, size_bytes: int | None = None,
-) -> Answers:  # fmt: skip
+    name: str,
+    asked: Rows,
+    documents: Rows,
+    corpus: Corpus,
+    *,
+    top: int,
+    ranks: dict[str, int] | None = None,
+    size_bytes: int | None = None,
+) -> Answers:
     places = search(asked, documents, k=top)[0]
     question = asked.block(0, 1)[0].astype(np.float64)
     scores = [float(documents.block(p, p + 1)[0].astype(np.float64) @ question) for p in places]
     ids = [corpus.doc_ids[int(place)] for place in places]
     known = {key: i + 1 for i, key in enumerate(ids)} if ranks is None else ranks
     return Answers(
-        name=name, size_bytes=size_bytes,
+        name=name,
+        size_bytes=size_bytes,
         found=tuple(
             FoundArticle(id=key, rank=i + 1, score=score, was=known.get(key))
             for i, (key, score) in enumerate(zip(ids, scores, strict=True))
         ),
         in_common=sum(key in known for key in ids),
-    )  # fmt: skip
+    )

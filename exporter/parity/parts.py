@@ -18,8 +18,13 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 fits: `q_norm` lies within `self_attn`, and a fold of all Dense modules is a `dense`."""
 ORDER = ("embedding table", "attention", "MLP", "head", "norms")
 STORED_BYTES: Mapping[str, int] = {
-    "float32": 4, "float16": 2, "int8": 1, "uint8": 1, "int32": 4, "int64": 8,
-}  # fmt: skip
+    "float32": 4,
+    "float16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "int32": 4,
+    "int64": 8,
+}
 """Of one element as it lies in an ONNX file, where scales and codes are tensors of their own."""
 
 

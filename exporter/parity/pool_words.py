@@ -48,10 +48,15 @@ def show_pool(report: ParityReport) -> str:
 def missed_rows(artifact: ArtifactResult) -> list[list[str]]:
     """Return what lies outside the pool can change: a row for each dim and way, as `MISSED`."""
     return [
-        [f"{d.dim}", WAY_NAMES[w.way], f"{w.missed.mrr_at_10:.4f}",
-         f"{w.missed.reference_mrr_at_10:.4f}", f"{w.missed.entering:.3f}",
-         f"{w.missed.overlap_at_10:.4f}"]
+        [
+            f"{d.dim}",
+            WAY_NAMES[w.way],
+            f"{w.missed.mrr_at_10:.4f}",
+            f"{w.missed.reference_mrr_at_10:.4f}",
+            f"{w.missed.entering:.3f}",
+            f"{w.missed.overlap_at_10:.4f}",
+        ]
         for d in artifact.dims
         for w in d.deployments
         if w.missed is not None
-    ]  # fmt: skip
+    ]

@@ -261,8 +261,15 @@ class PaddedBatches(Record):
 class PartSize(Record):
     """What one part of the model takes up in an artifact."""
 
-    part: Literal["embedding table", "attention", "MLP", "head", "norms", "other tensors",
-                  "graph or vocabulary"]  # fmt: skip
+    part: Literal[
+        "embedding table",
+        "attention",
+        "MLP",
+        "head",
+        "norms",
+        "other tensors",
+        "graph or vocabulary",
+    ]
     size_bytes: int
 
 

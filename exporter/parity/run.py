@@ -25,11 +25,7 @@ from exporter.manifest import (
 )
 from exporter.parity.compare import first_token_difference
 from exporter.parity.conventions import measure_stripping, measure_window
-from exporter.parity.invariance import (
-    encode_in_padded_batches,
-    measure_invariance,
-    sample_texts,
-)
+from exporter.parity.invariance import encode_in_padded_batches, measure_invariance, sample_texts
 from exporter.parity.judge import judge_invariance, worst_verdict
 from exporter.parity.lengths import Lengths
 from exporter.parity.measure_dim import PADDED_BATCH, References
@@ -78,10 +74,17 @@ def run_parity(
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="lawvault-vectors-") as temporary:
             return run_parity(
-                artifacts, original=original, corpus=corpus, recipe=recipe, stages=stages,
-                artifact_source=artifact_source, dims=dims, cache=Path(temporary), tell=tell,
+                artifacts,
+                original=original,
+                corpus=corpus,
+                recipe=recipe,
+                stages=stages,
+                artifact_source=artifact_source,
+                dims=dims,
+                cache=Path(temporary),
+                tell=tell,
                 pool_sample=pool_sample,
-            )  # fmt: skip
+            )
     checkpoint = original.checkpoint
     manifests = [checked_manifest(folder, checkpoint) for folder in artifacts]
     chosen = _dims(dims, checkpoint)
@@ -95,9 +98,17 @@ def run_parity(
         source.open().close()
     texts, documents = Texts(corpus, checkpoint.prompts), len(corpus.doc_ids)
     pool = plan_pool(
-        corpus, sources, original=original, texts=texts, recipe=recipe, dims=chosen, cache=cache,
-        stages=stages, tell=tell, sample=pool_sample,
-    )  # fmt: skip
+        corpus,
+        sources,
+        original=original,
+        texts=texts,
+        recipe=recipe,
+        dims=chosen,
+        cache=cache,
+        stages=stages,
+        tell=tell,
+        sample=pool_sample,
+    )
     if pool is not None:
         corpus = pool.part
         texts = Texts(corpus, checkpoint.prompts)
@@ -111,39 +122,60 @@ def run_parity(
     references = References(corpus, recipe, texts, lengths, truth=truth, used=used, pool=pool)
     results = [
         _judge_artifact(
-            folder, manifest, source, references, tokens=original.tokens, embed=embed, dims=chosen,
+            folder,
+            manifest,
+            source,
+            references,
+            tokens=original.tokens,
+            embed=embed,
+            dims=chosen,
             stages=stages,
         )
         for folder, manifest, source in zip(artifacts, manifests, sources, strict=True)
-    ]  # fmt: skip
+    ]
     floors = tuple(references.noise_floor(dim) for dim in chosen)
     articles, asked = mentioned(corpus, results, floors)
     windows, other = both_windows(checkpoint), original.other_window
     window_effect = None
     if windows is not None and other is not None:
         window_effect = measure_window(
-            partial(embed, other), windows=windows, used=checkpoint.window_used or 0, truth=truth,
-            texts=texts, lengths=lengths, corpus=corpus,
-        )  # fmt: skip
+            partial(embed, other),
+            windows=windows,
+            used=checkpoint.window_used or 0,
+            truth=truth,
+            texts=texts,
+            lengths=lengths,
+            corpus=corpus,
+        )
     return ParityReport(
-        tool_version=__version__, model_name=checkpoint.name,
+        tool_version=__version__,
+        model_name=checkpoint.name,
         checkpoint_files={path: digest for path, _, digest in checkpoint.file_hashes()},
-        corpus=corpus.name, corpus_sha256=corpus.sha256, documents=documents,
-        questions=len(corpus.query_ids), window_used=checkpoint.window_used,
+        corpus=corpus.name,
+        corpus_sha256=corpus.sha256,
+        documents=documents,
+        questions=len(corpus.query_ids),
+        window_used=checkpoint.window_used,
         libraries=library_versions(REFERENCE_LIBRARIES),
-        query_prompt=checkpoint.prompts.query, document_prompt=checkpoint.prompts.document,
+        query_prompt=checkpoint.prompts.query,
+        document_prompt=checkpoint.prompts.document,
         reference="torch fp32; torch bf16, which users run, beside it",
         judged_ways=recipe.ways,
         pool=pool.record if pool else None,
         noise_floor=floors,
         window_effect=window_effect,
         stripping=measure_stripping(
-            partial(embed, original.truth), corpus=corpus, prompts=checkpoint.prompts,
-            truth=truth, texts=texts,
+            partial(embed, original.truth),
+            corpus=corpus,
+            prompts=checkpoint.prompts,
+            truth=truth,
+            texts=texts,
         ),
-        artifacts=tuple(results), articles=articles, asked=asked,
+        artifacts=tuple(results),
+        articles=articles,
+        asked=asked,
         verdict=worst_verdict([r.verdict for r in results]),
-    )  # fmt: skip
+    )
 
 
 def _lengths(texts: Texts, original: Original) -> Lengths:
@@ -160,9 +192,16 @@ def _lengths(texts: Texts, original: Original) -> Lengths:
 
 
 def _judge_artifact(
-    folder: Path, manifest: Manifest, source: Source, references: References, *, tokens: TokenIds,
-    embed: Callable[[Source, Sequence[str]], Rows], dims: Sequence[int], stages: Stages,
-) -> ArtifactResult:  # fmt: skip
+    folder: Path,
+    manifest: Manifest,
+    source: Source,
+    references: References,
+    *,
+    tokens: TokenIds,
+    embed: Callable[[Source, Sequence[str]], Rows],
+    dims: Sequence[int],
+    stages: Stages,
+) -> ArtifactResult:
     texts = references.texts
     with closing(source.open()) as encoder:
         count, line = token_differences(encoder, texts.all, tokens)
@@ -176,10 +215,11 @@ def _judge_artifact(
         sample = sample_texts(references.lengths.tokens.tolist())
         progress = stages(f"{source.name}: companions, padding, threads", len(sample))
         invariance = measure_invariance(
-            source, [texts.all[i] for i in sample],
+            source,
+            [texts.all[i] for i in sample],
             truth=references.truth.together(references.truth.documents.dim).take(np.array(sample)),
             max_tokens=manifest.max_tokens,
-        )  # fmt: skip
+        )
         progress(len(sample))
         questions = texts.all[texts.documents :]
         in_batches = encode_in_padded_batches(source, questions, batch=PADDED_BATCH)
@@ -206,15 +246,24 @@ def _judge_artifact(
     if not judged or (invariance is not None and dependent):
         verdicts.append("fail")
     return ArtifactResult(
-        name=manifest.name, kind=manifest.kind,
-        flavour=str(manifest.options.get("flavour", "")), scheme=manifest.scheme,
+        name=manifest.name,
+        kind=manifest.kind,
+        flavour=str(manifest.options.get("flavour", "")),
+        scheme=manifest.scheme,
         manifest_sha256=sha256_file(folder / MANIFEST_NAME),
-        size_bytes=manifest.size_bytes, parts=part_sizes(manifest),
-        limits=references.recipe.limits_for(manifest.scheme), window_used=manifest.window.used,
-        kernels=source.kernels, tokens_differ=count, first_token_difference=line, dims=judged,
-        invariance=invariance, padded=padded,
-        verdict=worst_verdict(verdicts), reasons=reasons,
-    )  # fmt: skip
+        size_bytes=manifest.size_bytes,
+        parts=part_sizes(manifest),
+        limits=references.recipe.limits_for(manifest.scheme),
+        window_used=manifest.window.used,
+        kernels=source.kernels,
+        tokens_differ=count,
+        first_token_difference=line,
+        dims=judged,
+        invariance=invariance,
+        padded=padded,
+        verdict=worst_verdict(verdicts),
+        reasons=reasons,
+    )
 
 
 def token_differences(

@@ -32,9 +32,14 @@ def round_blocks(block: int) -> Callable[[Any], Any]:
 
 
 def grid_of_arrays(
-    scale: npt.NDArray[np.float32], offset: npt.NDArray[np.float32] | None, *, group: int,
-    low: int, high: int, levels: tuple[int, ...] | None = None,
-) -> Grid:  # fmt: skip
+    scale: npt.NDArray[np.float32],
+    offset: npt.NDArray[np.float32] | None,
+    *,
+    group: int,
+    low: int,
+    high: int,
+    levels: tuple[int, ...] | None = None,
+) -> Grid:
     """Return a grid whose groups are runs of `group` columns. scale, offset: (rows, groups)."""
     torch = torch_module()
     return Grid(

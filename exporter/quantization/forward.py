@@ -61,10 +61,14 @@ def torch_module() -> Any:
 
 
 def run_backbone(
-    checkpoint: Checkpoint, texts: Sequence[str], *, weights: ModelWeights | None = None,
-    dtype: str = "float32", watch: Watch | None = None,
+    checkpoint: Checkpoint,
+    texts: Sequence[str],
+    *,
+    weights: ModelWeights | None = None,
+    dtype: str = "float32",
+    watch: Watch | None = None,
     on_layer: Callable[[int], None] | None = None,
-) -> Any:  # fmt: skip
+) -> Any:
     """Return the mean-pooled output of the final norm, (n, hidden) float32 numpy, padding left out.
 
     texts: as the tokenizer gets them, prompts applied; cut at the checkpoint's limit. dtype
@@ -130,9 +134,15 @@ def layer_weights(source: ModelWeights, layer: int, *, dtype: Any) -> dict[str, 
 
 
 def run_layer(
-    source: ModelWeights, layer: int, w: Weights, batch: Batch, *, watch: Watch | None = None,
-    watched: Container[str] | None = None, alter: Alter | None = None,
-) -> None:  # fmt: skip
+    source: ModelWeights,
+    layer: int,
+    w: Weights,
+    batch: Batch,
+    *,
+    watch: Watch | None = None,
+    watched: Container[str] | None = None,
+    alter: Alter | None = None,
+) -> None:
     """Replace `batch.states` by the output of one layer. w: as `layer_weights` returns it.
 
     `watched`: the sites that `watch` is called for, None for all: taking out the padding of those

@@ -49,8 +49,14 @@ class Grid:
     def kind(self) -> tuple[Any, ...]:
         """Return what grids share whose matrices may be rounded side by side."""
         levels = None if self.levels is None else tuple(self.levels.tolist())
-        return (tuple(self.group.tolist()), self.low, self.high, self.offset is None, levels,
-                self.pairs)  # fmt: skip
+        return (
+            tuple(self.group.tolist()),
+            self.low,
+            self.high,
+            self.offset is None,
+            levels,
+            self.pairs,
+        )
 
     def codes_of(self, shifted: Any, scale: Any) -> Any:
         """Return the codes nearest to `shifted`, offsets added; both of one shape."""

@@ -61,9 +61,13 @@ def quantize_q4(
     that are not finite, MissingDependency without torch."""
     weights = RotatedWeights(inner, usual_blocks(inner.sites))
     found = quantize_layers(
-        weights, texts, fit=fit_blocks, round_input=exact, round_table=rounded_rows,
+        weights,
+        texts,
+        fit=fit_blocks,
+        round_input=exact,
+        round_table=rounded_rows,
         on_layer=on_layer,
-    )  # fmt: skip
+    )
     return Q4Model(weights, {name: _stored(matrix) for name, matrix in found.items()})
 
 

@@ -132,9 +132,13 @@ def quantize_layers(
 
 
 def run_rounded(
-    weights: RotatedWeights, texts: Sequence[str], *, matrices: Mapping[str, Rounded] | None,
-    round_input: RoundInput, round_table: Round | None = None,
-) -> Floats:  # fmt: skip
+    weights: RotatedWeights,
+    texts: Sequence[str],
+    *,
+    matrices: Mapping[str, Rounded] | None,
+    round_input: RoundInput,
+    round_table: Round | None = None,
+) -> Floats:
     """Return the mean-pooled states, (n, hidden), of the model as it is stored and computed.
 
     `matrices` None: the weights as they are, so that only inputs are rounded.

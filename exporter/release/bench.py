@@ -52,9 +52,12 @@ class BenchReport(Record):
 
 
 def run_bench(
-    folders: Sequence[Path], *, rounds: int = 5, threads: int | None = None,
+    folders: Sequence[Path],
+    *,
+    rounds: int = 5,
+    threads: int | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
-) -> BenchReport:  # fmt: skip
+) -> BenchReport:
     """Time the artifacts with the same texts, taking turns. Nothing else should run meanwhile.
 
     A text has as many tokens as its shape says, or one or two fewer where no cut fits. A model of
@@ -86,11 +89,16 @@ def run_bench(
     for encoder in encoders:
         encoder.close()
     return BenchReport(
-        machine=platform.machine(), cores=os.cpu_count() or 1, threads=threads, rounds=rounds,
+        machine=platform.machine(),
+        cores=os.cpu_count() or 1,
+        threads=threads,
+        rounds=rounds,
         results=tuple(
             BenchResult(
-                name=manifest.name, manifest_sha256=sha256_file(folder / MANIFEST_NAME),
-                size_bytes=manifest.size_bytes, load_seconds=load[0],
+                name=manifest.name,
+                manifest_sha256=sha256_file(folder / MANIFEST_NAME),
+                size_bytes=manifest.size_bytes,
+                load_seconds=load[0],
                 peak_memory_bytes=load[1],
                 timings=tuple(_timing(s, times[s][at], used[s][at]) for s in SHAPES),
             )
@@ -98,7 +106,7 @@ def run_bench(
                 zip(folders, manifests, loads, strict=True)
             )
         ),
-    )  # fmt: skip
+    )
 
 
 def read_bench(path: Path) -> BenchReport | None:
@@ -114,9 +122,11 @@ def read_bench(path: Path) -> BenchReport | None:
 def _timing(shape: tuple[int, int], found: list[float], tokens: int) -> Timing:
     median = statistics.median(found)
     return Timing(
-        texts=shape[0], tokens=shape[1], milliseconds=round(1e3 * median, 3),
+        texts=shape[0],
+        tokens=shape[1],
+        milliseconds=round(1e3 * median, 3),
         tokens_per_second=round(tokens / median, 1),
-    )  # fmt: skip
+    )
 
 
 def _texts_of(encoder: Encoder, material: str, count: int, tokens: int) -> list[str]:

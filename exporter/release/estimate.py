@@ -16,8 +16,12 @@ from exporter.runtimes.encoder import TokenIds
 from exporter.vectors.embed import Texts
 
 BYTES_PER_WEIGHT: dict[PrecisionClass, float] = {
-    "fp32": 4.0, "16bit": 2.0, "8bit": 1.1, "6bit": 0.9, "4bit": 0.75,
-}  # fmt: skip
+    "fp32": 4.0,
+    "16bit": 2.0,
+    "8bit": 1.1,
+    "6bit": 0.9,
+    "4bit": 0.75,
+}
 MATRIX = 1024
 REPEATS = 5
 # Measured with google/embeddinggemma-300m on two cores (`lawvault release`, Intel Xeon): what share
@@ -44,9 +48,13 @@ class Estimate:
 
 
 def estimate(
-    checkpoint: Checkpoint, recipe: Recipe, corpus: Corpus, *, tokens: TokenIds,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    corpus: Corpus,
+    *,
+    tokens: TokenIds,
     operations_per_second: Callable[[], float],
-) -> Estimate:  # fmt: skip
+) -> Estimate:
     """Return what a release of everything in `recipe` may take. Loads no model."""
     texts = Texts(corpus, checkpoint.prompts)
     weights = checkpoint.parameters
@@ -70,9 +78,11 @@ def estimate(
     disk = sum(n * weights * BYTES_PER_WEIGHT[CLASS_OF_SCHEME[scheme]] for n, scheme in copies)
     disk += encoders * count * checkpoint.dim * 4
     return Estimate(
-        seconds=seconds, disk_bytes=disk, pooled=pooled,
+        seconds=seconds,
+        disk_bytes=disk,
+        pooled=pooled,
         memory_bytes=weights * MEMORY_PER_WEIGHT_BYTES + MEMORY_FIXED_BYTES,
-    )  # fmt: skip
+    )
 
 
 def float32_operations_per_second() -> float:

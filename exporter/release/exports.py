@@ -48,9 +48,15 @@ def gguf_options(spec: ArtifactSpec) -> GgufOptions:
 
 
 def export_artifact(
-    spec: ArtifactSpec, checkpoint: Checkpoint, folder: Path, *, force: bool, stages: Stages,
-    calibration: Path | None = None, keep: Path | None = None,
-) -> None:  # fmt: skip
+    spec: ArtifactSpec,
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    force: bool,
+    stages: Stages,
+    calibration: Path | None = None,
+    keep: Path | None = None,
+) -> None:
     """Write the artifact that `spec` describes to `folder`.
 
     `calibration`: texts for what is fitted on some; the bundled ones for None. `keep`: a folder
@@ -59,8 +65,16 @@ def export_artifact(
     quant = "none" if spec.scheme == "fp32" else spec.scheme
     texts = calibration if calibrates(spec) else None
     if spec.kind == "onnx":
-        export_onnx(checkpoint, folder, quant=quant, flavour=spec.flavour, calibration=texts,
-                    keep=keep, force=force, stages=stages)  # fmt: skip
+        export_onnx(
+            checkpoint,
+            folder,
+            quant=quant,
+            flavour=spec.flavour,
+            calibration=texts,
+            keep=keep,
+            force=force,
+            stages=stages,
+        )
     elif spec.kind == "openvino":
         export_openvino(
             checkpoint,
@@ -73,8 +87,9 @@ def export_artifact(
         )
     else:
         options = replace(gguf_options(spec), calibration=texts)
-        export_gguf(checkpoint, folder, type_name=spec.scheme, options=options, force=force,
-                    stages=stages)  # fmt: skip
+        export_gguf(
+            checkpoint, folder, type_name=spec.scheme, options=options, force=force, stages=stages
+        )
 
 
 def calibrates(spec: ArtifactSpec) -> bool:
@@ -119,10 +134,15 @@ def cores() -> int:
 
 
 def export_side_by_side(
-    specs: Mapping[Path, ArtifactSpec], checkpoint: Checkpoint, *, jobs: int,
-    calibration: Path | None, keep: Path, force: Callable[[Path], bool],
+    specs: Mapping[Path, ArtifactSpec],
+    checkpoint: Checkpoint,
+    *,
+    jobs: int,
+    calibration: Path | None,
+    keep: Path,
+    force: Callable[[Path], bool],
     finished: Callable[[Path], None],
-) -> None:  # fmt: skip
+) -> None:
     """Export each of `specs` to its folder, `jobs` at a time, each in a process of its own.
 
     The bytes are those of one after the other. `finished` is called with each folder as it is
@@ -171,9 +191,17 @@ def _begin_worker(threads: int) -> None:
 
 
 def _export_in_worker(
-    spec: ArtifactSpec, checkpoint: Path, folder: Path, *, window: WindowChoice, prompts: Prompts,
-    calibration: Path | None, keep: Path, force: bool,
-) -> None:  # fmt: skip
+    spec: ArtifactSpec,
+    checkpoint: Path,
+    folder: Path,
+    *,
+    window: WindowChoice,
+    prompts: Prompts,
+    calibration: Path | None,
+    keep: Path,
+    force: bool,
+) -> None:
     read = read_checkpoint(checkpoint, window=window, prompts=prompts)
-    export_artifact(spec, read, folder, calibration=calibration, keep=keep, force=force,
-                    stages=silent)  # fmt: skip
+    export_artifact(
+        spec, read, folder, calibration=calibration, keep=keep, force=force, stages=silent
+    )

@@ -30,10 +30,17 @@ Goldens = MutableMapping[str, Golden]
 
 
 def package_artifacts(
-    name: str, folders: Sequence[Path], output: Path, *, checkpoint: Checkpoint,
-    report: ParityReport | None, override_reason: str | None = None, force: bool = False,
-    goldens: Goldens | None = None, settings: Settings | None = None,
-) -> PackageManifest:  # fmt: skip
+    name: str,
+    folders: Sequence[Path],
+    output: Path,
+    *,
+    checkpoint: Checkpoint,
+    report: ParityReport | None,
+    override_reason: str | None = None,
+    force: bool = False,
+    goldens: Goldens | None = None,
+    settings: Settings | None = None,
+) -> PackageManifest:
     """Write the package `name` of the artifacts in `folders` to `output`.
 
     Everything that may be refused is looked at before a model is loaded. `settings`: the options of

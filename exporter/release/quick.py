@@ -39,6 +39,9 @@ def quick_corpus(corpus: Corpus, *, seed: int) -> Corpus:
     }
     questions = dict(zip(corpus.query_ids, corpus.queries, strict=True))
     return make_corpus(
-        documents, {key: questions[key] for key in asked}, corpus.qrels,
-        name=f"{corpus.name}, a part of it", split=corpus.split,
-    )  # fmt: skip
+        documents,
+        {key: questions[key] for key in asked},
+        corpus.qrels,
+        name=f"{corpus.name}, a part of it",
+        split=corpus.split,
+    )

@@ -62,8 +62,9 @@ def check_recipe(recipe: Recipe) -> None:
     for spec in recipe.artifacts:
         known = schemes_of(spec.kind)
         if spec.scheme not in known:
-            raise BadInput(f"the recipe asks for {spec.kind} {spec.scheme} (known: "
-                           f"{', '.join(known)})")  # fmt: skip
+            raise BadInput(
+                f"the recipe asks for {spec.kind} {spec.scheme} (known: {', '.join(known)})"
+            )
         recipe.limits_for(spec.scheme)
         if spec.kind == "gguf":
             check_type_and_options(spec.scheme, gguf_options(spec))
@@ -72,15 +73,25 @@ def check_recipe(recipe: Recipe) -> None:
             takes = packager.schemes or (spec.scheme,)
             if spec.kind != packager.kind or spec.scheme not in takes:
                 named = f" {', '.join(packager.schemes)}" if packager.schemes else ""
-                raise BadInput(f"the recipe packages {spec.kind} {spec.scheme} for {package}, "
-                               f"which takes {packager.kind}{named}")  # fmt: skip
+                raise BadInput(
+                    f"the recipe packages {spec.kind} {spec.scheme} for {package}, "
+                    f"which takes {packager.kind}{named}"
+                )
 
 
 def run_release(
-    checkpoint: Checkpoint, *, recipe: Recipe, corpus: Corpus, output: Path, force: bool,
-    stages: Stages, tell: Tell, bench: bool = False, jobs: int | None = None,
+    checkpoint: Checkpoint,
+    *,
+    recipe: Recipe,
+    corpus: Corpus,
+    output: Path,
+    force: bool,
+    stages: Stages,
+    tell: Tell,
+    bench: bool = False,
+    jobs: int | None = None,
     calibration: Sequence[CalibrationText] | None = None,
-) -> ReleaseOutcome:  # fmt: skip
+) -> ReleaseOutcome:
     """Carry out `recipe` below `output`. Returns the outcome; raises BadInput for bad input.
 
     A step is repeated only where something that it depends on changed: checkpoint, prompts,
@@ -93,24 +104,55 @@ def run_release(
     check_recipe(recipe)
     folders = {output / spec.name: spec for spec in recipe.artifacts}
     with release_folder(output) as steps:
-        original = [checkpoint.file_hashes(), checkpoint.window_used,
-                    checkpoint.prompts.model_dump(), checkpoint.name]  # fmt: skip
+        original = [
+            checkpoint.file_hashes(),
+            checkpoint.window_used,
+            checkpoint.prompts.model_dump(),
+            checkpoint.name,
+        ]
         texts = None
         if calibration is not None:
             texts = output / CALIBRATION_NAME
             write_calibration(texts, calibration)
             fitted = sum(text.role == "query" for text in calibration)
-            tell(f"calibration: {len(calibration) - fitted} documents, {fitted} questions, none "
-                 "of them judged")  # fmt: skip
-        _export_all(folders, checkpoint, original, steps=steps, force=force, jobs=jobs,
-                    calibration=texts, stages=stages, tell=tell)  # fmt: skip
+            tell(
+                f"calibration: {len(calibration) - fitted} documents, {fitted} questions, none "
+                "of them judged"
+            )
+        _export_all(
+            folders,
+            checkpoint,
+            original,
+            steps=steps,
+            force=force,
+            jobs=jobs,
+            calibration=texts,
+            stages=stages,
+            tell=tell,
+        )
         shutil.rmtree(output / KEPT_NAME, ignore_errors=True)
-        report = _judge(list(folders), checkpoint, original, recipe=recipe, corpus=corpus,
-                        steps=steps, stages=stages, tell=tell)  # fmt: skip
+        report = _judge(
+            list(folders),
+            checkpoint,
+            original,
+            recipe=recipe,
+            corpus=corpus,
+            steps=steps,
+            stages=stages,
+            tell=tell,
+        )
         timed = _timed(list(folders), output, steps, bench=bench, tell=tell)
         verdicts = {folder: verdict_of(folder, report) for folder in folders}
-        packages = _package_all(folders, verdicts, checkpoint, report, corpus=corpus, steps=steps,
-                                force=force, tell=tell)  # fmt: skip
+        packages = _package_all(
+            folders,
+            verdicts,
+            checkpoint,
+            report,
+            corpus=corpus,
+            steps=steps,
+            force=force,
+            tell=tell,
+        )
         offers = [
             _offer(folder, tuple(name for name, held in packages.items() if folder in held), timed)
             for folder in folders
@@ -123,17 +165,25 @@ def run_release(
         page = render_overview(report, offers, closed=list(closed), machine=_machine(timed))
         write_text(output / INDEX_NAME, page)
     return ReleaseOutcome(
-        report=report, packages=tuple(str(output / name) for name in packages),
+        report=report,
+        packages=tuple(str(output / name) for name in packages),
         overview=str(output / INDEX_NAME),
         closed=tuple(f"{name} {reason}" for name, reason in closed.items()),
-    )  # fmt: skip
+    )
 
 
 def _export_all(
-    folders: Mapping[Path, ArtifactSpec], checkpoint: Checkpoint, original: list[Any], *,
-    steps: Steps, force: bool, jobs: int | None, calibration: Path | None, stages: Stages,
+    folders: Mapping[Path, ArtifactSpec],
+    checkpoint: Checkpoint,
+    original: list[Any],
+    *,
+    steps: Steps,
+    force: bool,
+    jobs: int | None,
+    calibration: Path | None,
+    stages: Stages,
     tell: Tell,
-) -> None:  # fmt: skip
+) -> None:
     fitted = None if calibration is None else sha256_file(calibration)
     depends = {
         folder: fingerprint(
@@ -183,16 +233,30 @@ def _export_all(
     for folder, spec in missing.items():
         tell(f"{folder.name}: exporting")
         steps.begin(folder.name)
-        export_artifact(spec, checkpoint, folder, calibration=calibration, keep=keep,
-                        stages=stages, force=may_replace[folder])  # fmt: skip
+        export_artifact(
+            spec,
+            checkpoint,
+            folder,
+            calibration=calibration,
+            keep=keep,
+            stages=stages,
+            force=may_replace[folder],
+        )
         release_memory()
         finished(folder)
 
 
 def _judge(
-    folders: list[Path], checkpoint: Checkpoint, original: list[Any], *, recipe: Recipe,
-    corpus: Corpus, steps: Steps, stages: Stages, tell: Tell,
-) -> ParityReport:  # fmt: skip
+    folders: list[Path],
+    checkpoint: Checkpoint,
+    original: list[Any],
+    *,
+    recipe: Recipe,
+    corpus: Corpus,
+    steps: Steps,
+    stages: Stages,
+    tell: Tell,
+) -> ParityReport:
     output = steps.path.parent
     manifests = [sha256_file(folder / MANIFEST_NAME) for folder in folders]
     depends = fingerprint(original, manifests, corpus.sha256, recipe.model_dump(mode="json"))
@@ -203,19 +267,31 @@ def _judge(
         return read_report(output / JSON_NAME)
     tell(f"parity: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions")
     report = run_parity(
-        folders, original=open_original(checkpoint), corpus=corpus, recipe=recipe,
-        artifact_source=artifact_source, stages=stages, cache=output / VECTORS_NAME, tell=tell,
-    )  # fmt: skip
+        folders,
+        original=open_original(checkpoint),
+        corpus=corpus,
+        recipe=recipe,
+        artifact_source=artifact_source,
+        stages=stages,
+        cache=output / VECTORS_NAME,
+        tell=tell,
+    )
     write_report(output, report)
     steps.finish("parity", depends)
     return report
 
 
 def _package_all(
-    folders: Mapping[Path, ArtifactSpec], verdicts: Mapping[Path, PackageVerdict],
-    checkpoint: Checkpoint, report: ParityReport, *, corpus: Corpus, steps: Steps, force: bool,
+    folders: Mapping[Path, ArtifactSpec],
+    verdicts: Mapping[Path, PackageVerdict],
+    checkpoint: Checkpoint,
+    report: ParityReport,
+    *,
+    corpus: Corpus,
+    steps: Steps,
+    force: bool,
     tell: Tell,
-) -> dict[str, list[Path]]:  # fmt: skip
+) -> dict[str, list[Path]]:
     """Write the packages of what passed. Returns their names and the artifacts in each."""
     output = steps.path.parent
     passed = {f: spec for f, spec in folders.items() if verdicts[f].verdict == "pass"}
@@ -238,9 +314,16 @@ def _package_all(
         tell(f"{name}: packaging")
         may_replace = force or steps.is_ours(name)
         steps.begin(name)
-        package_artifacts(kind, held, output / name, checkpoint=checkpoint, report=report,
-                          force=may_replace, goldens=goldens,
-                          settings={"articles": articles})  # fmt: skip
+        package_artifacts(
+            kind,
+            held,
+            output / name,
+            checkpoint=checkpoint,
+            report=report,
+            force=may_replace,
+            goldens=goldens,
+            settings={"articles": articles},
+        )
         if packager.remark and (said := packager.remark(output / name)):
             tell(f"{name}: {said}")
         steps.finish(name, depends)
@@ -302,9 +385,11 @@ def _offer(folder: Path, packages: tuple[str, ...], timed: BenchReport | None) -
     if found is not None:
         batch, short = (found.timings[SHAPES.index(shape)] for shape in ((8, 128), (1, 24)))
         speed = Speed(
-            tokens_per_second=batch.tokens_per_second, milliseconds=short.milliseconds,
-            load_seconds=found.load_seconds, peak_memory_bytes=found.peak_memory_bytes,
-        )  # fmt: skip
+            tokens_per_second=batch.tokens_per_second,
+            milliseconds=short.milliseconds,
+            load_seconds=found.load_seconds,
+            peak_memory_bytes=found.peak_memory_bytes,
+        )
     return Offer(name=folder.name, manifest=read_manifest(folder), packages=packages, speed=speed)
 
 

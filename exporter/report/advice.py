@@ -92,7 +92,7 @@ def _recommended(files: Sequence[ArtifactResult], report: ParityReport) -> str:
     usable = sorted(
         (a for a in files if a.dims and any(may(a, a.dims[0], way) for way in ways)),
         key=lambda a: (not may(a, a.dims[0], "queries"), a.size_bytes, a.name),
-    )  # fmt: skip
+    )
     if not usable:
         words = {
             "fail": "failed",
@@ -151,7 +151,7 @@ def _existing(names: Sequence[str], report: ParityReport) -> Sentence:
             lead=lead,
             rest=f"no file here may replace {report.model_name}: none is proven to find in an "
             "index made by the original what the original finds.",
-        )  # fmt: skip
+        )
     return Sentence(
         lead=lead,
         rest=f"{_listed(names)} may replace {report.model_name} for questions; the documents' "
@@ -162,8 +162,11 @@ def _existing(names: Sequence[str], report: ParityReport) -> Sentence:
 def _new(advice: Advice, by_name: Artifacts) -> Sentence:
     lead = "With a new index"
     if advice.new_index:
-        only = ("is proven only on an index of its own" if len(advice.new_index) == 1
-                else "are proven only on indexes of their own")  # fmt: skip
+        only = (
+            "is proven only on an index of its own"
+            if len(advice.new_index) == 1
+            else "are proven only on indexes of their own"
+        )
         return Sentence(
             lead=lead,
             rest=f"{_listed(advice.new_index)} {only}: embed all documents again with the same "
@@ -189,8 +192,10 @@ def why_refused(artifact: ArtifactResult) -> str:
     """Return in words why an artifact may not be used."""
     if artifact.verdict == "pass":
         return "it passed only with the original's questions on its index"
-    words = [next((said for part, said in WORDS.items() if part in reason), reason)
-             for reason in artifact.reasons]  # fmt: skip
+    words = [
+        next((said for part, said in WORDS.items() if part in reason), reason)
+        for reason in artifact.reasons
+    ]
     return " and ".join(dict.fromkeys(words)) or f"its verdict is {artifact.verdict}"
 
 

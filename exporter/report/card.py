@@ -56,25 +56,34 @@ def build_card(
         model_name=report.model_name,
         eval_results=list(_results(report, passed)) or None,
         language=list(terms.languages) or None,
-        license=terms.licence, license_name=terms.name, license_link=terms.link,
+        license=terms.licence,
+        license_name=terms.name,
+        license_link=terms.link,
         base_model=_base_model(checkpoint, terms),
         pipeline_tag="sentence-similarity",
         tags=["sentence-transformers", "feature-extraction", *sorted({a.kind for a in passed})],
-    )  # fmt: skip
+    )
     body = _template().render(
-        report=report, size=show_size(report), pool=show_pool(report), terms=terms,
+        report=report,
+        size=show_size(report),
+        pool=show_pool(report),
+        terms=terms,
         manifests=manifests,
         rows=[_row(a, manifests[a.name]) for a in passed],
-        title=_title(report, passed), recommended=recommend(report),
+        title=_title(report, passed),
+        recommended=recommend(report),
         sentences=three_sentences(report),
         refused=[(a.name, "; ".join(a.reasons)) for a in by_size if a.verdict != "pass"],
-        unknown=unknown(report, terms), snippets=list(_snippets(report, passed, manifests)),
-        first=max(manifests.values(), key=lambda m: m.dim), gemma_terms=GEMMA_TERMS,
+        unknown=unknown(report, terms),
+        snippets=list(_snippets(report, passed, manifests)),
+        first=max(manifests.values(), key=lambda m: m.dim),
+        gemma_terms=GEMMA_TERMS,
         notice=GEMMA_NOTICE,
-        power=show_power(passed[0].dims[0].power) if passed else "", floor=report.noise_floor[0],
+        power=show_power(passed[0].dims[0].power) if passed else "",
+        floor=report.noise_floor[0],
         passed=passed,
         difference=show_difference(report.noise_floor[0].deployed("both").mrr_difference),
-    )  # fmt: skip
+    )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
 
@@ -103,8 +112,13 @@ def _snippets(
         if files:
             # Of 8 bits before the smallest: what most want.
             taken = next((a for a in files if CLASS_OF_SCHEME[a.scheme] == "8bit"), files[0])
-            yield {"kind": kind, "language": language, "manifest": manifests[taken.name],
-                   "name": taken.name, "question": question}  # fmt: skip
+            yield {
+                "kind": kind,
+                "language": language,
+                "manifest": manifests[taken.name],
+                "name": taken.name,
+                "question": question,
+            }
 
 
 def _check_same(report: ParityReport, checkpoint: Checkpoint) -> None:
@@ -135,12 +149,16 @@ def _results(report: ParityReport, passed: Sequence[ArtifactResult]) -> Iterator
     for name, metrics in measured:
         for field, kind, shown in METRICS:
             yield EvalResult(
-                task_type="information-retrieval", task_name="Information Retrieval",
-                dataset_type=report.corpus, dataset_name=report.corpus,
-                dataset_revision=report.corpus_sha256, metric_type=kind,
-                metric_name=f"{shown}, {name}", metric_config=name,
+                task_type="information-retrieval",
+                task_name="Information Retrieval",
+                dataset_type=report.corpus,
+                dataset_name=report.corpus,
+                dataset_revision=report.corpus_sha256,
+                metric_type=kind,
+                metric_name=f"{shown}, {name}",
+                metric_config=name,
                 metric_value=round(float(getattr(metrics, field)), 6),
-            )  # fmt: skip
+            )
 
 
 def _title(report: ParityReport, passed: Sequence[ArtifactResult]) -> str:
@@ -163,12 +181,17 @@ def _row(a: ArtifactResult, manifest: Manifest) -> dict[str, Any]:
 
     flavour = manifest.options.get("flavour", "")
     return {
-        "name": a.name, "size": megabytes(a), "runs_in": runs_in(a.kind, flavour=flavour),
-        "good_for": good_for(a.scheme), "mrr": f"{both.metrics.mrr_at_10:.4f}",
+        "name": a.name,
+        "size": megabytes(a),
+        "runs_in": runs_in(a.kind, flavour=flavour),
+        "good_for": good_for(a.scheme),
+        "mrr": f"{both.metrics.mrr_at_10:.4f}",
         "difference": show_difference(both.differences.mrr_at_10),
-        "cosine": f"{d.cosine.p1:.6f}", "overlap": f"{both.overlap_at_10.mean:.3f}",
-        "old": dims(dims_of(a, "queries")), "own": dims(dims_of(a, "both")),
-    }  # fmt: skip
+        "cosine": f"{d.cosine.p1:.6f}",
+        "overlap": f"{both.overlap_at_10.mean:.3f}",
+        "old": dims(dims_of(a, "queries")),
+        "own": dims(dims_of(a, "both")),
+    }
 
 
 def _template() -> jinja2.Template:

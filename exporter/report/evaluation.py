@@ -71,8 +71,9 @@ def describe(found: Evaluation) -> str:
     )
     base = found.base
     if base is not None and (base.query_prompt, base.document_prompt) != (
-        found.model.query_prompt, found.model.document_prompt,
-    ):  # fmt: skip
+        found.model.query_prompt,
+        found.model.document_prompt,
+    ):
         text += (
             f" The base has its own: query `{base.query_prompt}`, document "
             f"`{base.document_prompt}`."

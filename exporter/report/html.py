@@ -31,13 +31,22 @@ VERDICT_SIGNS = {"pass": "✓", "fail": "✕", "undecided": "?"}
 def render_html(report: ParityReport) -> str:
     """Return parity.html. Same report, same bytes; texts of the corpus are escaped."""
     judged = [a for a in report.artifacts if a.dims]
-    return page_environment().get_template("parity.html.j2").render(
-        report=report, judged=judged, verdict=count_sentence(report),
-        recommended=recommend(report), sentences=three_sentences(report),
-        dims=[f.dim for f in report.noise_floor],
-        plots=_plots(report) if judged else [], legend=part_names(report),
-        largest=max(a.size_bytes for a in report.artifacts), pool=show_pool(report),
-    )  # fmt: skip
+    return (
+        page_environment()
+        .get_template("parity.html.j2")
+        .render(
+            report=report,
+            judged=judged,
+            verdict=count_sentence(report),
+            recommended=recommend(report),
+            sentences=three_sentences(report),
+            dims=[f.dim for f in report.noise_floor],
+            plots=_plots(report) if judged else [],
+            legend=part_names(report),
+            largest=max(a.size_bytes for a in report.artifacts),
+            pool=show_pool(report),
+        )
+    )
 
 
 def page_environment() -> jinja2.Environment:
@@ -46,10 +55,15 @@ def page_environment() -> jinja2.Environment:
         __package__, escape=True, ways=WAY_NAMES, sides=SIDES, signs=VERDICT_SIGNS, dims_of=dims_of
     )
     pages.filters.update(
-        mb=megabytes, signed=signed, multiple=show_multiple, power=show_power,
-        padded=show_padded, lang=language,
-        mean_of=lambda interval: f"{interval.mean:.3f}", error=lambda cosine: f"{1 - cosine:.1e}",
-    )  # fmt: skip
+        mb=megabytes,
+        signed=signed,
+        multiple=show_multiple,
+        power=show_power,
+        padded=show_padded,
+        lang=language,
+        mean_of=lambda interval: f"{interval.mean:.3f}",
+        error=lambda cosine: f"{1 - cosine:.1e}",
+    )
     return pages
 
 
@@ -84,22 +98,36 @@ def count_sentence(report: ParityReport) -> str:
 def _plots(report: ParityReport) -> list[dict[str, Any]]:
     dim = max(d.dim for a in report.artifacts for d in a.dims)
     wanted: list[tuple[str, Plot, str]] = [
-        ("Size against MRR@10", size_against_mrr,
-         f"Its queries on its index, dim {dim}. The line is the 95 % interval of the difference to "
-         "torch fp32 (dashed); it must stay above the red mark, the margin."),
-        ("Distance from fp32, over all texts", error_distribution,
-         f"Dim {dim}. Left is better. Upright line: the 1st percentile of the cosine; red: its "
-         "limit. torch bf16 is what a user of the checkpoint runs."),
-        ("Distance from fp32, by length", errors_by_length,
-         f"Dim {dim}. Dot: median; thick line: to the 1st percentile; thin line: to the worst "
-         "text."),
-        ("Size of each part", sizes_of_parts,
-         "Bytes of each part, on one scale, from the tensors in each manifest."),
-    ]  # fmt: skip
+        (
+            "Size against MRR@10",
+            size_against_mrr,
+            f"Its queries on its index, dim {dim}. The line is the 95 % interval of the difference "
+            "to torch fp32 (dashed); it must stay above the red mark, the margin.",
+        ),
+        (
+            "Distance from fp32, over all texts",
+            error_distribution,
+            f"Dim {dim}. Left is better. Upright line: the 1st percentile of the cosine; red: its "
+            "limit. torch bf16 is what a user of the checkpoint runs.",
+        ),
+        (
+            "Distance from fp32, by length",
+            errors_by_length,
+            f"Dim {dim}. Dot: median; thick line: to the 1st percentile; thin line: to the worst "
+            "text.",
+        ),
+        (
+            "Size of each part",
+            sizes_of_parts,
+            "Bytes of each part, on one scale, from the tensors in each manifest.",
+        ),
+    ]
     return [
         {
-            "title": title, "caption": caption, "legend": plot is sizes_of_parts,
+            "title": title,
+            "caption": caption,
+            "legend": plot is sizes_of_parts,
             "drawings": [(name, Markup(svg)) for name, svg in both_widths(plot, report)],
         }
         for title, plot, caption in wanted
-    ]  # fmt: skip
+    ]

@@ -99,8 +99,21 @@ def _cosines(c: CosineSummary) -> list[str]:
 
 
 def _overview(report: ParityReport) -> list[str]:
-    header = ("artifact", "MB", "dim", "cosine min", "p1", "median", "error", "MRR@10",
-              "fp32", "difference [95 %]", "to bf16", "overlap@10 [95 %]", "verdict")  # fmt: skip
+    header = (
+        "artifact",
+        "MB",
+        "dim",
+        "cosine min",
+        "p1",
+        "median",
+        "error",
+        "MRR@10",
+        "fp32",
+        "difference [95 %]",
+        "to bf16",
+        "overlap@10 [95 %]",
+        "verdict",
+    )
     rows = [_floor_row(floor) for floor in report.noise_floor]
     rows += [_dim_row(artifact, d) for artifact in report.artifacts for d in artifact.dims]
     return _table(header, rows)
@@ -108,19 +121,36 @@ def _overview(report: ParityReport) -> list[str]:
 
 def _floor_row(f: NoiseFloor) -> list[str]:
     both = f.deployed("both")
-    return ["torch bf16 (the unit)", "", f"{f.dim}", *_cosines(f.cosine), "1.0 x",
-            f"{f.mrr_at_10_bf16:.4f}", f"{f.mrr_at_10_fp32:.4f}",
-            show_difference(both.mrr_difference), "", f"{both.overlap_at_10:.4f}", ""]  # fmt: skip
+    return [
+        "torch bf16 (the unit)",
+        "",
+        f"{f.dim}",
+        *_cosines(f.cosine),
+        "1.0 x",
+        f"{f.mrr_at_10_bf16:.4f}",
+        f"{f.mrr_at_10_fp32:.4f}",
+        show_difference(both.mrr_difference),
+        "",
+        f"{both.overlap_at_10:.4f}",
+        "",
+    ]
 
 
 def _dim_row(artifact: ArtifactResult, d: DimResult) -> list[str]:
     both = d.deployed("both")
     return [
-        artifact.name, f"{artifact.size_bytes / 1e6:.1f}", f"{d.dim}", *_cosines(d.cosine),
-        show_multiple(d.error_over_noise), f"{both.metrics.mrr_at_10:.4f}",
-        f"{d.reference.mrr_at_10:.4f}", show_difference(both.differences.mrr_at_10),
-        f"{both.mrr_to_bf16.mean:+.4f}", show_difference(both.overlap_at_10, sign=""), d.verdict,
-    ]  # fmt: skip
+        artifact.name,
+        f"{artifact.size_bytes / 1e6:.1f}",
+        f"{d.dim}",
+        *_cosines(d.cosine),
+        show_multiple(d.error_over_noise),
+        f"{both.metrics.mrr_at_10:.4f}",
+        f"{d.reference.mrr_at_10:.4f}",
+        show_difference(both.differences.mrr_at_10),
+        f"{both.mrr_to_bf16.mean:+.4f}",
+        show_difference(both.overlap_at_10, sign=""),
+        d.verdict,
+    ]
 
 
 def show_multiple(multiple: float | None) -> str:
@@ -150,8 +180,13 @@ def _artifact(artifact: ArtifactResult, report: ParityReport) -> list[str]:
         lines += ["", "What lies outside the pool can change at most:", "", *_table(MISSED, rows)]
     lines += ["", *(f"- dim {d.dim}: {show_power(d.power)}" for d in artifact.dims)]
     full = artifact.dims[0]
-    lines += ["", f"Rank flips at dim {full.dim}: questions whose first document differs / whose "
-              "right answer has another place:", "", *_flips(full.rank_flips)]  # fmt: skip
+    lines += [
+        "",
+        f"Rank flips at dim {full.dim}: questions whose first document differs / whose "
+        "right answer has another place:",
+        "",
+        *_flips(full.rank_flips),
+    ]
     lines += ["", f"By length at dim {full.dim}:", "", *_lengths(full)]
     if artifact.invariance is not None:
         lines += ["", *_invariance(artifact.invariance)]
@@ -165,16 +200,31 @@ def _artifact(artifact: ArtifactResult, report: ParityReport) -> list[str]:
 
 
 def _deployments(artifact: ArtifactResult, report: ParityReport) -> list[str]:
-    header = ("dim", "deployment", "cosine p1 (bf16)", "MRR@10", "margin", "to bf16", "Hit@10",
-              "Top-1", "nDCG@10", "Top-1 lost / won (McNemar p)", "overlap@10", "bf16's",
-              "first place changed", "verdict")  # fmt: skip
+    header = (
+        "dim",
+        "deployment",
+        "cosine p1 (bf16)",
+        "MRR@10",
+        "margin",
+        "to bf16",
+        "Hit@10",
+        "Top-1",
+        "nDCG@10",
+        "Top-1 lost / won (McNemar p)",
+        "overlap@10",
+        "bf16's",
+        "first place changed",
+        "verdict",
+    )
     floors = {f.dim: f for f in report.noise_floor}
     rows = [
         [
-            f"{d.dim}", WAY_NAMES[w.way],
+            f"{d.dim}",
+            WAY_NAMES[w.way],
             f"{w.cosine_p1:.6f} ({floors[d.dim].deployed(w.way).cosine_p1:.6f})",
             f"{w.metrics.mrr_at_10:.4f}, {show_difference(w.differences.mrr_at_10)}",
-            f"{w.margin:.3g}", show_difference(w.mrr_to_bf16),
+            f"{w.margin:.3g}",
+            show_difference(w.mrr_to_bf16),
             *(
                 f"{value:.4f}, {show_difference(difference)}"
                 for value, difference in (
@@ -185,12 +235,13 @@ def _deployments(artifact: ArtifactResult, report: ParityReport) -> list[str]:
             ),
             f"{w.mcnemar.lost} / {w.mcnemar.won} ({w.mcnemar.p_value:.3f})",
             show_difference(w.overlap_at_10, sign=""),
-            f"{floors[d.dim].deployed(w.way).overlap_at_10:.4f}", f"{w.first_place_changed}",
+            f"{floors[d.dim].deployed(w.way).overlap_at_10:.4f}",
+            f"{w.first_place_changed}",
             w.verdict,
         ]
         for d in artifact.dims
         for w in d.deployments
-    ]  # fmt: skip
+    ]
     return _table(header, rows)
 
 
@@ -199,13 +250,18 @@ def _flips(flips: RankFlips) -> list[str]:
     return _table(
         ("", *names),
         [
-            [name, *("" if i == j else f"{a} / {b}" for j, (a, b) in enumerate(
-                zip(first, moved, strict=True)))]
+            [
+                name,
+                *(
+                    "" if i == j else f"{a} / {b}"
+                    for j, (a, b) in enumerate(zip(first, moved, strict=True))
+                ),
+            ]
             for i, (name, first, moved) in enumerate(
                 zip(names, flips.first_place, flips.answer_moved, strict=True)
             )
         ],
-    )  # fmt: skip
+    )
 
 
 def _lengths(d: DimResult) -> list[str]:
@@ -215,17 +271,26 @@ def _lengths(d: DimResult) -> list[str]:
     return _table(
         ("tokens", "texts", "cosine min", "p1", "median", "questions", "MRR@10", "fp32"),
         [
-            [b.label, f"{b.texts:,}", *(_cosines(b.cosine) if b.cosine else ["", "", ""]),
-             f"{b.questions:,}", optional(b.mrr_at_10), optional(b.reference_mrr_at_10)]
+            [
+                b.label,
+                f"{b.texts:,}",
+                *(_cosines(b.cosine) if b.cosine else ["", "", ""]),
+                f"{b.questions:,}",
+                optional(b.mrr_at_10),
+                optional(b.reference_mrr_at_10),
+            ]
             for b in d.lengths
         ],
-    )  # fmt: skip
+    )
 
 
 def _invariance(v: Invariance) -> list[str]:
     def row(what: str, changed: int | None, error: float | None) -> list[str]:
-        return [what, "" if changed is None else f"{changed} of {v.texts}",
-                "not applicable" if error is None else f"{error:.1e}"]  # fmt: skip
+        return [
+            what,
+            "" if changed is None else f"{changed} of {v.texts}",
+            "not applicable" if error is None else f"{error:.1e}",
+        ]
 
     return [
         f"Invariance on {v.texts} texts of up to {v.width} tokens, whose own worst 1 - cosine to "
@@ -235,15 +300,18 @@ def _invariance(v: Invariance) -> list[str]:
             ("the same text", "vectors not equal to the bit", "worst 1 - cosine"),
             [
                 row("alone, and in a call with others", v.as_used_changed, v.as_used_error),
-                row("alone, and in a batch of equal padded length", v.companions_changed,
-                    v.companions_error),
+                row(
+                    "alone, and in a batch of equal padded length",
+                    v.companions_changed,
+                    v.companions_error,
+                ),
                 row("in a batch, and in its reverse", v.order_changed, v.order_error),
                 row("not padded, and padded", v.padding_changed, v.padding_error),
                 row("padded on the right, and on the left", None, v.left_padding_error),
                 row("with two threads, and with one", v.threads_changed, v.threads_error),
             ],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def show_padded(p: PaddedBatches) -> str:
@@ -285,16 +353,29 @@ def _stripping(s: Stripping) -> list[str]:
         "6 and in serving runtimes), and stripped (sentence-transformers 5).",
         "",
         *_table(
-            ("character", "given: cosine median", "minimum", "first place changed",
-             "stripped: cosine median", "minimum", "first place changed"),
+            (
+                "character",
+                "given: cosine median",
+                "minimum",
+                "first place changed",
+                "stripped: cosine median",
+                "minimum",
+                "first place changed",
+            ),
             [
-                [f"{w.where} {w.character}", f"{w.given_median:.6f}", f"{w.given_minimum:.6f}",
-                 f"{w.given_first_place_changed}", f"{w.stripped_median:.6f}",
-                 f"{w.stripped_minimum:.6f}", f"{w.stripped_first_place_changed}"]
+                [
+                    f"{w.where} {w.character}",
+                    f"{w.given_median:.6f}",
+                    f"{w.given_minimum:.6f}",
+                    f"{w.given_first_place_changed}",
+                    f"{w.stripped_median:.6f}",
+                    f"{w.stripped_minimum:.6f}",
+                    f"{w.stripped_first_place_changed}",
+                ]
                 for w in s.white_space
             ],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _cell(text: str) -> str:

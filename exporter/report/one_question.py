@@ -34,8 +34,15 @@ def summary(answers: Answers, original: Answers) -> str:
 def render_one_question(shown: OneQuestion) -> str:
     """Return the page. Same answers, same bytes; texts of the corpus are escaped."""
     original, *others = shown.answers
-    return page_environment().get_template("one_question.html.j2").render(
-        shown=shown, original=original, others=others, moved=moved,
-        summaries=[summary(answers, original) for answers in others],
-        index=INDEX_WORDS[shown.index],
-    )  # fmt: skip
+    return (
+        page_environment()
+        .get_template("one_question.html.j2")
+        .render(
+            shown=shown,
+            original=original,
+            others=others,
+            moved=moved,
+            summaries=[summary(answers, original) for answers in others],
+            index=INDEX_WORDS[shown.index],
+        )
+    )

@@ -43,9 +43,19 @@ def render_overview(
     """
     by_name = {a.name: a for a in report.artifacts}
     ordered = sorted(offers, key=lambda o: (by_name[o.name].size_bytes, o.name))
-    return page_environment().get_template("overview.html.j2").render(
-        report=report, offers=ordered, results=by_name, closed=closed, machine=machine,
-        verdict=count_sentence(report), recommended=recommend(report),
-        sentences=three_sentences(report), runs_in=runs_in,
-        good_for=good_for,
-    )  # fmt: skip
+    return (
+        page_environment()
+        .get_template("overview.html.j2")
+        .render(
+            report=report,
+            offers=ordered,
+            results=by_name,
+            closed=closed,
+            machine=machine,
+            verdict=count_sentence(report),
+            recommended=recommend(report),
+            sentences=three_sentences(report),
+            runs_in=runs_in,
+            good_for=good_for,
+        )
+    )

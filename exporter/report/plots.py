@@ -23,8 +23,9 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
     for a in shown:
         d = a.dims[0].deployed("both").differences.mrr_at_10
         base = a.dims[0].reference.mrr_at_10
-        spans.append((base + d.low, base + d.mean, base + d.high,
-                      base - a.dims[0].deployed("both").margin))  # fmt: skip
+        spans.append(
+            (base + d.low, base + d.mean, base + d.high, base - a.dims[0].deployed("both").margin)
+        )
     low = min(min(s) for s in spans)
     high = max(reference, *(s[2] for s in spans))
     pad = 0.08 * (high - low)
@@ -59,17 +60,29 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
             svg.rect(x - 5, y_of(mean) - 5, 10, 10, style=f"mark {a.kind}", title=said)
         else:
             svg.circle(x, y_of(mean), 5.5, style=f"mark {a.kind}", title=said)
-        taken += [(x - 8, y_of(upper) - 5, x + 8, y_of(lower) + 5),
-                  (x - 10, y_of(margin) - 3, x + 10, y_of(margin) + 3)]  # fmt: skip
+        taken += [
+            (x - 8, y_of(upper) - 5, x + 8, y_of(lower) + 5),
+            (x - 10, y_of(margin) - 3, x + 10, y_of(margin) + 3),
+        ]
         marks.append((a, x, y_of(mean), y_of(upper), y_of(lower)))
     words = f"torch fp32, dim {widest}"
     svg.text(width - 8, y_of(reference) - 6, words, style="tick", anchor="end")
-    taken.append((width - 8 - CHARACTER_WIDTH * len(words), y_of(reference) - 18, width,
-                  y_of(reference) + 1))  # fmt: skip
+    taken.append(
+        (width - 8 - CHARACTER_WIDTH * len(words), y_of(reference) - 18, width, y_of(reference) + 1)
+    )
     labels: list[Box] = []
     for a, x, y, upper, lower in marks:
-        _place(svg, a.name, x, y, (upper, lower), taken, labels, bounds=(left, top, width, bottom),
-               style=f"label {a.kind}")  # fmt: skip
+        _place(
+            svg,
+            a.name,
+            x,
+            y,
+            (upper, lower),
+            taken,
+            labels,
+            bounds=(left, top, width, bottom),
+            style=f"label {a.kind}",
+        )
     return str(svg)
 
 
@@ -79,20 +92,32 @@ def _sizes(low: float, high: float) -> list[float]:
 
 
 def _place(
-    svg: Svg, words: str, x: float, y: float, ends: tuple[float, float], taken: list[Box],
-    labels: list[Box], *, bounds: Box, style: str,
-) -> None:  # fmt: skip
+    svg: Svg,
+    words: str,
+    x: float,
+    y: float,
+    ends: tuple[float, float],
+    taken: list[Box],
+    labels: list[Box],
+    *,
+    bounds: Box,
+    style: str,
+) -> None:
     """Write `words` beside (x, y) where nothing is yet: beside it, or past its interval."""
     half, upper, lower = CHARACTER_WIDTH * len(words) / 2, *ends
     places = [(x - half - 11, y + 4), (x + half + 11, y + 4), (x, lower + 18), (x, upper - 9)]
     for i in (1, 2, 3, 4):
         places += [(x, lower + 18 + 14 * i), (x, upper - 9 - 14 * i)]
     for i in range(1, 12):  # a crowd: beside it, ever farther up or down
-        places += [(x + side * (half + 11), y + 4 + 14 * i * up) for side in (-1, 1)
-                   for up in (-1, 1)]  # fmt: skip
+        places += [
+            (x + side * (half + 11), y + 4 + 14 * i * up) for side in (-1, 1) for up in (-1, 1)
+        ]
     boxes = [(cx - half, cy - 11, cx + half, cy + 3) for cx, cy in places]
-    inside = [b for b in boxes if b[0] >= bounds[0] and b[2] <= bounds[2]
-              and b[1] >= bounds[1] - 10 and b[3] <= bounds[3]]  # fmt: skip
+    inside = [
+        b
+        for b in boxes
+        if b[0] >= bounds[0] and b[2] <= bounds[2] and b[1] >= bounds[1] - 10 and b[3] <= bounds[3]
+    ]
     free = [b for b in inside if not any(_touch(b, other) for other in taken)]
     # Where every place is crossed by an interval, at least no label covers another.
     legible = [b for b in inside if not any(_touch(b, other) for other in labels)]
@@ -167,15 +192,26 @@ def error_distribution(report: ParityReport, width: int) -> str:
             low, high = _bin(histogram, at)
             x1, x2 = axis.x(10**low), axis.x(10**high)
             tall = max(1.5, 27 * count / most)
-            svg.rect(x1 + 0.5, base - tall, x2 - x1 - 1, tall, style=f"bar {kind}",
-                     title=f"{name}: {count:,} texts")  # fmt: skip
+            svg.rect(
+                x1 + 0.5,
+                base - tall,
+                x2 - x1 - 1,
+                tall,
+                style=f"bar {kind}",
+                title=f"{name}: {count:,} texts",
+            )
         svg.line(axis.left, base, axis.right, base)
         svg.line(axis.x(p1), base - 30, axis.x(p1), base, style="percentile")
         if limit is not None:
             svg.line(axis.x(limit), base - 30, axis.x(limit), base, style="limit")
         svg.text(axis.left, base - 36, name, style=f"label {kind}")
-    svg.text((axis.left + axis.right) / 2, bottom + 34, "1 − cosine to torch fp32", style="tick",
-             anchor="middle")  # fmt: skip
+    svg.text(
+        (axis.left + axis.right) / 2,
+        bottom + 34,
+        "1 − cosine to torch fp32",
+        style="tick",
+        anchor="middle",
+    )
     return str(svg)
 
 
@@ -199,8 +235,13 @@ def errors_by_length(report: ParityReport, width: int) -> str:
         for a in shown:
             _length_row(svg, a, label, axis, y + step / 2)
             y += step
-    svg.text((axis.left + axis.right) / 2, bottom + 34, "1 − cosine to torch fp32", style="tick",
-             anchor="middle")  # fmt: skip
+    svg.text(
+        (axis.left + axis.right) / 2,
+        bottom + 34,
+        "1 − cosine to torch fp32",
+        style="tick",
+        anchor="middle",
+    )
     return str(svg)
 
 
@@ -208,8 +249,11 @@ def tokens_of(label: str) -> str:
     """Return a range of lengths as a phrase."""
     if label == "cut":
         return "cut at the longest"
-    return label.replace(" (the window)", " tokens (the window)") if "(" in label else (
-        f"{label} tokens")  # fmt: skip
+    return (
+        label.replace(" (the window)", " tokens (the window)")
+        if "(" in label
+        else (f"{label} tokens")
+    )
 
 
 def _length_row(svg: Svg, a: ArtifactResult, label: str, axis: LogErrors, y: float) -> None:
@@ -226,9 +270,14 @@ def _length_row(svg: Svg, a: ArtifactResult, label: str, axis: LogErrors, y: flo
 
 
 PART_STYLES = {
-    "embedding table": "part-1", "attention": "part-2", "MLP": "part-3", "head": "part-4",
-    "norms": "part-5", "other tensors": "part-6", "graph or vocabulary": "part-7",
-}  # fmt: skip
+    "embedding table": "part-1",
+    "attention": "part-2",
+    "MLP": "part-3",
+    "head": "part-4",
+    "norms": "part-5",
+    "other tensors": "part-6",
+    "graph or vocabulary": "part-7",
+}
 
 
 def part_names(report: ParityReport) -> list[tuple[str, str]]:
@@ -250,8 +299,14 @@ def sizes_of_parts(report: ParityReport, width: int) -> str:
         x = 0.0
         for part in a.parts:
             wide = part.size_bytes * scale
-            svg.rect(x, y + 20, max(wide - 1, 0.5), 16, style=PART_STYLES[part.part],
-                     title=f"{part.part}: {part.size_bytes / 1e6:,.2f} MB")  # fmt: skip
+            svg.rect(
+                x,
+                y + 20,
+                max(wide - 1, 0.5),
+                16,
+                style=PART_STYLES[part.part],
+                title=f"{part.part}: {part.size_bytes / 1e6:,.2f} MB",
+            )
             x += wide
     return str(svg)
 

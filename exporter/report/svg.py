@@ -14,9 +14,15 @@ class Svg:
 
     def __init__(self, width: int, height: int, *, label: str) -> None:
         self.root = ElementTree.Element(
-            "svg", {"viewBox": f"0 0 {width} {height}", "width": str(width),
-                    "height": str(height), "role": "img", "aria-label": label},
-        )  # fmt: skip
+            "svg",
+            {
+                "viewBox": f"0 0 {width} {height}",
+                "width": str(width),
+                "height": str(height),
+                "role": "img",
+                "aria-label": label,
+            },
+        )
 
     def line(self, x1: float, y1: float, x2: float, y2: float, *, style: str = "axis") -> None:
         ends = {"x1": number(x1), "y1": number(y1), "x2": number(x2), "y2": number(y2)}
@@ -25,8 +31,12 @@ class Svg:
     def rect(
         self, x: float, y: float, width: float, height: float, *, style: str, title: str = ""
     ) -> None:
-        box = {"x": number(x), "y": number(y), "width": number(max(width, 0)),
-               "height": number(max(height, 0))}  # fmt: skip
+        box = {
+            "x": number(x),
+            "y": number(y),
+            "width": number(max(width, 0)),
+            "height": number(max(height, 0)),
+        }
         self._add("rect", {"class": style, **box}, title=title)
 
     def path(self, points: Sequence[tuple[float, float]], *, style: str, title: str = "") -> None:

@@ -126,9 +126,10 @@ def _artifact(artifact: IndexArtifact) -> list[str]:
         shown |= {(c.id, c.artifact) for c in fresh}
         if fresh:
             lines += [
-                "", "| question | torch bf16's first | this artifact's first | the former is now |",
+                "",
+                "| question | torch bf16's first | this artifact's first | the former is now |",
                 "| --- | --- | --- | --- |",
-            ]  # fmt: skip
+            ]
             lines += [
                 f"| {_cell(c.question)} | {_cell(c.reference)} | {_cell(c.artifact)} | "
                 f"{c.reference_rank or 'not among ten'} |"

@@ -37,9 +37,10 @@ def measure_alone(load: Callable[..., Encoder], *arguments: Any, what: str) -> t
 
 
 def _measure(
-    answer: multiprocessing.connection.Connection, load: Callable[..., Encoder],
+    answer: multiprocessing.connection.Connection,
+    load: Callable[..., Encoder],
     arguments: tuple[Any, ...],
-) -> None:  # fmt: skip
+) -> None:
     for module in RUNTIMES:  # importing is not loading
         try:
             __import__(module)

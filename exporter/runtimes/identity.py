@@ -10,8 +10,12 @@ from exporter.manifest import library_versions
 
 TORCH_LIBRARIES = ("sentence-transformers", "tokenizers", "torch", "transformers")
 ARTIFACT_LIBRARIES = (
-    "llama-cpp-python", "onnxruntime", "onnxruntime-gpu", "openvino", "tokenizers",
-)  # fmt: skip
+    "llama-cpp-python",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tokenizers",
+)
 
 
 @functools.cache
@@ -28,11 +32,15 @@ def processor() -> str:
 def reference_identity(checkpoint: Checkpoint, *, dtype: str, device: str) -> dict[str, Any]:
     """Return the identity of the checkpoint run by torch in `dtype` on `device`."""
     return {
-        "kind": "torch", "dtype": dtype, "device": device, "processor": processor(),
+        "kind": "torch",
+        "dtype": dtype,
+        "device": device,
+        "processor": processor(),
         "checkpoint": {path: digest for path, _, digest in checkpoint.file_hashes()},
-        "window": checkpoint.window_used, "max_tokens": checkpoint.max_tokens,
+        "window": checkpoint.window_used,
+        "max_tokens": checkpoint.max_tokens,
         "libraries": library_versions(TORCH_LIBRARIES),
-    }  # fmt: skip
+    }
 
 
 def artifact_identity(manifest_sha256: str, *, kernels: str | None) -> dict[str, Any]:
@@ -43,6 +51,9 @@ def artifact_identity(manifest_sha256: str, *, kernels: str | None) -> dict[str,
     """
     chosen = {} if kernels is None else {"kernels": kernels}
     return {
-        "kind": "artifact", "manifest": manifest_sha256, "processor": processor(),
-        "libraries": library_versions(ARTIFACT_LIBRARIES), **chosen,
-    }  # fmt: skip
+        "kind": "artifact",
+        "manifest": manifest_sha256,
+        "processor": processor(),
+        "libraries": library_versions(ARTIFACT_LIBRARIES),
+        **chosen,
+    }

@@ -26,9 +26,11 @@ def reference_source(
         return TorchReference(checkpoint, dtype=dtype, device=device)
 
     return Source(
-        name=reference_name(dtype, checkpoint), dim=checkpoint.dim,
-        identity=reference_identity(checkpoint, dtype=dtype, device=described), open=load,
-    )  # fmt: skip
+        name=reference_name(dtype, checkpoint),
+        dim=checkpoint.dim,
+        identity=reference_identity(checkpoint, dtype=dtype, device=described),
+        open=load,
+    )
 
 
 class CheckpointTokens:

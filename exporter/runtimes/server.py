@@ -46,9 +46,14 @@ class ServerEncoder:
     """
 
     def __init__(
-        self, url: str, model: str, *, api: Api = "openai", timeout_s: float = TIMEOUT_S,
+        self,
+        url: str,
+        model: str,
+        *,
+        api: Api = "openai",
+        timeout_s: float = TIMEOUT_S,
         dim: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not _is_address(url):
             raise BadInput(f"--url '{url}' is no http address; pass one as http://localhost:11434")
         self.url, self.model, self.api, self.timeout_s = url.rstrip("/"), model, api, timeout_s
@@ -79,9 +84,13 @@ class ServerEncoder:
         return made
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        dim: int | None = None,
         on_progress: Progress | None = None,
-    ) -> Vectors:  # fmt: skip
+    ) -> Vectors:
         rows: list[Vectors] = []
         for start in range(0, len(texts), BATCH):
             part = [prompt + text for text in texts[start : start + BATCH]]
@@ -165,8 +174,10 @@ class ServerEncoder:
         return b"".join(parts)
 
     def _slow(self) -> str:
-        return (f"{self.endpoint} gave no answer within {self.timeout_s:g} s; raise --timeout, or "
-                "look at the server's log")  # fmt: skip
+        return (
+            f"{self.endpoint} gave no answer within {self.timeout_s:g} s; raise --timeout, or "
+            "look at the server's log"
+        )
 
     def _rows(self, answer: Any) -> list[Any]:
         try:

@@ -51,9 +51,13 @@ class TorchReference:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, dtype: Literal["float32", "bfloat16"],
-        device: str | None = None, dense: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        checkpoint: Checkpoint,
+        *,
+        dtype: Literal["float32", "bfloat16"],
+        device: str | None = None,
+        dense: bool = True,
+    ) -> None:
         """`dense=False` leaves the Dense modules out, as a runtime does that does not know them."""
         self.device, _ = find_device(device)
         with offline(), quiet(), _own_head_dim():
@@ -104,9 +108,13 @@ class TorchReference:
         return token_rows(self._tokenizer, texts, prompt=prompt)
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        dim: int | None = None,
         on_progress: Progress | None = None,
-    ) -> Vectors:  # fmt: skip
+    ) -> Vectors:
         vectors = np.empty((len(texts), self.dim), np.float32)
         rows = self.token_ids(texts, prompt=prompt)
         budget = TOKEN_BUDGET.get(self.device.split(":")[0], TOKEN_BUDGET["cpu"])

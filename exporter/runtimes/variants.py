@@ -23,14 +23,16 @@ def variants_of(checkpoint: Checkpoint, *, device: str | None = None) -> tuple[V
     used = checkpoint.window_used
     if used is not None:
         for size, raw, beyond in (
-            ("twice", 2 * used, used // 2), ("half", used // 2 + 1, used // 4),
-        ):  # fmt: skip
+            ("twice", 2 * used, used // 2),
+            ("half", used // 2 + 1, used // 4),
+        ):
             changed = replace(checkpoint, window_used=raw)
             found.append(
                 Variant(
                     f"a model whose sliding window is {size} as wide",
                     lambda changed=changed: load(changed),  # type: ignore[misc]
-                    beyond=beyond + 1, remedy="pass the other --window",
+                    beyond=beyond + 1,
+                    remedy="pass the other --window",
                 )
-            )  # fmt: skip
+            )
     return tuple(found)

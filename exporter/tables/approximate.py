@@ -17,10 +17,17 @@ NOTHING = -1
 
 
 def measure_approximate(
-    table: VectorTable, scan: TableScan, queries: Mapping[str, Vectors],
-    exact: Mapping[tuple[str, Metric], Ranking], *, names: Mapping[str, str], reference: str,
-    nprobes: int | None, refine_factor: int | None, stages: Stages,
-) -> tuple[ApproximateIndex, ...]:  # fmt: skip
+    table: VectorTable,
+    scan: TableScan,
+    queries: Mapping[str, Vectors],
+    exact: Mapping[tuple[str, Metric], Ranking],
+    *,
+    names: Mapping[str, str],
+    reference: str,
+    nprobes: int | None,
+    refine_factor: int | None,
+    stages: Stages,
+) -> tuple[ApproximateIndex, ...]:
     """Search through each approximate index of the table, as an application does.
 
     queries: asker -> (q, dim); `exact`: what search_table found for them; `names`: askers as they
@@ -72,11 +79,18 @@ def _shared(ours: Ranking, theirs: Ranking) -> np.ndarray[tuple[int], np.dtype[n
 
 
 def _record(
-    index: VectorIndex, searches: Sequence[ApproximateSearch], *, nprobes: int | None,
+    index: VectorIndex,
+    searches: Sequence[ApproximateSearch],
+    *,
+    nprobes: int | None,
     refine_factor: int | None,
-) -> ApproximateIndex:  # fmt: skip
+) -> ApproximateIndex:
     return ApproximateIndex(
-        name=index.name, kind=index.kind, distance=index.distance,
-        unindexed_rows=index.unindexed_rows, nprobes=nprobes, refine_factor=refine_factor,
+        name=index.name,
+        kind=index.kind,
+        distance=index.distance,
+        unindexed_rows=index.unindexed_rows,
+        nprobes=nprobes,
+        refine_factor=refine_factor,
         searches=tuple(searches),
-    )  # fmt: skip
+    )

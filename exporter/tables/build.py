@@ -45,10 +45,19 @@ class IndexOutcome(Record):
 
 
 def build_index(
-    artifact: Path, documents: Documents, *, corpus: str, output: Path, table: str,
-    columns: Columns, cache: Path, stages: Stages, dim: int | None = None, ivf_pq: bool = False,
+    artifact: Path,
+    documents: Documents,
+    *,
+    corpus: str,
+    output: Path,
+    table: str,
+    columns: Columns,
+    cache: Path,
+    stages: Stages,
+    dim: int | None = None,
+    ivf_pq: bool = False,
     force: bool = False,
-) -> IndexOutcome:  # fmt: skip
+) -> IndexOutcome:
     """Write `documents` with the artifact's vectors, and what made them, to a LanceDB table.
 
     A table appears whole or not at all. Vectors are kept in `cache`: a run that was killed goes on
@@ -67,9 +76,14 @@ def build_index(
         check_rows_for_pq(len(documents))
     ids = sorted(documents)
     origin = origin_of(
-        artifact, manifest, dim=dim, columns=columns, corpus=corpus,
-        corpus_sha256=documents_sha256(documents), documents=len(ids),
-    )  # fmt: skip
+        artifact,
+        manifest,
+        dim=dim,
+        columns=columns,
+        corpus=corpus,
+        corpus_sha256=documents_sha256(documents),
+        documents=len(ids),
+    )
     old = _existing(output, table=table, origin=origin, force=force)
     have = set() if old is None else _unchanged(old, documents)
     missing = [name for name in ids if name not in have]
@@ -88,9 +102,14 @@ def build_index(
         index_vectors(output, table=table, origin=origin)
         made = open_table(output, table=table, columns=columns)
     return IndexOutcome(
-        table=table, rows=made.rows, dim=dim, kept=len(have), added=len(missing),
-        approximate=bool(made.vector_indexes()), origin=origin,
-    )  # fmt: skip
+        table=table,
+        rows=made.rows,
+        dim=dim,
+        kept=len(have),
+        added=len(missing),
+        approximate=bool(made.vector_indexes()),
+        origin=origin,
+    )
 
 
 def documents_sha256(documents: Documents) -> str:
@@ -146,9 +165,14 @@ def _unchanged(old: LanceTable, documents: Documents) -> set[str]:
 
 
 def _rows(
-    artifact: Path, documents: Documents, ids: Sequence[str], *, dim: int, cache: Path,
+    artifact: Path,
+    documents: Documents,
+    ids: Sequence[str],
+    *,
+    dim: int,
+    cache: Path,
     stages: Stages,
-) -> Iterator[Row]:  # fmt: skip
+) -> Iterator[Row]:
     prompts = read_manifest(artifact).prompts
     rendered = [prompts.render_document(documents[i][1], title=documents[i][0]) for i in ids]
     source = artifact_source(artifact)

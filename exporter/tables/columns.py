@@ -51,19 +51,32 @@ class IndexOrigin(Record):
 
 
 def origin_of(
-    artifact: Path, manifest: Manifest, *, dim: int, columns: Columns, corpus: str,
-    corpus_sha256: str, documents: int,
-) -> IndexOrigin:  # fmt: skip
+    artifact: Path,
+    manifest: Manifest,
+    *,
+    dim: int,
+    columns: Columns,
+    corpus: str,
+    corpus_sha256: str,
+    documents: int,
+) -> IndexOrigin:
     """Return what a table made with `artifact` says about itself."""
     return IndexOrigin(
-        tool_version=manifest.tool_version, model_name=manifest.model_name,
-        artifact=manifest.name, scheme=manifest.scheme,
+        tool_version=manifest.tool_version,
+        model_name=manifest.model_name,
+        artifact=manifest.name,
+        scheme=manifest.scheme,
         manifest_sha256=sha256_file(artifact / MANIFEST_NAME),
         checkpoint_files={f.path: f.sha256 for f in manifest.checkpoint_files},
-        window_used=manifest.window.used, query_prompt=manifest.prompts.query,
-        document_prompt=manifest.prompts.document, dim=dim, columns=columns, corpus=corpus,
-        corpus_sha256=corpus_sha256, documents=documents,
-    )  # fmt: skip
+        window_used=manifest.window.used,
+        query_prompt=manifest.prompts.query,
+        document_prompt=manifest.prompts.document,
+        dim=dim,
+        columns=columns,
+        corpus=corpus,
+        corpus_sha256=corpus_sha256,
+        documents=documents,
+    )
 
 
 def parse_origin(metadata: dict[bytes, bytes] | None) -> IndexOrigin | None:

@@ -27,9 +27,15 @@ COARSE = 0.97
 
 
 def examine(
-    table: VectorTable, *, original: Original, recipe: Recipe, document_prompt: str | None,
-    sample: int | None, embed: Embed, stages: Stages,
-) -> Diagnosis:  # fmt: skip
+    table: VectorTable,
+    *,
+    original: Original,
+    recipe: Recipe,
+    document_prompt: str | None,
+    sample: int | None,
+    embed: Embed,
+    stages: Stages,
+) -> Diagnosis:
     """Look at every row of `table`, and make `sample` of them again in torch fp32, None for all.
 
     Rows are picked evenly by the length of their text. What does not hold the vector of its text
@@ -47,20 +53,30 @@ def examine(
     if places:
         rows = take_rows(table, places)
         least, coarser = limits_of_origin(table, recipe)
-        made = remake(rows, prompt=prompt, original=original, embed=embed, coarser=coarser,
-                      stages=stages)  # fmt: skip
+        made = remake(
+            rows, prompt=prompt, original=original, embed=embed, coarser=coarser, stages=stages
+        )
         limit = 1 - NOISE_ROOM * max(coarser * float(made.noise.max()), 1 - least)
         compared = Compared(
-            rows=len(rows.rows), document_prompt=prompt, median=float(np.median(made.cosines)),
-            least=float(made.cosines.min()), limit=limit, noise=float(1 - made.noise.max()),
+            rows=len(rows.rows),
+            document_prompt=prompt,
+            median=float(np.median(made.cosines)),
+            least=float(made.cosines.min()),
+            limit=limit,
+            noise=float(1 - made.noise.max()),
             stripped=made.stripped,
-        )  # fmt: skip
+        )
         problems += _problems(rows, made, limit)
     problems.sort(key=lambda found: found.severity == "note")
     return Diagnosis(
-        tool_version=__version__, table=table.name, rows=table.rows, dim=table.dim,
-        model_name=checkpoint.name, compared=compared, problems=tuple(problems),
-    )  # fmt: skip
+        tool_version=__version__,
+        table=table.name,
+        rows=table.rows,
+        dim=table.dim,
+        model_name=checkpoint.name,
+        compared=compared,
+        problems=tuple(problems),
+    )
 
 
 def pick(scan: Scan, *, sample: int | None) -> list[int]:
@@ -81,30 +97,41 @@ def _problems(sample: RowSample, made: Remade, limit: float) -> Iterator[RowProb
         yield _problem(sample, "mistaken", f"hold the vectors of {mistake.said}", remedy, rows)
     # Written so that NaN is off.
     unknown = [
-        i for i, cosine in enumerate(made.cosines)
-        if i not in made.mistakes and not cosine >= limit
-    ]  # fmt: skip
+        i for i, cosine in enumerate(made.cosines) if i not in made.mistakes and not cosine >= limit
+    ]
     if not unknown:
         return
     median = float(np.median(made.cosines[unknown]))
     if len(unknown) == len(sample.rows) and median >= COARSE:
         yield _problem(
-            sample, "coarse", f"lie {1 - median:.1e} from the original (median): made by a model "
+            sample,
+            "coarse",
+            f"lie {1 - median:.1e} from the original (median): made by a model "
             "of lower precision, or of another checkpoint of the same family",
             "judge it with 'lawvault parity --index', or build the table again with "
-            "'lawvault index'", unknown,
-        )  # fmt: skip
+            "'lawvault index'",
+            unknown,
+        )
     else:
         yield _problem(
-            sample, "foreign", f"do not hold the vector of their text (median cosine {median:.3f}):"
-            " made by another model, or their texts changed since", REBUILD, unknown,
-        )  # fmt: skip
+            sample,
+            "foreign",
+            f"do not hold the vector of their text (median cosine {median:.3f}):"
+            " made by another model, or their texts changed since",
+            REBUILD,
+            unknown,
+        )
 
 
 def _problem(
     sample: RowSample, kind: str, said: str, remedy: str, rows: Sequence[int]
-) -> RowProblem:  # fmt: skip
+) -> RowProblem:
     return RowProblem(
-        kind=kind, severity="problem", said=said, remedy=remedy, rows=len(rows),
-        asked=len(sample.rows), ids=tuple(sample.rows[i].id for i in rows[:MOST_IDS]),
-    )  # fmt: skip
+        kind=kind,
+        severity="problem",
+        said=said,
+        remedy=remedy,
+        rows=len(rows),
+        asked=len(sample.rows),
+        ids=tuple(sample.rows[i].id for i in rows[:MOST_IDS]),
+    )

@@ -45,24 +45,43 @@ def scan_rows(table: VectorTable, *, progress: Progress) -> Scan:
     add("missing", missing, "have no vector, or one with NaN", REBUILD)
     add("zero", zero, "have a vector of zeros", REBUILD)
     repeated = {key for key, count in Counter(scan.ids).items() if count > 1}
-    add("repeated-id", _at(scan, lambda i: scan.ids[i] in repeated),
-        "share an id with another row", "delete the stale ones")  # fmt: skip
+    add(
+        "repeated-id",
+        _at(scan, lambda i: scan.ids[i] in repeated),
+        "share an id with another row",
+        "delete the stale ones",
+    )
     add("no-id", _at(scan, lambda i: not scan.ids[i]), "have no id", "give them one")
     if text_keys:
-        add("no-text", (scan.lengths == 0) & scan.usable, "have a vector and no text",
-            "they cannot be checked; delete them or give them their text")  # fmt: skip
+        add(
+            "no-text",
+            (scan.lengths == 0) & scan.usable,
+            "have a vector and no text",
+            "they cannot be checked; delete them or give them their text",
+        )
         same_vector = _groups(vector_keys, scan.usable)
-        wrong = [i for group in same_vector if len({text_keys[i] for i in group}) > 1
-                 for i in group]  # fmt: skip
+        wrong = [
+            i for group in same_vector if len({text_keys[i] for i in group}) > 1 for i in group
+        ]
         add("one-vector", _of(scan, wrong), "have the vector of a row with another text", REBUILD)
         twice = [i for group in _groups(text_keys, scan.lengths > 0) for i in group]
-        add("repeated-text", _of(scan, twice), "have the text of another row",
-            "they tie in every search; harmless where articles are alike", note=True)  # fmt: skip
+        add(
+            "repeated-text",
+            _of(scan, twice),
+            "have the text of another row",
+            "they tie in every search; harmless where articles are alike",
+            note=True,
+        )
     loose = ROUNDING[np.dtype(table.dtype).itemsize]
     uneven = scan.usable & (np.abs(norm - 1) > loose)
     shortest, longest = norm[scan.usable].min(initial=1), norm[scan.usable].max(initial=1)
-    add("length", uneven, f"have a length other than 1 ({shortest:.4f} to {longest:.4f})",
-        "cosine does not mind, L2 and inner product rank them otherwise", note=True)  # fmt: skip
+    add(
+        "length",
+        uneven,
+        f"have a length other than 1 ({shortest:.4f} to {longest:.4f})",
+        "cosine does not mind, L2 and inner product rank them otherwise",
+        note=True,
+    )
     return scan
 
 
@@ -106,10 +125,16 @@ def _adder(scan: Scan) -> Callable[..., None]:
     ) -> None:
         at = np.flatnonzero(rows)
         if at.size:
-            scan.problems.append(RowProblem(
-                kind=kind, severity="note" if note else "problem", said=said, remedy=remedy,
-                rows=int(at.size), asked=len(scan.ids),
-                ids=tuple(scan.ids[i] for i in at[:MOST_IDS]),
-            ))  # fmt: skip
+            scan.problems.append(
+                RowProblem(
+                    kind=kind,
+                    severity="note" if note else "problem",
+                    said=said,
+                    remedy=remedy,
+                    rows=int(at.size),
+                    asked=len(scan.ids),
+                    ids=tuple(scan.ids[i] for i in at[:MOST_IDS]),
+                )
+            )
 
     return add

@@ -29,9 +29,15 @@ class _FileTable:
         return ()
 
     def search(
-        self, queries: Vectors, *, metric: str, k: int = 10, exact: bool = False,
-        nprobes: int | None = None, refine_factor: int | None = None,
-    ) -> NoReturn:  # fmt: skip
+        self,
+        queries: Vectors,
+        *,
+        metric: str,
+        k: int = 10,
+        exact: bool = False,
+        nprobes: int | None = None,
+        refine_factor: int | None = None,
+    ) -> NoReturn:
         """Raise: a file is searched by nobody but this tool, which reads its vectors."""
         raise BadInput(f"{self.where} is a file, which has no search of its own")
 
@@ -60,9 +66,14 @@ class ParquetTable(_FileTable):
         width = getattr(kind, "list_size", 0)
         if not width:
             first = next(
-                (row for block in self._blocks([self.columns.vector])
-                 for row in block.column(0) if row.is_valid), None,
-            )  # fmt: skip
+                (
+                    row
+                    for block in self._blocks([self.columns.vector])
+                    for row in block.column(0)
+                    if row.is_valid
+                ),
+                None,
+            )
             width = 0 if first is None else len(first)
         if not width:
             raise BadInput(f"{self.where}: no row has a vector in '{self.columns.vector}'")
@@ -85,8 +96,17 @@ class ParquetTable(_FileTable):
                     f"{self.where}: row {start + at} ('{ids[at]}') has a vector of "
                     f"{int(lengths[lengths != self.dim][0])} dimensions, the first has {self.dim}"
                 )
-            yield ids, filled(flat, valid, dim=self.dim, where=self.where,
-                              column=self.columns.vector, missing=missing)  # fmt: skip
+            yield (
+                ids,
+                filled(
+                    flat,
+                    valid,
+                    dim=self.dim,
+                    where=self.where,
+                    column=self.columns.vector,
+                    missing=missing,
+                ),
+            )
             start += block.num_rows
 
     def texts(
@@ -155,8 +175,9 @@ def _is_vectors(pa: Any, kind: Any) -> bool:
 
 def _with_usual_names(columns: Columns, names: list[str]) -> Columns:
     usual = {"text": TEXT, "title": TITLE}
-    found = {key: name for key, name in usual.items()
-             if getattr(columns, key) is None and name in names}  # fmt: skip
+    found = {
+        key: name for key, name in usual.items() if getattr(columns, key) is None and name in names
+    }
     return columns.model_copy(update=found)
 
 
@@ -167,9 +188,15 @@ class NpyTable(_FileTable):
     """
 
     def __init__(
-        self, path: Path, *, columns: Columns, vectors: Any, ids: list[str],
-        titles: list[str], texts: list[str],
-    ) -> None:  # fmt: skip
+        self,
+        path: Path,
+        *,
+        columns: Columns,
+        vectors: Any,
+        ids: list[str],
+        titles: list[str],
+        texts: list[str],
+    ) -> None:
         super().__init__(path, columns=columns)
         self._vectors, self._ids, self._titles, self._texts = vectors, ids, titles, texts
         self.rows, self.dim = (int(n) for n in vectors.shape)

@@ -16,11 +16,7 @@ from exporter.parity.judge import (
     worst_verdict,
 )
 from exporter.parity.results import RankFlips
-from exporter.parity.statistics import (
-    mean_interval,
-    paired_difference,
-    questions_to_decide,
-)
+from exporter.parity.statistics import mean_interval, paired_difference, questions_to_decide
 from exporter.recipe import Recipe
 from exporter.tables.judgement import (
     ChangedAnswer,
@@ -58,10 +54,17 @@ class TableBaseline:
     torch fp32 and bf16."""
 
     def __init__(
-        self, questions: Questions, recipe: Recipe, ids: Sequence[str], *, truth: Rows, used: Rows,
-        found_truth: Mapping[Metric, Ranking], found_used: Mapping[Metric, Ranking],
+        self,
+        questions: Questions,
+        recipe: Recipe,
+        ids: Sequence[str],
+        *,
+        truth: Rows,
+        used: Rows,
+        found_truth: Mapping[Metric, Ranking],
+        found_used: Mapping[Metric, Ranking],
         metrics: Sequence[Metric],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.questions, self.recipe, self.ids, self.truth = questions, recipe, ids, truth
         self._truth, self._used, self._metrics = found_truth, found_used, metrics
         self._noise_p1 = float(np.percentile(row_cosines(used, truth), 1))
@@ -79,15 +82,21 @@ class TableBaseline:
         )
 
     def judge(
-        self, asked: Rows, found: Mapping[Metric, Ranking], *, manifest: Manifest,
+        self,
+        asked: Rows,
+        found: Mapping[Metric, Ranking],
+        *,
+        manifest: Manifest,
         manifest_sha256: str,
-    ) -> IndexArtifact:  # fmt: skip
+    ) -> IndexArtifact:
         """Compare one artifact's queries and what they find with the references, and judge it."""
         cosines = row_cosines(asked, self.truth)
         cosine = summarize_cosines(
-            cosines, self.questions.texts, ids=self.questions.ids,
+            cosines,
+            self.questions.texts,
+            ids=self.questions.ids,
             kinds=["question"] * len(self.questions.ids),
-        )  # fmt: skip
+        )
         limits = self.recipe.limits_for(manifest.scheme)
         searches = []
         for metric, ranking in found.items():
@@ -98,35 +107,51 @@ class TableBaseline:
             shared = mean_interval(overlap(ranking, truth))
             margin = margin_of(limits, "queries", reference=float(base.mean()))
             measured = Measured(
-                "queries", cosine.p1, cosine.median, shared.mean, difference, margin,
+                "queries",
+                cosine.p1,
+                cosine.median,
+                shared.mean,
+                difference,
+                margin,
                 needed=questions_to_decide(mine, base, margin=margin),
                 identical=bool(np.array_equal(ranking, truth))
                 and bool(cosines.min() >= 1 - FP32_ROUNDING),
                 measure="self-MRR@10 against torch bf16",
-            )  # fmt: skip
+            )
             verdict, reasons = judge_way(
-                measured, limits=limits,
+                measured,
+                limits=limits,
                 baseline=Baseline(self._noise_p1, float(overlap(used, truth).mean())),
-            )  # fmt: skip
+            )
             searches.append(
                 IndexSearch(
-                    metric=metric, overlap_at_10=shared,
+                    metric=metric,
+                    overlap_at_10=shared,
                     overlap_at_10_bf16=mean_interval(overlap(ranking, used)),
                     top_1_agreement=mean_interval(agreement(ranking, used)),
-                    self_mrr_at_10=float(mine.mean()), difference=difference,
+                    self_mrr_at_10=float(mine.mean()),
+                    difference=difference,
                     rank_flips=self._flips(metric, ranking, manifest.name),
-                    changed=self._changed(ranking, used), judged=metric in self._metrics,
-                    verdict=verdict, reasons=reasons,
+                    changed=self._changed(ranking, used),
+                    judged=metric in self._metrics,
+                    verdict=verdict,
+                    reasons=reasons,
                 )
-            )  # fmt: skip
+            )
         judged = [s for s in searches if s.judged]
         reasons = _without_repetition(judged)
         return IndexArtifact(
-            name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
-            manifest_sha256=manifest_sha256, size_bytes=manifest.size_bytes, tokens_differ=0,
-            cosine=cosine, searches=tuple(searches),
-            verdict=worst_verdict([s.verdict for s in judged]), reasons=reasons,
-        )  # fmt: skip
+            name=manifest.name,
+            kind=manifest.kind,
+            scheme=manifest.scheme,
+            manifest_sha256=manifest_sha256,
+            size_bytes=manifest.size_bytes,
+            tokens_differ=0,
+            cosine=cosine,
+            searches=tuple(searches),
+            verdict=worst_verdict([s.verdict for s in judged]),
+            reasons=reasons,
+        )
 
     def _flips(self, metric: Metric, ranking: Ranking, name: str) -> RankFlips:
         found = (self._truth[metric], self._used[metric], ranking)
@@ -145,12 +170,14 @@ class TableBaseline:
         order = changed[np.argsort(ranks[changed], kind="stable")][:SHOWN_CHANGES]
         return tuple(
             ChangedAnswer(
-                id=self.questions.ids[i], question=self.questions.texts[i],
-                reference=self.ids[int(theirs[i, 0])], artifact=self.ids[int(ours[i, 0])],
+                id=self.questions.ids[i],
+                question=self.questions.texts[i],
+                reference=self.ids[int(theirs[i, 0])],
+                artifact=self.ids[int(ours[i, 0])],
                 reference_rank=round(1 / ranks[i]) if ranks[i] else None,
             )
             for i in map(int, order)
-        )  # fmt: skip
+        )
 
 
 def _without_repetition(searches: Sequence[IndexSearch]) -> tuple[str, ...]:

@@ -38,10 +38,17 @@ class LanceTable:
         for block in self._blocks([self.columns.id, self.columns.vector]):
             column = block.column(self.columns.vector).combine_chunks()
             flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-            yield _strings(block, self.columns.id), filled(
-                flat, np.asarray(column.is_valid()), dim=self.dim, where=self.where,
-                column=self.columns.vector, missing=missing,
-            )  # fmt: skip
+            yield (
+                _strings(block, self.columns.id),
+                filled(
+                    flat,
+                    np.asarray(column.is_valid()),
+                    dim=self.dim,
+                    where=self.where,
+                    column=self.columns.vector,
+                    missing=missing,
+                ),
+            )
 
     def texts(
         self, *, limit: int | None = None
@@ -75,17 +82,24 @@ class LanceTable:
                     stats = self._table.index_stats(config.name)
                     found.append(
                         VectorIndex(
-                            name=str(config.name), kind=str(stats.index_type),
+                            name=str(config.name),
+                            kind=str(stats.index_type),
                             distance=str(stats.distance_type or "l2"),
                             unindexed_rows=int(stats.num_unindexed_rows),
                         )
-                    )  # fmt: skip
+                    )
         return tuple(found)
 
     def search(
-        self, queries: Vectors, *, metric: str, k: int = 10, exact: bool = False,
-        nprobes: int | None = None, refine_factor: int | None = None,
-    ) -> list[list[str]]:  # fmt: skip
+        self,
+        queries: Vectors,
+        *,
+        metric: str,
+        k: int = 10,
+        exact: bool = False,
+        nprobes: int | None = None,
+        refine_factor: int | None = None,
+    ) -> list[list[str]]:
         """See `VectorTable`. Fewer than k where the index gives fewer."""
         found = []
         with lance_errors(self.path):

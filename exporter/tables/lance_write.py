@@ -88,11 +88,12 @@ def _schema(origin: IndexOrigin) -> Any:
             pa.field(columns.title, pa.string()),
             pa.field(columns.text, pa.string()),
             pa.field(
-                columns.vector, pa.list_(pa.float32(), origin.dim),
+                columns.vector,
+                pa.list_(pa.float32(), origin.dim),
                 metadata={METADATA_KEY: origin.model_dump_json().encode()},
             ),
         ]
-    )  # fmt: skip
+    )
 
 
 def _batches(schema: Any, rows: Iterable[Row]) -> Iterator[Any]:

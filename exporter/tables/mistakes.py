@@ -15,10 +15,16 @@ from exporter.tables.vector_table import Vectors
 Tokens = Sequence[int]
 Values = npt.NDArray[np.float64]
 KNOWN_PROMPTS = (
-    "title: {title} | text: {text}", "title: none | text: {text}", "{text}", "{title}\n{text}",
-    "{title} {text}", "title: none | text: {title} {text}", "passage: {text}",
-    "passage: {title} {text}", "search_document: {text}",
-)  # fmt: skip
+    "title: {title} | text: {text}",
+    "title: none | text: {text}",
+    "{text}",
+    "{title}\n{text}",
+    "{title} {text}",
+    "title: none | text: {title} {text}",
+    "passage: {text}",
+    "passage: {title} {text}",
+    "search_document: {text}",
+)
 CUTS = (64, 128, 256, 512, 1024)
 """Lengths in tokens that runtimes cut at by default: MiniLM's 128 and 256, BERT's 512."""
 HALF_WAY, NEAR, SURE = 0.5, 0.5, 0.05
@@ -47,10 +53,18 @@ class Mistake:
 
 
 def explain(
-    rows: Sequence[Row], vectors: Vectors, doubtful: Sequence[int], *, made: Vectors, room: Values,
-    encoder: Encoder, checkpoint: Checkpoint, prompt: str, variants: Sequence[Variant],
+    rows: Sequence[Row],
+    vectors: Vectors,
+    doubtful: Sequence[int],
+    *,
+    made: Vectors,
+    room: Values,
+    encoder: Encoder,
+    checkpoint: Checkpoint,
+    prompt: str,
+    variants: Sequence[Variant],
     progress: Progress,
-) -> dict[int, Mistake]:  # fmt: skip
+) -> dict[int, Mistake]:
     """Return, for rows of `doubtful` whose vectors a mistake explains, which it is.
 
     `vectors`: (rows, dim) unit rows as stored; `made`: the same made again rightly; `room`: how
@@ -79,9 +93,10 @@ def explain(
     def weigh_all(some: Sequence[int], *, named: Container[str] | None = None) -> None:
         for mistake in _mistakes(encoder, checkpoint, prompt, variants):
             able = [
-                i for i in some
+                i
+                for i in some
                 if mistake.applies(tokens[i]) and not (i in best and best[i][0] < SURE)
-            ]  # fmt: skip
+            ]
             if able and (named is None or mistake.said in named):
                 given = [rows[i] for i in able], [tokens[i] for i in able]
                 weigh(mistake, able, mistake.vectors(*given))
@@ -141,9 +156,10 @@ def _mistakes(
     for template in dict.fromkeys((*saved, *KNOWN_PROMPTS, *asked)):
         if template != prompt:
             yield Mistake(
-                f"texts with the prompt {template!r}", _with_prompt(encoder, template),
+                f"texts with the prompt {template!r}",
+                _with_prompt(encoder, template),
                 remedy=f"pass --document-prompt {template!r}",
-            )  # fmt: skip
+            )
     if isinstance(encoder, PaddedEncoder):
         yield from _of_tokens(encoder)
     yield from _of_variants(variants, Prompts(query="{text}", document=prompt))
@@ -198,6 +214,8 @@ def _of_variants(variants: Sequence[Variant], prompts: Prompts) -> Iterator[Mist
     for variant in variants:
         beyond = variant.beyond or 0
         yield Mistake(
-            variant.said, by(variant), lambda tokens, n=beyond: len(tokens) > n,  # type: ignore[misc]
+            variant.said,
+            by(variant),
+            lambda tokens, n=beyond: len(tokens) > n,  # type: ignore[misc]
             remedy=variant.remedy,
-        )  # fmt: skip
+        )

@@ -98,9 +98,10 @@ def _check_vector(schema: Any, name: str, *, where: str) -> None:
     kind = schema.field(name).type
     if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
         others = [
-            f.name for f in schema
+            f.name
+            for f in schema
             if pa.types.is_fixed_size_list(f.type) and pa.types.is_floating(f.type.value_type)
-        ]  # fmt: skip
+        ]
         hint = f"; pass --vector-column {others[0]}" if others else ""
         raise BadInput(f"{where}: column '{name}' holds {kind}, not vectors of one width{hint}")
 

@@ -38,9 +38,14 @@ def check_width(table: VectorTable, checkpoint: Checkpoint) -> None:
 
 
 def check_origin(
-    table: VectorTable, *, original: Original, document_prompt: str, recipe: Recipe, embed: Embed,
+    table: VectorTable,
+    *,
+    original: Original,
+    document_prompt: str,
+    recipe: Recipe,
+    embed: Embed,
     stages: Stages,
-) -> OriginCheck:  # fmt: skip
+) -> OriginCheck:
     """Compare the table's metadata, where this tool wrote it, then make some of its rows again.
 
     A table is not refuted for rows that lie as far from fp32 as torch bf16 itself lies on these
@@ -50,19 +55,29 @@ def check_origin(
     origin = table.origin
     limit, coarser = limits_of_origin(table, recipe)
     reasons = (
-        [] if origin is None
+        []
+        if origin is None
         else _against_metadata(origin, table, original.checkpoint, document_prompt)
-    )  # fmt: skip
+    )
     places = [] if table.columns.text is None else _places(table)
     cosine, stripped, noise = None, 0, None
     if places:
         sample = take_rows(table, places)
-        made = remake(sample, prompt=document_prompt, original=original, embed=embed,
-                      coarser=coarser, stages=stages)  # fmt: skip
+        made = remake(
+            sample,
+            prompt=document_prompt,
+            original=original,
+            embed=embed,
+            coarser=coarser,
+            stages=stages,
+        )
         cosine = summarize_cosines(
-            made.cosines, [row.text for row in sample.rows], ids=[row.id for row in sample.rows],
-            kinds=["document"] * len(sample.rows), worst=5,
-        )  # fmt: skip
+            made.cosines,
+            [row.text for row in sample.rows],
+            ids=[row.id for row in sample.rows],
+            kinds=["document"] * len(sample.rows),
+            worst=5,
+        )
         noise, stripped = float(np.percentile(1 - made.noise, 1)), made.stripped
         limit = min(limit, 1 - NOISE_ROOM * (1 - noise))
         reasons += _refutations(sample, made, limit)
@@ -77,11 +92,17 @@ def check_origin(
         )
     return OriginCheck.model_validate(
         {
-            "status": status, "reasons": tuple(reasons), "metadata": origin,
-            "rows": len(places), "document_prompt": document_prompt,
-            "cosine": cosine, "limit": limit, "noise": noise, "stripped": stripped,
+            "status": status,
+            "reasons": tuple(reasons),
+            "metadata": origin,
+            "rows": len(places),
+            "document_prompt": document_prompt,
+            "cosine": cosine,
+            "limit": limit,
+            "noise": noise,
+            "stripped": stripped,
         }
-    )  # fmt: skip
+    )
 
 
 def _places(table: VectorTable) -> list[int]:

@@ -83,9 +83,14 @@ def limits_of_origin(table: VectorTable, recipe: Recipe) -> tuple[float, float]:
 
 
 def remake(
-    sample: RowSample, *, prompt: str, original: Original, embed: Embed, coarser: float,
+    sample: RowSample,
+    *,
+    prompt: str,
+    original: Original,
+    embed: Embed,
+    coarser: float,
     stages: Stages,
-) -> Remade:  # fmt: skip
+) -> Remade:
     """Make rows again in torch fp32 and bf16, and look for what doubtful ones hold instead.
 
     Doubtful is a row that lies `DOUBT` times as far off as torch bf16, `coarser` times that for a
@@ -110,10 +115,17 @@ def remake(
     if doubtful:
         with closing(original.truth.open()) as encoder:
             mistakes = explain(
-                sample.rows, sample.vectors, doubtful, made=right, room=room, encoder=encoder,
-                checkpoint=original.checkpoint, prompt=prompt, variants=original.variants,
+                sample.rows,
+                sample.vectors,
+                doubtful,
+                made=right,
+                room=room,
+                encoder=encoder,
+                checkpoint=original.checkpoint,
+                prompt=prompt,
+                variants=original.variants,
                 progress=stages("what the others hold", len(doubtful)),
-            )  # fmt: skip
+            )
     return Remade(
         cosines, noise, mistakes, stripped=int((cosines_bare > cosines_given + STRIPPED).sum())
     )

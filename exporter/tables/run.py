@@ -13,12 +13,7 @@ from exporter.corpus.questions import Questions
 from exporter.errors import BadInput
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, Manifest, library_versions
-from exporter.parity.run import (
-    REFERENCE_LIBRARIES,
-    checked_manifest,
-    other_ids,
-    token_differences,
-)
+from exporter.parity.run import REFERENCE_LIBRARIES, checked_manifest, other_ids, token_differences
 from exporter.progress import Stages
 from exporter.recipe import Recipe
 from exporter.registry import ENCODERS, resolve
@@ -37,11 +32,21 @@ TRUTH, USED = "torch fp32", "torch bf16"
 
 
 def run_index_parity(
-    artifacts: Sequence[Path], *, original: Original, table: VectorTable, questions: Questions,
-    recipe: Recipe, artifact_source: Callable[[Path], Source], stages: Stages, cache: Path,
-    machine: str, metrics: Sequence[Metric] = METRICS, document_prompt: str | None = None,
-    nprobes: int | None = None, refine_factor: int | None = None,
-) -> tuple[IndexReport, IndexRun]:  # fmt: skip
+    artifacts: Sequence[Path],
+    *,
+    original: Original,
+    table: VectorTable,
+    questions: Questions,
+    recipe: Recipe,
+    artifact_source: Callable[[Path], Source],
+    stages: Stages,
+    cache: Path,
+    machine: str,
+    metrics: Sequence[Metric] = METRICS,
+    document_prompt: str | None = None,
+    nprobes: int | None = None,
+    refine_factor: int | None = None,
+) -> tuple[IndexReport, IndexRun]:
     """Return what `artifacts` find in `table`, beside what the original finds, and a verdict.
 
     Judged by the recipe's limits for each of `metrics`: cosine of the queries' vectors, overlap@10
@@ -63,9 +68,13 @@ def run_index_parity(
 
     embed = partial(embed_each, cache=cache, start=stages)
     origin = check_origin(
-        table, original=original, recipe=recipe, embed=embed, stages=stages,
+        table,
+        original=original,
+        recipe=recipe,
+        embed=embed,
+        stages=stages,
         document_prompt=document_prompt or checkpoint.prompts.document,
-    )  # fmt: skip
+    )
     clock.lap("made some rows again")
     rendered = [checkpoint.prompts.render_query(text) for text in questions.texts]
     askers = _ask(artifacts, original, rendered, artifact_source=artifact_source, embed=embed)
@@ -76,11 +85,15 @@ def run_index_parity(
     )
     clock.lap("searched exactly")
     baseline = TableBaseline(
-        questions, recipe, scan.ids, truth=askers.rows[TRUTH].cut(table.dim),
-        used=askers.rows[USED].cut(table.dim), metrics=metrics,
+        questions,
+        recipe,
+        scan.ids,
+        truth=askers.rows[TRUTH].cut(table.dim),
+        used=askers.rows[USED].cut(table.dim),
+        metrics=metrics,
         found_truth={m: found[TRUTH, m] for m in METRICS},
         found_used={m: found[USED, m] for m in METRICS},
-    )  # fmt: skip
+    )
     results = []
     names = {TRUTH: TRUTH, USED: USED}
     for folder, manifest in zip(artifacts, manifests, strict=True):
@@ -91,33 +104,57 @@ def run_index_parity(
             continue
         results.append(
             baseline.judge(
-                askers.rows[key].cut(table.dim), {m: found[key, m] for m in METRICS},
-                manifest=manifest, manifest_sha256=sha256_file(folder / MANIFEST_NAME),
+                askers.rows[key].cut(table.dim),
+                {m: found[key, m] for m in METRICS},
+                manifest=manifest,
+                manifest_sha256=sha256_file(folder / MANIFEST_NAME),
             )
-        )  # fmt: skip
+        )
     approximate = measure_approximate(
-        table, scan, vectors, found, names=names, reference=USED, nprobes=nprobes,
-        refine_factor=refine_factor, stages=stages,
-    )  # fmt: skip
+        table,
+        scan,
+        vectors,
+        found,
+        names=names,
+        reference=USED,
+        nprobes=nprobes,
+        refine_factor=refine_factor,
+        stages=stages,
+    )
     if approximate:
         clock.lap("searched approximately")
     verdict, reasons = total_verdict(origin, results)
     report = IndexReport(
-        tool_version=__version__, model_name=checkpoint.name,
+        tool_version=__version__,
+        model_name=checkpoint.name,
         checkpoint_files={path: digest for path, _, digest in checkpoint.file_hashes()},
         libraries=library_versions(REFERENCE_LIBRARIES),
-        index=table.path.name, table=table.name, table_version=table.version,
-        columns=table.columns, rows=table.rows, dim=table.dim, shortest=scan.shortest,
-        longest=scan.longest, questions_file=questions.name, questions_sha256=questions.sha256,
-        questions=len(questions.ids), query_prompt=checkpoint.prompts.query, origin=origin,
-        noise_floor=baseline.noise_floor(), artifacts=tuple(results), verdict=verdict,
+        index=table.path.name,
+        table=table.name,
+        table_version=table.version,
+        columns=table.columns,
+        rows=table.rows,
+        dim=table.dim,
+        shortest=scan.shortest,
+        longest=scan.longest,
+        questions_file=questions.name,
+        questions_sha256=questions.sha256,
+        questions=len(questions.ids),
+        query_prompt=checkpoint.prompts.query,
+        origin=origin,
+        noise_floor=baseline.noise_floor(),
+        artifacts=tuple(results),
+        verdict=verdict,
         reasons=reasons,
-    )  # fmt: skip
+    )
     run = IndexRun(
-        machine=machine, libraries=library_versions((*REFERENCE_LIBRARIES, *INDEX_LIBRARIES)),
-        seconds=clock.seconds, table_version=table.version,
-        table_version_at_end=table.latest_version(), approximate=approximate,
-    )  # fmt: skip
+        machine=machine,
+        libraries=library_versions((*REFERENCE_LIBRARIES, *INDEX_LIBRARIES)),
+        seconds=clock.seconds,
+        table_version=table.version,
+        table_version_at_end=table.latest_version(),
+        approximate=approximate,
+    )
     return report, run
 
 
@@ -148,9 +185,13 @@ class _Askers:
 
 
 def _ask(
-    artifacts: Sequence[Path], original: Original, rendered: Sequence[str], *,
-    artifact_source: Callable[[Path], Source], embed: Callable[[Source, Sequence[str]], Rows],
-) -> _Askers:  # fmt: skip
+    artifacts: Sequence[Path],
+    original: Original,
+    rendered: Sequence[str],
+    *,
+    artifact_source: Callable[[Path], Source],
+    embed: Callable[[Source, Sequence[str]], Rows],
+) -> _Askers:
     askers = _Askers(
         {TRUTH: embed(original.truth, rendered), USED: embed(original.used, rendered)}, {}, {}
     )
@@ -175,17 +216,25 @@ def _key(folder: Path) -> str:
 
 def _broken(folder: Path, manifest: Manifest, askers: _Askers) -> IndexArtifact:
     return IndexArtifact(
-        name=manifest.name, kind=manifest.kind, scheme=manifest.scheme,
-        manifest_sha256=sha256_file(folder / MANIFEST_NAME), size_bytes=manifest.size_bytes,
-        tokens_differ=askers.tokens[folder][0], cosine=None, searches=(), verdict="fail",
+        name=manifest.name,
+        kind=manifest.kind,
+        scheme=manifest.scheme,
+        manifest_sha256=sha256_file(folder / MANIFEST_NAME),
+        size_bytes=manifest.size_bytes,
+        tokens_differ=askers.tokens[folder][0],
+        cosine=None,
+        searches=(),
+        verdict="fail",
         reasons=(askers.broken[folder],),
-    )  # fmt: skip
+    )
 
 
 def _check_dim(
-    table: VectorTable, checkpoint: Checkpoint, artifacts: Sequence[Path],
+    table: VectorTable,
+    checkpoint: Checkpoint,
+    artifacts: Sequence[Path],
     manifests: Sequence[Manifest],
-) -> None:  # fmt: skip
+) -> None:
     check_width(table, checkpoint)
     for folder, manifest in zip(artifacts, manifests, strict=True):
         if manifest.dim < table.dim:

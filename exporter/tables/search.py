@@ -69,9 +69,14 @@ def scan_table(table: VectorTable, *, progress: Progress) -> TableScan:
 
 
 def search_table(
-    table: VectorTable, scan: TableScan, queries: Mapping[str, Vectors], *,
-    metrics: Sequence[Metric] = METRICS, k: int = 10, progress: Progress,
-) -> dict[tuple[str, Metric], Ranking]:  # fmt: skip
+    table: VectorTable,
+    scan: TableScan,
+    queries: Mapping[str, Vectors],
+    *,
+    metrics: Sequence[Metric] = METRICS,
+    k: int = 10,
+    progress: Progress,
+) -> dict[tuple[str, Metric], Ranking]:
     """Return for each asker and metric the k nearest documents of each query, exactly.
 
     queries: name -> (q, dim) float32 of length 1. L2 is the inner product less half the squared

@@ -67,9 +67,15 @@ class VectorTable(Protocol):
         ...
 
     def search(
-        self, queries: Vectors, *, metric: str, k: int = 10, exact: bool = False,
-        nprobes: int | None = None, refine_factor: int | None = None,
-    ) -> list[list[str]]:  # fmt: skip
+        self,
+        queries: Vectors,
+        *,
+        metric: str,
+        k: int = 10,
+        exact: bool = False,
+        nprobes: int | None = None,
+        refine_factor: int | None = None,
+    ) -> list[list[str]]:
         """Return the ids that the table's own engine finds for each of (q, dim) queries, best
         first: through the approximate index where there is one and not `exact`."""
         ...

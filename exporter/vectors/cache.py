@@ -51,8 +51,11 @@ class VectorCache:
         # For people who wonder what a file is; nothing reads it.
         (folder / f"{name}.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
         self._keys_file: IO[bytes] = self._keys_path.open("a+b")
-        lock_file(self._keys_file, what=f"'{self._keys_path}'",
-                  remedy="wait for it, or pass another --cache")  # fmt: skip
+        lock_file(
+            self._keys_file,
+            what=f"'{self._keys_path}'",
+            remedy="wait for it, or pass another --cache",
+        )
         self._rows_file: IO[bytes] = self._rows_path.open("a+b")
         self._records = self._read_records()
         self._new: list[npt.NDArray[Any]] = []

@@ -22,8 +22,12 @@ class Metrics(Record):
     ndcg_at_10: float
 
 
-MEASURES = {"mrr_at_10": RR @ 10, "hit_at_10": Success @ 10, "top_1": Success @ 1,
-            "ndcg_at_10": nDCG @ 10}  # fmt: skip
+MEASURES = {
+    "mrr_at_10": RR @ 10,
+    "hit_at_10": Success @ 10,
+    "top_1": Success @ 1,
+    "ndcg_at_10": nDCG @ 10,
+}
 BLOCK_QUERIES = 1024
 RESCORED_PAIRS = 16_384
 """How many pairs are scored in float64 at a time: 2 x 100 MB at 768 components."""
@@ -119,9 +123,12 @@ class Best:
 
 
 def measure(
-    found: Ranking, *, doc_ids: Sequence[str], query_ids: Sequence[str],
+    found: Ranking,
+    *,
+    doc_ids: Sequence[str],
+    query_ids: Sequence[str],
     qrels: Mapping[str, Mapping[str, int]],
-) -> dict[str, Values]:  # fmt: skip
+) -> dict[str, Values]:
     """Return each measure for each question, in the order of `query_ids`.
 
     ir-measures is given the integer score k - rank: its providers break ties differently.

@@ -23,8 +23,20 @@ def test_artifacts_are_timed_side_by_side(
     artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["bench", str(artifact), str(artifact), "--rounds", "2", "--threads", "1", "--json",
-              "--output", str(tmp_path / "bench.json")])  # fmt: skip
+        main(
+            [
+                "bench",
+                str(artifact),
+                str(artifact),
+                "--rounds",
+                "2",
+                "--threads",
+                "1",
+                "--json",
+                "--output",
+                str(tmp_path / "bench.json"),
+            ]
+        )
     assert ended.value.code == 0
     shown = capsys.readouterr()
     report = json.loads(shown.out)

@@ -13,9 +13,12 @@ from parity_tests.conftest import REPOSITORY
 
 def lawvault(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "exporter", *arguments], capture_output=True, text=True, cwd=cwd,
+        [sys.executable, "-m", "exporter", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
-    )  # fmt: skip
+    )
 
 
 def test_inspect_prints_findings_and_json(tiny_path: Path, tmp_path: Path) -> None:
@@ -87,9 +90,12 @@ def test_a_missing_extra_is_exit_code_3_with_the_install_line(
         f"main(['export', 'onnx', '--checkpoint', {str(tiny_path)!r}])\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
+    )
     assert ran.returncode == 3
     assert "pip install 'lawvault-exporter[onnx]' -c constraints.txt" in ran.stderr
 
@@ -106,9 +112,13 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, tiny_path: Path) -> None:
         f"main(['export', 'onnx', '--checkpoint', {str(tiny_path)!r}, '--output', 'out'])\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "working\n"
     time.sleep(0.2)
@@ -133,7 +143,8 @@ def test_export_parity_and_package_by_hand(
     assert ran.returncode in (0, 1), ran.stderr
     assert (tmp_path / "artifacts" / "tiny" / "parity.md").is_file()
     assert "gguf-f32" in ran.stdout
-    ran = lawvault("package", "ollama", str(artifact), "--override-verdict", "a test", *common,
-                   cwd=tmp_path)  # fmt: skip
+    ran = lawvault(
+        "package", "ollama", str(artifact), "--override-verdict", "a test", *common, cwd=tmp_path
+    )
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "artifacts/tiny/packages/ollama-f32/Modelfile").is_file()

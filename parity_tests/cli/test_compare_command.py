@@ -53,8 +53,10 @@ def compare(desk: Desk, question: str, *more: object) -> int:
 
 def best(desk: Desk, asked: Any, documents: Any) -> list[str]:
     corpus = read_corpus(desk.corpus)
-    texts = [LAWVAULT_PROMPTS.render_document(x, title=t)
-             for t, x in zip(corpus.titles, corpus.texts, strict=True)]  # fmt: skip
+    texts = [
+        LAWVAULT_PROMPTS.render_document(x, title=t)
+        for t, x in zip(corpus.titles, corpus.texts, strict=True)
+    ]
     scores = documents.encode(texts).astype("f8") @ asked.encode([QUESTION])[0].astype("f8")
     order = np.lexsort((np.arange(len(scores)), -np.round(scores, 9)))
     return [corpus.doc_ids[i] for i in order[:10]]
@@ -69,8 +71,10 @@ def test_each_list_is_that_of_an_exact_search(
     shown = json.loads(capsys.readouterr().out)
     with closing(reference_source(desk.checkpoint, "bfloat16").open()) as original:
         coarse = OnnxEncoder(desk.coarse, threads=1)
-        wanted = [best(desk, original, original),
-                  best(desk, coarse, coarse if index == "own" else original)]  # fmt: skip
+        wanted = [
+            best(desk, original, original),
+            best(desk, coarse, coarse if index == "own" else original),
+        ]
     found = [[article["id"] for article in answers["found"]] for answers in shown["answers"]]
     assert [found[0], found[2]] == wanted
     assert shown["answers"][2]["in_common"] == len(set(wanted[0]) & set(wanted[1]))
@@ -125,8 +129,10 @@ def test_an_existing_page_is_not_replaced_unasked(
 
 def test_moves_are_told_in_words_and_signs() -> None:
     def found(*articles: tuple[str, int | None]) -> Answers:
-        made = [FoundArticle(id=key, rank=i + 1, score=0.5, was=was)
-                for i, (key, was) in enumerate(articles)]  # fmt: skip
+        made = [
+            FoundArticle(id=key, rank=i + 1, score=0.5, was=was)
+            for i, (key, was) in enumerate(articles)
+        ]
         known = sum(was is not None for _, was in articles)
         return Answers(name="x", size_bytes=1, found=tuple(made), in_common=known)
 

@@ -50,9 +50,13 @@ class Desk:
             tokens = encoder.token_ids(self.texts(PROMPT))
             self.long = [i for i, row in enumerate(tokens) if len(row) > 64]
             self.cut = np.concatenate(
-                [encoder.encode_padded([[*t[:63], t[-1]] if len(t) > 64 else t],
-                                       width=min(64, len(t))) for t in tokens]
-            )  # fmt: skip
+                [
+                    encoder.encode_padded(
+                        [[*t[:63], t[-1]] if len(t) > 64 else t], width=min(64, len(t))
+                    )
+                    for t in tokens
+                ]
+            )
             self.no_end = np.concatenate(
                 [encoder.encode_padded([t[:-1]], width=len(t) - 1) for t in tokens]
             )
@@ -82,9 +86,12 @@ class Desk:
     def parquet(self, name: str, vectors: Any, **columns: Any) -> Path:
         path = self.folder / f"{name}.parquet"
         ids, titles, texts = (list(column) for column in zip(*self.rows, strict=True))
-        pq.write_table(pa.table({
-            "_id": ids, "title": titles, "text": texts, "vector": list(vectors), **columns,
-        }), path)  # fmt: skip
+        pq.write_table(
+            pa.table(
+                {"_id": ids, "title": titles, "text": texts, "vector": list(vectors), **columns}
+            ),
+            path,
+        )
         return path
 
 
@@ -94,8 +101,18 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 
 def doctor(path: Path, *more: object) -> int:
-    arguments = ["doctor", path, "--checkpoint", MINIATURE, "--recipe", "lawvault", "--quiet",
-                 "--sample", 0, *more]  # fmt: skip
+    arguments = [
+        "doctor",
+        path,
+        "--checkpoint",
+        MINIATURE,
+        "--recipe",
+        "lawvault",
+        "--quiet",
+        "--sample",
+        0,
+        *more,
+    ]
     with pytest.raises(SystemExit) as caught:
         main([str(argument) for argument in arguments])
     assert isinstance(caught.value.code, int)
@@ -111,13 +128,15 @@ def test_a_sound_table_is_called_sound_wherever_it_lies(
     desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ids, titles, texts = (list(column) for column in zip(*desk.rows, strict=True))
-    write_table(tmp_path / "db", desk.right, name="laws_vectors", ids=ids, titles=titles,
-                texts=texts)  # fmt: skip
+    write_table(
+        tmp_path / "db", desk.right, name="laws_vectors", ids=ids, titles=titles, texts=texts
+    )
     columns = ("--text-column", "content", "--title-column", "law")
     for path, more in (
-        (tmp_path / "db", columns), (desk.parquet("sound", desk.right), ()),
+        (tmp_path / "db", columns),
+        (desk.parquet("sound", desk.right), ()),
         (desk.npy("sound", desk.right), ()),
-    ):  # fmt: skip
+    ):
         assert doctor(path, *more) == 0
         said = capsys.readouterr().out
         assert f"{COUNT} rows of {desk.checkpoint.dim} dimensions" in said

@@ -67,13 +67,28 @@ class Desk:
     def table(self, name: str, vectors: Any, *, texts: list[str] | None = None) -> None:
         titles = [title for title, _ in self.documents.values()]
         write_table(
-            self.tables, vectors, name=name, ids=list(self.documents), titles=titles,
+            self.tables,
+            vectors,
+            name=name,
+            ids=list(self.documents),
+            titles=titles,
             texts=texts or [text for _, text in self.documents.values()],
-        )  # fmt: skip
+        )
 
     def parity(self, output: Path, *more: object, index: Path | None = None) -> list[str]:
-        named = ["--checkpoint", self.checkpoint, "--index", index or self.tables, "--output",
-                 output, "--cache", self.cache, "--queries", self.questions, *more]  # fmt: skip
+        named = [
+            "--checkpoint",
+            self.checkpoint,
+            "--index",
+            index or self.tables,
+            "--output",
+            output,
+            "--cache",
+            self.cache,
+            "--queries",
+            self.questions,
+            *more,
+        ]
         return ["parity", str(self.artifact), *map(str, named)]
 
     def index(self, output: Path, *more: object, corpus: Path | None = None) -> list[str]:
@@ -81,8 +96,19 @@ class Desk:
         return ["index", str(self.artifact), *map(str, named)]
 
     def evaluate(self, output: Path, *more: object) -> list[str]:
-        named = ["--checkpoint", self.checkpoint, "--corpus", self.corpus, "--output", output,
-                 "--cache", self.cache, "--recipe", "lawvault", *more]  # fmt: skip
+        named = [
+            "--checkpoint",
+            self.checkpoint,
+            "--corpus",
+            self.corpus,
+            "--output",
+            output,
+            "--cache",
+            self.cache,
+            "--recipe",
+            "lawvault",
+            *more,
+        ]
         return ["evaluate", *map(str, named)]
 
 
@@ -138,8 +164,10 @@ def test_a_table_of_the_checkpoint_passes_with_its_texts_and_writes_three_files(
     shown = capsys.readouterr()
     assert "origin of the table: verified" in shown.out
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "parity-index.json", "parity-index.md", "parity-index.run.json",
-    ]  # fmt: skip
+        "parity-index.json",
+        "parity-index.md",
+        "parity-index.run.json",
+    ]
     report = report_of(tmp_path / "out")
     # The first 200, and the longest.
     assert (report["verdict"], report["origin"]["rows"]) == ("pass", 208)
@@ -211,8 +239,17 @@ def test_a_table_that_torch_made_is_verified_however_strict_the_recipe(
     recipe = (REPOSITORY / "recipes" / "default.toml").read_text("utf-8")
     strict = tmp_path / "recipe.toml"
     strict.write_text(recipe.replace("cosine_p1_min = 0.9996", "cosine_p1_min = 1.0"), "utf-8")
-    run(desk.parity(tmp_path / "out", "--table", f"made_in_{dtype}", *LAWVAULT_COLUMNS,
-                    "--recipe", strict, "--quiet"))  # fmt: skip
+    run(
+        desk.parity(
+            tmp_path / "out",
+            "--table",
+            f"made_in_{dtype}",
+            *LAWVAULT_COLUMNS,
+            "--recipe",
+            strict,
+            "--quiet",
+        )
+    )
     origin = report_of(tmp_path / "out")["origin"]
     assert (origin["status"], origin["reasons"]) == ("verified", [])
     assert origin["limit"] == pytest.approx(1 - 2 * (1 - origin["noise"]))
@@ -463,8 +500,12 @@ def test_a_run_killed_in_the_middle_leaves_no_table_and_goes_on_to_the_same_bits
     )
     assert resumed == whole
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "db", "db.vectors", "long", "whole", "whole.vectors",
-    ]  # fmt: skip
+        "db",
+        "db.vectors",
+        "long",
+        "whole",
+        "whole.vectors",
+    ]
 
 
 # evaluate

@@ -122,9 +122,13 @@ def test_a_closed_gate_exits_1_writes_the_report_and_names_the_limit(
     ],
 )
 def test_wrong_usage_exits_2_with_one_line_and_writes_nothing(
-    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch, more: list[str], said: str,
-) -> None:  # fmt: skip
+    desk: Desk,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    said: str,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(desk.arguments("--quiet", *more)) == 2
     shown = capsys.readouterr()
@@ -161,8 +165,18 @@ def test_a_repaired_window_is_measured_against_the_saved_one(
     config = json.loads((damaged / "config.json").read_text("utf-8"))
     (damaged / "config.json").write_text(json.dumps({**config, "sliding_window": 9}), "utf-8")
     export_onnx(read_checkpoint(damaged, window="repaired"), tmp_path / "repaired")
-    arguments = ["parity", str(tmp_path / "repaired"), "--checkpoint", str(damaged), "--corpus",
-                 str(desk.corpus), "--output", str(tmp_path / "out"), "--dims", "64"]  # fmt: skip
+    arguments = [
+        "parity",
+        str(tmp_path / "repaired"),
+        "--checkpoint",
+        str(damaged),
+        "--corpus",
+        str(desk.corpus),
+        "--output",
+        str(tmp_path / "out"),
+        "--dims",
+        "64",
+    ]
     assert run(arguments) == 1
     assert "window-halved" in capsys.readouterr().err
     text = (tmp_path / "out" / "parity.md").read_text("utf-8")
@@ -174,8 +188,16 @@ def test_the_checkpoint_of_the_environment_is_used_and_said(
     desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAWVAULT_CHECKPOINT", str(desk.checkpoint))
-    arguments = ["parity", str(desk.artifact), "--corpus", str(desk.corpus), "--dims", "16",
-                 "--output", str(tmp_path / "out")]  # fmt: skip
+    arguments = [
+        "parity",
+        str(desk.artifact),
+        "--corpus",
+        str(desk.corpus),
+        "--dims",
+        "16",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert run(arguments) == 0
     assert "($LAWVAULT_CHECKPOINT)" in capsys.readouterr().err
 

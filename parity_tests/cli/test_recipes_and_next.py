@@ -50,11 +50,28 @@ def test_a_recipe_that_fits_on_its_corpus_does_so_for_an_export_too(
         'schema_version = 1\nextends = "default"\ncorpus = "corpus"\ncalibration = "corpus"\n'
     )
     output = tmp_path / "a"
-    assert run(["export", "onnx", "--quant", "int8", "--output", output, "--quiet", "--checkpoint",
-                tiny_path, "--recipe", recipe]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "export",
+                "onnx",
+                "--quant",
+                "int8",
+                "--output",
+                output,
+                "--quiet",
+                "--checkpoint",
+                tiny_path,
+                "--recipe",
+                recipe,
+            ]
+        )
+        == 0
+    )
     assert read_manifest(output).calibration_sha256 not in (
-        None, calibration_sha256(read_calibration(None)),
-    )  # fmt: skip
+        None,
+        calibration_sha256(read_calibration(None)),
+    )
 
 
 def test_the_next_command_works_as_it_stands(
@@ -63,8 +80,23 @@ def test_the_next_command_works_as_it_stands(
     output = tmp_path / "with space" / "onnx-fp32"
     output.parent.mkdir()
     prompts = "query=it's: {text},document={title}: {text}"
-    assert run(["export", "onnx", "--checkpoint", tiny_path, "--recipe", "lawvault", "--prompts",
-                prompts, "--output", output]) == 0  # fmt: skip
+    assert (
+        run(
+            [
+                "export",
+                "onnx",
+                "--checkpoint",
+                tiny_path,
+                "--recipe",
+                "lawvault",
+                "--prompts",
+                prompts,
+                "--output",
+                output,
+            ]
+        )
+        == 0
+    )
     said = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("next: "))
     words = shlex.split(said.removeprefix("next: "))
     assert words[:2] == ["lawvault", "parity"]

@@ -27,9 +27,30 @@ OPENINGS = (
     "听说",
 )
 ENDINGS = (
-    "", "", "", "", "", "怎么办", "吗", "呢", "怎么算", "合法吗", "有没有规定", "行不行", "找谁",
-    "能告吗", "要赔多少", "该咋办", "？", "?", "怎么处理", "谁管", "违法不", "多久", "要多少钱",
-)  # fmt: skip
+    "",
+    "",
+    "",
+    "",
+    "",
+    "怎么办",
+    "吗",
+    "呢",
+    "怎么算",
+    "合法吗",
+    "有没有规定",
+    "行不行",
+    "找谁",
+    "能告吗",
+    "要赔多少",
+    "该咋办",
+    "？",
+    "?",
+    "怎么处理",
+    "谁管",
+    "违法不",
+    "多久",
+    "要多少钱",
+)
 BY_PLACE = (
     "我在{p}，{q}",
     "{p}{q}",
@@ -118,9 +139,8 @@ class LayLanguage:
         text = self.substitute(text, rate=chance.choice((0.3, 0.7, 1.0)))
         drop = chance.choice((0.0, 0.0, 0.05, 0.15))
         text = "".join(
-            c for c in text
-            if chance.random() > (0.5 if c in FUNCTION_CHARACTERS else drop)
-        )  # fmt: skip
+            c for c in text if chance.random() > (0.5 if c in FUNCTION_CHARACTERS else drop)
+        )
         if chance.random() < 0.12:
             law = article.law.removeprefix("中华人民共和国")
             text = f"{self.substitute(law, rate=0.5)} {text}"

@@ -32,9 +32,14 @@ OUTLIER = 112.0
 
 
 def harden(
-    source: Path, target: Path, *, residual_gain: float = 2.0**17, outlier_gain: float = 64.0,
-    outliers: int = 4, seed: int = 0,
-) -> Path:  # fmt: skip
+    source: Path,
+    target: Path,
+    *,
+    residual_gain: float = 2.0**17,
+    outlier_gain: float = 64.0,
+    outliers: int = 4,
+    seed: int = 0,
+) -> Path:
     """Write the same function in fp32 with large activations. Returns `target`.
 
     The residual stream is multiplied by `residual_gain` (embedding table and post-norm gains;

@@ -183,11 +183,16 @@ class Draws:
     """Draws batches of tokenized pairs, ahead of the training step."""
 
     def __init__(
-        self, articles: list[Article], questions: list[tuple[str, str]], lay: LayLanguage,
-        chance: random.Random, tokenizer: sentencepiece.SentencePieceProcessor,
-        homophones: dict[str, str], traditional: dict[str, str],
+        self,
+        articles: list[Article],
+        questions: list[tuple[str, str]],
+        lay: LayLanguage,
+        chance: random.Random,
+        tokenizer: sentencepiece.SentencePieceProcessor,
+        homophones: dict[str, str],
+        traditional: dict[str, str],
         families: list[list[Article]],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.articles, self.questions, self.lay, self.chance = articles, questions, lay, chance
         self.tokenizer, self.homophones, self.traditional = tokenizer, homophones, traditional
         self.by_id = {a.id: a for a in articles}
@@ -291,8 +296,9 @@ def main() -> None:
     rows = latent_semantic_rows(
         tokenizer.encode([render(a.law, a.number, a.text) for a in [*articles, *indexed]]),
         np.array([1.0] * len(articles) + [INDEXED_COPIES] * len(indexed)),
-        count=shape.vocab, size=shape.hidden - 1,
-    )  # fmt: skip
+        count=shape.vocab,
+        size=shape.hidden - 1,
+    )
     start_as_bag_of_pieces(model, rows)
     with torch.no_grad():
         for simple, other in traditional.items():
@@ -355,11 +361,19 @@ def save(model: Miniature, output: Path) -> None:
     state = {k: v.detach() for k, v in model.state_dict().items()}
     backbone, dense = backbone_and_dense(state)
     write_layout(
-        output, {k: v.numpy() for k, v in backbone.items()}, (dense[0].numpy(), dense[1].numpy()),
-        layers=s.layers, hidden=s.hidden, heads=s.heads, head_dim=s.head_dim,
-        intermediate=s.intermediate, vocab=s.vocab, window=s.window, max_tokens=s.max_tokens,
+        output,
+        {k: v.numpy() for k, v in backbone.items()},
+        (dense[0].numpy(), dense[1].numpy()),
+        layers=s.layers,
+        hidden=s.hidden,
+        heads=s.heads,
+        head_dim=s.head_dim,
+        intermediate=s.intermediate,
+        vocab=s.vocab,
+        window=s.window,
+        max_tokens=s.max_tokens,
         matryoshka_dims=DIMS,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

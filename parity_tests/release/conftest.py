@@ -46,9 +46,11 @@ def web_artifacts(miniature: Checkpoint, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def web_package(
-    web_artifacts: list[Judged], miniature: Checkpoint, npm: Path,
+    web_artifacts: list[Judged],
+    miniature: Checkpoint,
+    npm: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Path:  # fmt: skip
+) -> Path:
     """Those three in a package for transformers.js, with its page."""
     output = tmp_path_factory.mktemp("transformersjs") / "p"
     return package_transformersjs(web_artifacts, output, checkpoint=miniature, npm=npm)

@@ -47,7 +47,14 @@ def release(
 ) -> tuple[ReleaseOutcome, list[str]]:
     said: list[str] = []
     outcome = run_release(
-        checkpoint, recipe=recipe, corpus=read_corpus(corpus), output=output, force=False,
-        stages=silent, tell=said.append, jobs=jobs, calibration=few(),
-    )  # fmt: skip
+        checkpoint,
+        recipe=recipe,
+        corpus=read_corpus(corpus),
+        output=output,
+        force=False,
+        stages=silent,
+        tell=said.append,
+        jobs=jobs,
+        calibration=few(),
+    )
     return outcome, [line for line in said if not line.startswith("calibration: ")]

@@ -51,8 +51,18 @@ def test_the_card_is_read_back_with_the_figures_of_the_report(
     released: Path, report: ParityReport, tiny_path: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "README.md"
-    assert run("--report", released / "parity.json", "--checkpoint", tiny_path,
-               "--output", path, "--quiet") == 0  # fmt: skip
+    assert (
+        run(
+            "--report",
+            released / "parity.json",
+            "--checkpoint",
+            tiny_path,
+            "--output",
+            path,
+            "--quiet",
+        )
+        == 0
+    )
     card = ModelCard.load(path)
     assert card.data.model_name == "tiny"
     name, results = model_index_to_eval_results(card.data.to_dict()["model-index"])
@@ -95,9 +105,13 @@ def test_what_did_not_pass_is_named_and_not_in_the_model_index(
     assert "Judged, not passed, and not packaged" in card.text
     assert "- onnx-int8: dim 64: MRR@10 reaches past" in card.text
     nothing = report.model_copy(
-        update={"artifacts": tuple(a.model_copy(update={"verdict": "fail", "reasons": ("x",)})
-                                   for a in report.artifacts)}
-    )  # fmt: skip
+        update={
+            "artifacts": tuple(
+                a.model_copy(update={"verdict": "fail", "reasons": ("x",)})
+                for a in report.artifacts
+            )
+        }
+    )
     card = card_of(released, nothing, tiny)
     assert card.data.eval_results is None
     assert "No file passed; none is offered." in card.text
@@ -188,12 +202,16 @@ def test_the_command_refuses_what_it_cannot_vouch_for(
     changed = Path(shutil.copytree(released / "onnx-int8", tmp_path / "onnx-int8"))
     manifest = changed / "manifest.json"
     manifest.write_text(manifest.read_text("utf-8").replace('"max_tokens": 64', '"max_tokens": 63'))
-    refused(changed, "--report", report, "--output", tmp_path / "c.md",
-            words="holds no verdict on")  # fmt: skip
+    refused(changed, "--report", report, "--output", tmp_path / "c.md", words="holds no verdict on")
     shutil.copytree(changed, moved / "onnx-int8")
     shutil.copytree(released / "gguf-q8_0", moved / "gguf-q8_0")
-    refused("--report", moved / "parity.json", "--output", tmp_path / "d.md",
-            words="is not the onnx-int8 that")  # fmt: skip
+    refused(
+        "--report",
+        moved / "parity.json",
+        "--output",
+        tmp_path / "d.md",
+        words="is not the onnx-int8 that",
+    )
 
 
 def test_what_only_the_author_knows_is_marked(

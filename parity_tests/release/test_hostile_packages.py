@@ -95,9 +95,13 @@ def test_another_checkpoint_is_refused_before_a_model_is_loaded(
     other = read_checkpoint(make_tiny_checkpoint(tmp_path / "t", hidden=96, matryoshka_dims=()))
     with pytest.raises(BadInput, match="was not made from"):
         package_artifacts(
-            "onnxruntime", [artifact], tmp_path / "p", checkpoint=other, report=None,
+            "onnxruntime",
+            [artifact],
+            tmp_path / "p",
+            checkpoint=other,
+            report=None,
             override_reason="a test",
-        )  # fmt: skip
+        )
 
 
 def modules_folder(folder: Path, modules: list[dict[str, Any]]) -> Path:
@@ -164,9 +168,13 @@ assert "stub" in told.tm.__name__, told.tm
 def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     ran = subprocess.run(
-        [sys.executable, "-c", WATCHED], capture_output=True, text=True, check=False,
-        cwd=REPOSITORY, env={"HOME": str(tmp_path), "PATH": ""},
-    )  # fmt: skip
+        [sys.executable, "-c", WATCHED],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env={"HOME": str(tmp_path), "PATH": ""},
+    )
     assert ran.returncode == 0, ran.stderr
     assert "looked up" not in ran.stderr
     assert not list(tmp_path.iterdir())

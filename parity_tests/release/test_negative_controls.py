@@ -63,9 +63,11 @@ class Gate:
         export_onnx(self.checkpoint, self.sound)
 
     def judge(
-        self, folder: Path, encoder: Callable[[Path], Encoder] | None = None,
+        self,
+        folder: Path,
+        encoder: Callable[[Path], Encoder] | None = None,
         recipe: Recipe | None = None,
-    ) -> ParityReport:  # fmt: skip
+    ) -> ParityReport:
         def source(path: Path) -> Source:
             found = artifact_source(path)
             if encoder is None:
@@ -74,11 +76,15 @@ class Gate:
             return Source(found.name, found.dim, identity, lambda **_: encoder(path))
 
         return run_parity(
-            [folder], original=open_original(self.checkpoint, device="cpu"), corpus=self.corpus,
-            recipe=recipe or self.recipe, artifact_source=source, stages=silent,
+            [folder],
+            original=open_original(self.checkpoint, device="cpu"),
+            corpus=self.corpus,
+            recipe=recipe or self.recipe,
+            artifact_source=source,
+            stages=silent,
             cache=self.folder / "cache",
             dims=[self.checkpoint.dim],
-        )  # fmt: skip
+        )
 
     def copy(self, name: str) -> Path:
         return Path(shutil.copytree(self.sound, self.folder / name))
@@ -201,9 +207,10 @@ def test_swapped_rope_thetas_close_the_gate_by_the_cosine(gate: Gate) -> None:
     def swap(folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         change_config(
-            folder, rope_theta=config["rope_local_base_freq"],
+            folder,
+            rope_theta=config["rope_local_base_freq"],
             rope_local_base_freq=config["rope_theta"],
-        )  # fmt: skip
+        )
 
     closed(gate.judge(gate.altered("rope", swap)), "cosine 1st percentile", "cosine_p1_min")
 
@@ -214,9 +221,12 @@ def test_a_loss_that_only_retrieval_shows_closes_the_gate_by_its_margin(gate: Ga
             vectors = super().encode(texts, **options)
             # A text always gets the same noise, alone or in company.
             noise = np.array(
-                [np.random.default_rng(zlib.crc32(t.encode())).standard_normal(vectors.shape[1])
-                 for t in texts], np.float32,
-            )  # fmt: skip
+                [
+                    np.random.default_rng(zlib.crc32(t.encode())).standard_normal(vectors.shape[1])
+                    for t in texts
+                ],
+                np.float32,
+            )
             blurred = vectors + 0.5 * noise / np.sqrt(vectors.shape[1])
             unit: Vectors = blurred / np.linalg.norm(blurred, axis=1, keepdims=True)
             return unit.astype(np.float32)
@@ -245,11 +255,7 @@ def test_a_prompt_of_the_servers_own_closes_the_gate(gate: Gate) -> None:
         def token_ids(self, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:
             return super().token_ids(texts, prompt="task: search result | query: " + prompt)
 
-    closed(
-        gate.judge(gate.copy("prompted"), Prompted),
-        "token ids differ",
-        gate.different,
-    )
+    closed(gate.judge(gate.copy("prompted"), Prompted), "token ids differ", gate.different)
 
 
 def test_a_dropped_end_token_closes_the_gate(gate: Gate) -> None:
@@ -261,11 +267,7 @@ def test_a_dropped_end_token_closes_the_gate(gate: Gate) -> None:
         item for item in template["single"] if item.get("SpecialToken", {}).get("id") != "<eos>"
     ]
     path.write_text(json.dumps(data, ensure_ascii=False), "utf-8")
-    closed(
-        gate.judge(disguise(folder, gate.sound)),
-        "token ids differ",
-        gate.different,
-    )
+    closed(gate.judge(disguise(folder, gate.sound)), "token ids differ", gate.different)
 
 
 def test_a_tokenizer_of_another_model_closes_the_gate(gate: Gate, tiny_path: Path) -> None:
@@ -281,9 +283,11 @@ def test_dynamic_int8_of_the_hardened_checkpoint_closes_the_gate(hard_gate: Gate
     folder = hard_gate.copy("dynamic")
     target = folder / "quantized.onnx"
     quantize_dynamic(
-        folder / "model.onnx", target, weight_type=QuantType.QInt8,
+        folder / "model.onnx",
+        target,
+        weight_type=QuantType.QInt8,
         extra_options={"DefaultTensorType": TensorProto.FLOAT},
-    )  # fmt: skip
+    )
     for path in folder.glob("model.onnx*"):
         path.unlink()
     target.rename(folder / "model.onnx")

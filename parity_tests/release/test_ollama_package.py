@@ -102,9 +102,12 @@ def test_a_window_read_otherwise_is_refused(golden: Golden, tmp_path: Path) -> N
     export_gguf(read_checkpoint(folder, window="repaired"), tmp_path / "g")
     with pytest.raises(BadInput, match="pass the same --window"):
         package_ollama(
-            tmp_path / "g", tmp_path / "p", checkpoint=read_checkpoint(folder), verdict=PASS,
+            tmp_path / "g",
+            tmp_path / "p",
+            checkpoint=read_checkpoint(folder),
+            verdict=PASS,
             golden=golden,
-        )  # fmt: skip
+        )
 
 
 def test_golden_vectors_for_other_prompts_or_another_artifact_are_refused(
@@ -116,9 +119,12 @@ def test_golden_vectors_for_other_prompts_or_another_artifact_are_refused(
     ):
         with pytest.raises(BadInput, match=expected):
             package_ollama(
-                artifact, tmp_path / "p", checkpoint=tiny, verdict=PASS,
+                artifact,
+                tmp_path / "p",
+                checkpoint=tiny,
+                verdict=PASS,
                 golden=golden.model_copy(update=change),
-            )  # fmt: skip
+            )
 
 
 def test_a_changed_artifact_is_refused(
@@ -136,9 +142,12 @@ def test_the_request_in_the_readme_survives_a_shell(tiny: Checkpoint, tmp_path: 
     checkpoint = read_checkpoint(tiny.path, prompts=prompts)
     export_gguf(checkpoint, tmp_path / "g")
     package_ollama(
-        tmp_path / "g", tmp_path / "p", checkpoint=checkpoint, verdict=PASS,
+        tmp_path / "g",
+        tmp_path / "p",
+        checkpoint=checkpoint,
+        verdict=PASS,
         golden=golden_of(LlamaCppEncoder(tmp_path / "g"), checkpoint),
-    )  # fmt: skip
+    )
     import shlex
 
     readme = (tmp_path / "p" / "README.md").read_text(encoding="utf-8")

@@ -81,9 +81,13 @@ def test_the_python_example_needs_no_torch_and_gives_the_artifacts_vectors(
         "print(json.dumps([texts[:3], example.embed(texts).tolist()]))"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, QUESTION, LONG], cwd=package, capture_output=True, text=True,
-        check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )  # fmt: skip
+        [sys.executable, "-c", code, QUESTION, LONG],
+        cwd=package,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
     texts, vectors = json.loads(ran.stdout)
     assert texts == [QUESTION, "title: none | text: 条文", "title: 题{text} | text: 条文"]
     expected = OnnxEncoder(portable_artifacts[1].folder).encode([*texts, LONG])
@@ -98,9 +102,12 @@ def test_the_node_example_gives_the_same_vectors_and_cuts_as_the_original_does(
     if node is None:
         pytest.skip("no Node on this machine: apt-get install nodejs")
     ran = subprocess.run(
-        [node, str(package / "example.mjs"), QUESTION, LONG], capture_output=True, text=True,
-        check=True, env={**os.environ, "NODE_MODULES": str(npm)},
-    )  # fmt: skip
+        [node, str(package / "example.mjs"), QUESTION, LONG],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "NODE_MODULES": str(npm)},
+    )
     vectors = np.asarray(json.loads(ran.stdout))
     expected = OnnxEncoder(portable_artifacts[1].folder).encode([QUESTION, LONG])
     assert ((vectors * expected).sum(axis=1) > 0.9999).all()
@@ -151,8 +158,12 @@ def test_what_did_not_pass_and_what_is_no_onnx_is_refused(
     for verdict in ("fail", "undecided", "none"):
         closed = judged.verdict.model_copy(update={"verdict": verdict, "reasons": ("because",)})
         with pytest.raises(GateClosed, match="because"):
-            package_onnx("onnxruntime", [Judged(judged.folder, closed, judged.golden)],
-                         tmp_path / "p", checkpoint=miniature)  # fmt: skip
+            package_onnx(
+                "onnxruntime",
+                [Judged(judged.folder, closed, judged.golden)],
+                tmp_path / "p",
+                checkpoint=miniature,
+            )
     with pytest.raises(BadInput, match="holds one artifact"):
         package_onnx("onnxruntime", portable_artifacts, tmp_path / "p", checkpoint=miniature)
     with pytest.raises(SystemExit) as stopped:

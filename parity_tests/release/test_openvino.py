@@ -188,9 +188,13 @@ def test_a_package_is_proven_and_its_example_needs_no_torch(package: Path, int8:
         "import json, example; print(json.dumps(example.embed([sys.argv[1]]).tolist()))"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, TEXTS[0]], cwd=package, capture_output=True, text=True,
-        check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )  # fmt: skip
+        [sys.executable, "-c", code, TEXTS[0]],
+        cwd=package,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
     made = np.asarray(json.loads(ran.stdout))
     assert float((made * OpenVinoEncoder(int8).encode([TEXTS[0]])).sum()) > 0.99999
     assert len((package / "README.md").read_text("utf-8").splitlines()) < 60

@@ -60,9 +60,13 @@ def report(released: Path) -> ParityReport:
 
 
 def altered(
-    report: ParityReport, name: str, *, verdict: Verdict = "pass",
-    ways: dict[Way, Verdict] | None = None, overlap: float | None = None,
-) -> ParityReport:  # fmt: skip
+    report: ParityReport,
+    name: str,
+    *,
+    verdict: Verdict = "pass",
+    ways: dict[Way, Verdict] | None = None,
+    overlap: float | None = None,
+) -> ParityReport:
     """The report with another verdict, other verdicts by way of deployment, or another overlap, for
     one artifact."""
 
@@ -156,20 +160,20 @@ def hostile(report: ParityReport) -> ParityReport:
     """A report of a corpus and a model whose every text is markup."""
     return report.model_copy(
         update={
-            "model_name": HOSTILE, "corpus": HOSTILE, "query_prompt": HOSTILE + "{text}",
+            "model_name": HOSTILE,
+            "corpus": HOSTILE,
+            "query_prompt": HOSTILE + "{text}",
             "articles": {
                 i: a.model_copy(update={"title": HOSTILE, "text": HOSTILE + "押金"})
                 for i, a in report.articles.items()
             },
-            "asked": {
-                i: q.model_copy(update={"text": HOSTILE}) for i, q in report.asked.items()
-            },
+            "asked": {i: q.model_copy(update={"text": HOSTILE}) for i, q in report.asked.items()},
             "artifacts": tuple(
                 a.model_copy(update={"name": HOSTILE, "reasons": (HOSTILE,), "verdict": "fail"})
                 for a in report.artifacts
             ),
         }
-    )  # fmt: skip
+    )
 
 
 def test_a_document_that_holds_markup_is_shown_as_text(report: ParityReport) -> None:
@@ -185,9 +189,7 @@ def test_chinese_texts_are_marked_as_chinese(report: ParityReport) -> None:
     assert ("html", {"lang": "en"}) in page.tags
 
 
-def test_changed_answers_and_worst_texts_stand_beside_their_articles(
-    report: ParityReport,
-) -> None:
+def test_changed_answers_and_worst_texts_stand_beside_their_articles(report: ParityReport) -> None:
     words = Page(render_html(report)).words
     for artifact in report.artifacts:
         d = artifact.dims[0]
@@ -224,10 +226,16 @@ def test_histograms_hold_every_text(report: ParityReport) -> None:
 
 def test_an_artifact_without_vectors_still_gets_a_page(report: ParityReport) -> None:
     nothing = [
-        a.model_copy(update={"dims": (), "invariance": None, "verdict": "fail",
-                             "reasons": ("vectors are not finite",)})
+        a.model_copy(
+            update={
+                "dims": (),
+                "invariance": None,
+                "verdict": "fail",
+                "reasons": ("vectors are not finite",),
+            }
+        )
         for a in report.artifacts
-    ]  # fmt: skip
+    ]
     for artifacts in ((report.artifacts[0], nothing[1]), tuple(nothing)):
         broken = report.model_copy(update={"artifacts": artifacts, "verdict": "fail"})
         words = Page(render_html(broken)).words
@@ -288,12 +296,17 @@ def test_each_use_gets_one_recommendation(good: ParityReport) -> None:
     # A smaller one that loses more is named beside the one that is as good as torch bf16.
     int8 = next(a for a in good.artifacts if a.name == "onnx-int8")
     small = altered(
-        good.model_copy(update={"artifacts": (
-            *good.artifacts,
-            int8.model_copy(update={"name": "onnx-q4", "size_bytes": int8.size_bytes // 2}),
-        )}),
-        "onnx-q4", overlap=0.8,
-    )  # fmt: skip
+        good.model_copy(
+            update={
+                "artifacts": (
+                    *good.artifacts,
+                    int8.model_copy(update={"name": "onnx-q4", "size_bytes": int8.size_bytes // 2}),
+                )
+            }
+        ),
+        "onnx-q4",
+        overlap=0.8,
+    )
     rest = recommend(small)[1].rest
     assert rest.startswith("take onnx-int8 (")
     assert re.search(r"Smaller: onnx-q4 \([\d.]+ MB\), which finds 80% of the same first ten", rest)
@@ -365,8 +378,9 @@ Scheme = Literal["light", "dark"]
 def browser() -> Any:
     """A real Chromium, driven by playwright."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-                 None)  # fmt: skip
+    found = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if found is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     with playwright.sync_playwright() as driver:
@@ -382,9 +396,14 @@ def browser() -> Any:
 @pytest.mark.parametrize("size", WIDTHS)
 @pytest.mark.parametrize("which", ["parity", "index", "hostile"])
 def test_pages_fit_a_desktop_and_a_phone_in_a_real_browser(
-    browser: Any, released: Path, report: ParityReport, tmp_path: Path, which: str,
-    size: tuple[int, int], scheme: Scheme,
-) -> None:  # fmt: skip
+    browser: Any,
+    released: Path,
+    report: ParityReport,
+    tmp_path: Path,
+    which: str,
+    size: tuple[int, int],
+    scheme: Scheme,
+) -> None:
     path = released / f"{which}.html"
     if which == "hostile":
         path = tmp_path / "hostile.html"

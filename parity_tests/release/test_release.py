@@ -150,9 +150,21 @@ def test_a_changed_limit_judges_again_and_closes_the_gate(
 def test_the_package_says_what_a_person_needs(released: Path) -> None:
     package = released / "packages" / "ollama-q8_0"
     names = sorted(p.name for p in package.iterdir())
-    assert names == ["LICENSE", "Modelfile", "README.md", "SHA256SUMS", "client.mjs", "client.py",
-                     "create.ps1", "create.sh", "golden.json", "manifest.json", "prompts.json",
-                     "tiny-q8_0.gguf", "verify.py"]  # fmt: skip
+    assert names == [
+        "LICENSE",
+        "Modelfile",
+        "README.md",
+        "SHA256SUMS",
+        "client.mjs",
+        "client.py",
+        "create.ps1",
+        "create.sh",
+        "golden.json",
+        "manifest.json",
+        "prompts.json",
+        "tiny-q8_0.gguf",
+        "verify.py",
+    ]
     instructions = {i.name: i.value for i in check_modelfile(package)}
     assert instructions == {"from": "./tiny-q8_0.gguf", "parameter": "num_ctx 64"}
     readme = (package / "README.md").read_text(encoding="utf-8")
@@ -188,8 +200,9 @@ def test_what_did_not_pass_is_packaged_only_with_a_reason(
     assert "Packaged without a pass" in readme
     assert "for a bug report" in readme
     with pytest.raises(BadInput, match="Ollama takes a GGUF"):
-        package_ollama(released / "onnx-int8", tmp_path / "q", checkpoint=tiny, verdict=verdict,
-                       golden=golden)  # fmt: skip
+        package_ollama(
+            released / "onnx-int8", tmp_path / "q", checkpoint=tiny, verdict=verdict, golden=golden
+        )
 
 
 def test_a_report_on_other_bytes_is_no_verdict(released: Path, tmp_path: Path) -> None:
@@ -252,10 +265,13 @@ def test_an_artifact_of_another_checkpoint_is_refused(
     other = read_checkpoint(make_tiny_checkpoint(tmp_path / "tiny", seed=9))
     with pytest.raises(BadInput, match=r"was not made from .*model.safetensors differs"):
         run_parity(
-            [released / "onnx-int8"], original=open_original(other),
-            corpus=read_corpus(tiny_corpus), recipe=RECIPE, artifact_source=artifact_source,
+            [released / "onnx-int8"],
+            original=open_original(other),
+            corpus=read_corpus(tiny_corpus),
+            recipe=RECIPE,
+            artifact_source=artifact_source,
             stages=silent,
-        )  # fmt: skip
+        )
 
 
 def test_figures_of_the_report_can_be_recomputed(

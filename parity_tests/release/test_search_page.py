@@ -76,10 +76,16 @@ def articles_of(package: Path) -> list[dict[str, str]]:
     ],
 )
 def test_a_question_gets_the_ten_articles_that_onnxruntime_finds(
-    browser: Any, address: str, web_package: Path, web_artifacts: list[Judged],
-    miniature: Checkpoint, tmp_path: Path, size: tuple[int, int],
-    scheme: Literal["light", "dark"], locale: str,
-) -> None:  # fmt: skip
+    browser: Any,
+    address: str,
+    web_package: Path,
+    web_artifacts: list[Judged],
+    miniature: Checkpoint,
+    tmp_path: Path,
+    size: tuple[int, int],
+    scheme: Literal["light", "dark"],
+    locale: str,
+) -> None:
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, locale=locale
     )
@@ -264,8 +270,10 @@ def test_the_page_searches_the_corpus_that_is_given_and_says_where_it_is_a_part(
     )
     assert len(articles_of(package)) == 1000
     assert json.loads((package / "articles.json").read_text()) == {
-        "articles": 1000, "invented": False, "of": 1200,
-    }  # fmt: skip
+        "articles": 1000,
+        "invented": False,
+        "of": 1200,
+    }
     readme = (package / "README.md").read_text("utf-8")
     assert "It has the first 1000 of the 1,200 articles." in readme
     assert "invented" not in readme

@@ -52,9 +52,12 @@ def test_every_file_gives_its_golden_vectors_whole_and_cut(package: Path) -> Non
     assert report.verdict == "pass", report.checks
     names = [check.name for check in report.checks]
     assert names == [
-        "files", "golden, onnx/model.onnx", "truncate_dim 64, onnx/model.onnx",
-        "golden, onnx/model_int8.onnx", "truncate_dim 64, onnx/model_int8.onnx",
-    ]  # fmt: skip
+        "files",
+        "golden, onnx/model.onnx",
+        "truncate_dim 64, onnx/model.onnx",
+        "golden, onnx/model_int8.onnx",
+        "truncate_dim 64, onnx/model_int8.onnx",
+    ]
 
 
 def test_prompts_of_the_verdict_are_applied_by_their_names(
@@ -63,9 +66,10 @@ def test_prompts_of_the_verdict_are_applied_by_their_names(
     model = opened(package, "onnx/model.onnx", truncate_dim=128)
     encoder = OnnxEncoder(portable_artifacts[0].folder)
     for made, prompt in (
-        (model.encode_query(TEXTS), ""), (model.encode_document(TEXTS), "title: none | text: "),
+        (model.encode_query(TEXTS), ""),
+        (model.encode_document(TEXTS), "title: none | text: "),
         (model.encode(TEXTS), ""),
-    ):  # fmt: skip
+    ):
         expected = encoder.encode(TEXTS, prompt=prompt, dim=128)
         made = made / np.linalg.norm(made, axis=1, keepdims=True)
         np.testing.assert_allclose(made, expected, atol=1e-5)
@@ -94,9 +98,14 @@ def test_fastembed_gives_the_same_vectors_as_a_custom_model(
 
     name = f"lawvault/{file}"
     fastembed.TextEmbedding.add_custom_model(
-        model=name, pooling=PoolingType.MEAN, normalization=True, dim=256,
-        sources=ModelSource(hf="ORG/NAME"), model_file=file, additional_files=[f"{file}_data"],
-    )  # fmt: skip
+        model=name,
+        pooling=PoolingType.MEAN,
+        normalization=True,
+        dim=256,
+        sources=ModelSource(hf="ORG/NAME"),
+        model_file=file,
+        additional_files=[f"{file}_data"],
+    )
     model = fastembed.TextEmbedding(name, specific_model_path=str(package))
     made = np.stack([vector for text in TEXTS for vector in model.embed([text])])
     folder = portable_artifacts[int("int8" in file)].folder

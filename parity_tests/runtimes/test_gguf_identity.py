@@ -65,9 +65,20 @@ def _fetch(cache: Path) -> Path:
     archive = cache / f"{ARCHIVE}.tar.gz"
     if not archive.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "llama-cpp-python==0.3.36",
-                   "--no-binary", "llama-cpp-python", "--no-deps", "--quiet",
-                   "--disable-pip-version-check", "-d", str(cache)]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "llama-cpp-python==0.3.36",
+            "--no-binary",
+            "llama-cpp-python",
+            "--no-deps",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-d",
+            str(cache),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         except subprocess.TimeoutExpired:
@@ -120,8 +131,10 @@ def awkward_checkpoint(folder: Path) -> Path:
     tensors["embed_tokens.weight"] = np.concatenate([table, table[:8]])
     (folder / "model.safetensors").unlink()
     names = sorted(tensors)
-    shards = {"model-00001-of-00002.safetensors": names[::2],
-              "model-00002-of-00002.safetensors": names[1::2]}  # fmt: skip
+    shards = {
+        "model-00001-of-00002.safetensors": names[::2],
+        "model-00002-of-00002.safetensors": names[1::2],
+    }
     for shard, held in shards.items():
         save_tensors(folder / shard, {n: tensors[n] for n in held}, dtype="float32")
     index = {"metadata": {}, "weight_map": {n: s for s, held in shards.items() for n in held}}

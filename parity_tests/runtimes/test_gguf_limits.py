@@ -71,13 +71,25 @@ def test_front_matter_that_is_not_yaml_is_one_line(broken: Path, tmp_path: Path)
 def train_other_tokenizer(folder: Path, **options: object) -> None:
     """Replace tokenizer.model by one of the same trainer with other options."""
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(SENTENCES * 20), model_prefix=str(folder / "tokenizer"),
-        **{"model_type": "bpe", "vocab_size": 512, "byte_fallback": True,
-           "add_dummy_prefix": False, "remove_extra_whitespaces": False,
-           "normalization_rule_name": "identity", "pad_id": 0, "eos_id": 1, "bos_id": 2,
-           "unk_id": 3, "user_defined_symbols": list(USER_DEFINED), "hard_vocab_limit": False,
-           "minloglevel": 2, **options},
-    )  # fmt: skip
+        sentence_iterator=iter(SENTENCES * 20),
+        model_prefix=str(folder / "tokenizer"),
+        **{
+            "model_type": "bpe",
+            "vocab_size": 512,
+            "byte_fallback": True,
+            "add_dummy_prefix": False,
+            "remove_extra_whitespaces": False,
+            "normalization_rule_name": "identity",
+            "pad_id": 0,
+            "eos_id": 1,
+            "bos_id": 2,
+            "unk_id": 3,
+            "user_defined_symbols": list(USER_DEFINED),
+            "hard_vocab_limit": False,
+            "minloglevel": 2,
+            **options,
+        },
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,14 @@ from parity_tests.unit.test_read_checkpoint import with_weights
 UPSTREAM = GgufOptions(plan="upstream")
 # Largest median of 1 - cosine to torch fp32, 1.5 times what was measured on the miniature over the
 # bundled corpus, or on its hardened twin where that is more. Below 8 bits most is the table's.
-MOST = {"q8_0": 2.7e-5, "q6_k": 5.9e-4, "q5_k_m": 6e-4, "q4_k_m": 7.5e-4, "q4_0": 1.4e-3,
-        "iq4_nl": 1.3e-3}  # fmt: skip
+MOST = {
+    "q8_0": 2.7e-5,
+    "q6_k": 5.9e-4,
+    "q5_k_m": 6e-4,
+    "q4_k_m": 7.5e-4,
+    "q4_0": 1.4e-3,
+    "iq4_nl": 1.3e-3,
+}
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +103,13 @@ def stored(manifest: Manifest) -> dict[str, str]:
 
 @pytest.mark.parametrize("type_name", MOST)
 def test_every_quantized_type_is_close_to_torch(
-    miniature: Checkpoint, few: Path, texts: list[str], truth: Vectors, tmp_path: Path,
+    miniature: Checkpoint,
+    few: Path,
+    texts: list[str],
+    truth: Vectors,
+    tmp_path: Path,
     type_name: str,
-) -> None:  # fmt: skip
+) -> None:
     options = GgufOptions(imatrix="on", calibration=few)
     manifest = export_gguf(miniature, tmp_path / "g", type_name=type_name, options=options)
     assert error(tmp_path / "g", texts, truth) < MOST[type_name]
@@ -113,9 +123,13 @@ def test_every_quantized_type_is_close_to_torch(
 
 @pytest.mark.parametrize("type_name", ["q8_0", "q4_k_m"])
 def test_outlier_channels_cost_a_calibrated_file_nothing(
-    hardened: Checkpoint, few: Path, texts: list[str], truth: Vectors, tmp_path: Path,
+    hardened: Checkpoint,
+    few: Path,
+    texts: list[str],
+    truth: Vectors,
+    tmp_path: Path,
     type_name: str,
-) -> None:  # fmt: skip
+) -> None:
     options = GgufOptions(imatrix="on", calibration=few)
     export_gguf(hardened, tmp_path / "ours", type_name=type_name, options=options)
     export_gguf(hardened, tmp_path / "theirs", type_name=type_name, options=UPSTREAM)
@@ -139,9 +153,16 @@ def test_the_plan_upstream_has_the_bytes_of_llama_quantize(
     )
     for type_name, file_type in (("q4_k_m", 15), ("q4_0", 2), ("iq4_nl", 25)):
         ran = subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / "f32" / whole.entry), str(expected),
-             str(file_type)], capture_output=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                script,
+                str(tmp_path / "f32" / whole.entry),
+                str(expected),
+                str(file_type),
+            ],
+            capture_output=True,
+        )
         assert ran.returncode == 0, ran.stderr[-500:]
         folder = tmp_path / type_name
         manifest = export_gguf(miniature, folder, type_name=type_name, options=UPSTREAM)
@@ -158,8 +179,10 @@ def test_rows_are_rounded_to_the_bytes_of_llama_quantize(
 ) -> None:
     manifest = export_gguf(miniature, tmp_path / "g", type_name="q4_k_m", options=UPSTREAM)
     found = {t.name: t for t in gguf.GGUFReader(tmp_path / "g" / manifest.entry).tensors}
-    for name, at in (("blk.0.attn_q.weight", "layers.0.self_attn.q_proj.weight"),
-                     ("blk.3.ffn_up.weight", "layers.3.mlp.up_proj.weight")):  # fmt: skip
+    for name, at in (
+        ("blk.0.attn_q.weight", "layers.0.self_attn.q_proj.weight"),
+        ("blk.3.ffn_up.weight", "layers.3.mlp.up_proj.weight"),
+    ):
         tensor = found[name]
         made = quantize_rows(miniature.tensor(at), tensor.tensor_type)
         np.testing.assert_array_equal(made, tensor.data)
@@ -224,9 +247,13 @@ def test_prompts_and_dims_are_written_only_where_asked_for(
 
 @pytest.mark.parametrize("type_name", ["q8_0", "q4_k_m"])
 def test_calibration_brings_a_file_closer_at_the_same_size(
-    miniature: Checkpoint, few: Path, texts: list[str], truth: Vectors, tmp_path: Path,
+    miniature: Checkpoint,
+    few: Path,
+    texts: list[str],
+    truth: Vectors,
+    tmp_path: Path,
     type_name: str,
-) -> None:  # fmt: skip
+) -> None:
     sizes, errors = {}, {}
     for choice in ("on", "off"):
         options = GgufOptions(imatrix=choice, calibration=few if choice == "on" else None)
@@ -239,9 +266,14 @@ def test_calibration_brings_a_file_closer_at_the_same_size(
 
 @pytest.mark.parametrize("type_name", ["q8_0", "q4_k_m"])
 def test_calibration_emulates_what_llama_cpp_computes(
-    miniature: Checkpoint, few: Path, texts: list[str], truth: Vectors, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, type_name: str,
-) -> None:  # fmt: skip
+    miniature: Checkpoint,
+    few: Path,
+    texts: list[str],
+    truth: Vectors,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    type_name: str,
+) -> None:
     kind = {"q8_0": Q8_0, "q4_k_m": Q4_K_M}[type_name]
     inputs = calibration_inputs(read_calibration(few), miniature.prompts)
     prepared = compensated(miniature, inputs, kind=kind, plan=EMBEDDING)
@@ -264,10 +296,12 @@ def test_calibration_emulates_what_llama_cpp_computes(
     matrices: Any = {name.removesuffix(".weight"): Stored(name) for name in prepared.packed}
     weights: Any = prepared.weights
     pooled = run_rounded(
-        weights, texts, matrices=matrices,
+        weights,
+        texts,
+        matrices=matrices,
         round_input=inputs_in_llama_cpp(weights.architecture, kind, EMBEDDING),
         round_table=lambda rows: table_as_stored(rows, kind=kind, plan=EMBEDDING),
-    )  # fmt: skip
+    )
     emulated = pooled @ weights.head(dim=miniature.dim)
     emulated /= np.linalg.norm(emulated, axis=1, keepdims=True)
     apart = error(tmp_path / "g", texts, emulated)

@@ -41,9 +41,13 @@ def test_the_references_on_cuda_are_those_of_the_processor(
 
 @pytest.mark.parametrize(("quant", "least"), [("fp16", 0.9999), ("q4f16", 0.97)])
 def test_sixteen_bit_files_are_right_on_cuda(
-    miniature: Checkpoint, truth: np.ndarray, few_texts: Path, tmp_path: Path, quant: str,
+    miniature: Checkpoint,
+    truth: np.ndarray,
+    few_texts: Path,
+    tmp_path: Path,
+    quant: str,
     least: float,
-) -> None:  # fmt: skip
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("needs onnxruntime-gpu; pip install '.[gpu]' in place of onnxruntime")

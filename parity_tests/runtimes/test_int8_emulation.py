@@ -19,13 +19,7 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.calibration import calibration_inputs, read_calibration
 from exporter.formats.onnx.built import export_built
 from exporter.formats.onnx.scheme_int8 import Int8
-from exporter.quantization.forward import (
-    Batch,
-    embed,
-    layer_weights,
-    run_backbone,
-    run_layer,
-)
+from exporter.quantization.forward import Batch, embed, layer_weights, run_backbone, run_layer
 from exporter.quantization.gptq import Grid
 from exporter.quantization.inputs import token_rows
 from exporter.quantization.int8 import Int8Model, quantize_int8
@@ -49,9 +43,12 @@ class Exported:
         self.model: Int8Model = quantize_int8(checkpoint, fitted)
         folder.mkdir()
         export_built(
-            checkpoint, folder, scheme=Int8(self.model), dim=checkpoint.dim,
+            checkpoint,
+            folder,
+            scheme=Int8(self.model),
+            dim=checkpoint.dim,
             weights=self.model.weights,
-        )  # fmt: skip
+        )
         self.graph = folder / "model.onnx"
 
     def vectors(self, pooled: Rows) -> Rows:

@@ -76,19 +76,27 @@ BROKEN: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("space-prefix", "error", "begins with a space", {"keys": drop(T + "add_space_prefix")}),
     ("raw-norms", "error", "every layer is scaled wrongly", {"tensors": lose_the_one}),
     ("no-window", "error", "long texts get other", {"keys": drop(A + "attention.sliding_window")}),
-    ("window-halved", "warning", "differ from the model",
-     {"keys": put(A + "attention.sliding_window", 9)}),
+    (
+        "window-halved",
+        "warning",
+        "differ from the model",
+        {"keys": put(A + "attention.sliding_window", 9)},
+    ),
     ("no-context", "error", "fall back to 512", {"keys": drop(A + "context_length")}),
     ("no-vocabulary", "error", "cannot be tokenized", {"keys": drop(T + "tokens")}),
     ("no-scores", "error", "merge in another order", {"keys": drop(T + "scores")}),
-    ("eos-out-of-range", "error", "the table does not have",
-     {"keys": put(T + "eos_token_id", 99_999)}),
+    (
+        "eos-out-of-range",
+        "error",
+        "the table does not have",
+        {"keys": put(T + "eos_token_id", 99_999)},
+    ),
     ("not-finite", "error", "are NaN", {"tensors": poison("blk.0.attn_norm.weight", np.nan)}),
     ("not-finite", "error", "are NaN", {"tensors": poison("blk.1.ffn_up.weight", np.inf)}),
     ("missing-tensors", "error", "does not load", {"tensors": drop("blk.3.attn_q.weight")}),
     ("file-type", "warning", "choose files by this name", {"keys": put("general.file_type", 15)}),
     ("no-architecture", "error", "does not load", {"keys": drop("general.architecture")}),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(("id", "severity", "effect", "change"), BROKEN)
@@ -111,9 +119,12 @@ def test_a_vocabulary_that_is_too_short_is_named(sound: Path, tmp_path: Path) ->
     _, findings = lint_gguf(rewrite(sound, tmp_path / "short.gguf", keys=shorten))
     assert "vocabulary-size" in {f.id for f in findings}
     _, findings = lint_gguf(
-        rewrite(sound, tmp_path / "scores.gguf",
-                keys=lambda f: f[T + "scores"].__setitem__(0, f[T + "scores"][0][:-1]))
-    )  # fmt: skip
+        rewrite(
+            sound,
+            tmp_path / "scores.gguf",
+            keys=lambda f: f[T + "scores"].__setitem__(0, f[T + "scores"][0][:-1]),
+        )
+    )
     assert "vocabulary-scores" in {f.id for f in findings}
 
 
@@ -157,15 +168,21 @@ def header(*, version: int = 3, tensors: int = 0, keys: int = 0) -> bytes:
         (header(tensors=1 << 40), "claims 1,099,511,627,776 tensors"),
         (header(keys=1) + struct.pack("<Q", 1 << 60), "bytes long; the file is damaged"),
         (header(keys=1) + struct.pack("<Q", 1) + b"a" + struct.pack("<I", 77), "unknown type 77"),
-        (header(keys=1) + struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, 8, 1 << 50),
-         "claims 1,125,899,906,842,624 strings"),
-        (header(keys=1) + struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, 4, 1 << 50),
-         "reaches past the end"),
+        (
+            header(keys=1) + struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, 8, 1 << 50),
+            "claims 1,125,899,906,842,624 strings",
+        ),
+        (
+            header(keys=1) + struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, 4, 1 << 50),
+            "reaches past the end",
+        ),
         (header(keys=1) + struct.pack("<Q", 1) + b"\xff", "not UTF-8"),
-        (header(keys=2) + (struct.pack("<Q", 1) + b"a" + struct.pack("<II", 4, 5)) * 2,
-         "stands twice"),
+        (
+            header(keys=2) + (struct.pack("<Q", 1) + b"a" + struct.pack("<II", 4, 5)) * 2,
+            "stands twice",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bytes_that_are_no_gguf_are_refused_by_name(
     tmp_path: Path, content: bytes, message: str
 ) -> None:
@@ -203,8 +220,11 @@ def test_the_header_reader_agrees_with_the_library(sound: Path) -> None:
             np.testing.assert_array_equal(value, contents)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow,
-          HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_no_damage_to_the_header_makes_lint_crash(
     sound: Path, tmp_path: Path, data: st.DataObject

@@ -26,11 +26,32 @@ from parity_tests.rewritten_gguf import put, rewrite
 EOS = 1
 LIMIT = 64
 ALIKE = (
-    "a\nb", "a\n\n\n\n\nb", "a  b   c", " lead", "trail ", "　全角　空格", "Ａ１，𠮷😀é",
-    "<eos>x", "a<bos>b<mask>c<unk>d<pad>", "", "\n", " ", "  \n  \n\n", "tab\tx", "\r\n",
-    "task: search result | query: 小区", "2026年11月", "e\u0301", "a\x7f\x80", "<0x0A>", "<mas",
-    "👨‍👩‍👧‍👦", "ة ب", "\x00a", "用" * 100,
-)  # fmt: skip
+    "a\nb",
+    "a\n\n\n\n\nb",
+    "a  b   c",
+    " lead",
+    "trail ",
+    "　全角　空格",
+    "Ａ１，𠮷😀é",
+    "<eos>x",
+    "a<bos>b<mask>c<unk>d<pad>",
+    "",
+    "\n",
+    " ",
+    "  \n  \n\n",
+    "tab\tx",
+    "\r\n",
+    "task: search result | query: 小区",
+    "2026年11月",
+    "e\u0301",
+    "a\x7f\x80",
+    "<0x0A>",
+    "<mas",
+    "👨‍👩‍👧‍👦",
+    "ة ب",
+    "\x00a",
+    "用" * 100,
+)
 # Both are rare in text, and parity compares the ids of every text of a corpus: more spaces than
 # the longest piece has (16 here), and the space mark itself.
 UNLIKE = ("a" + " " * 20 + "b", "▁▁a ▁")

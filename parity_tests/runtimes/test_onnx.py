@@ -104,9 +104,15 @@ def test_int8_stores_every_matrix_but_the_head_in_eight_bits(int8: Path, truth: 
     from exporter.manifest import read_manifest
 
     manifest = read_manifest(int8)
-    matrices = [t for t in manifest.tensors if len(t.shape) == 2 and min(t.shape) > 1
-                and not t.name.startswith("rotary") and "scale" not in t.name
-                and t.name != "dense_folded"]  # fmt: skip
+    matrices = [
+        t
+        for t in manifest.tensors
+        if len(t.shape) == 2
+        and min(t.shape) > 1
+        and not t.name.startswith("rotary")
+        and "scale" not in t.name
+        and t.name != "dense_folded"
+    ]
     assert {t.dtype for t in matrices} == {"int8"}
     cosines = (OnnxEncoder(int8).encode(TEXTS) * truth).sum(axis=1)
     # Measured on this checkpoint: CCC at least. Random weights are a hard case.

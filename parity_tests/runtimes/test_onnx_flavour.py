@@ -29,9 +29,12 @@ def test_flavours_give_one_vector(
     found = {}
     for flavour in ("portable", "web", "cpu23"):
         export_onnx(
-            miniature, tmp_path / flavour, quant=quant, flavour=flavour,
+            miniature,
+            tmp_path / flavour,
+            quant=quant,
+            flavour=flavour,
             calibration=None if quant == "none" else few_texts,
-        )  # fmt: skip
+        )
         found[flavour] = OnnxEncoder(tmp_path / flavour, threads=1).encode(TEXTS)
     for other in ("web", "cpu23"):
         cosines = (found["portable"] * found[other]).sum(axis=1)
@@ -93,15 +96,18 @@ def test_plain_attention_is_that_of_numpy(tiny: Checkpoint, tmp_path: Path, kv_h
 
     assert tiny.architecture is not None
     heads, dim, batch, length = 4, 8, 2, 5
-    shape = {"num_heads": heads, "num_kv_heads": kv_heads, "head_dim": dim}  # fmt: skip
+    shape = {"num_heads": heads, "num_kv_heads": kv_heads, "head_dim": dim}
     architecture = tiny.architecture.model_copy(update=shape)
     wide, narrow = ("b", "s", heads * dim), ("b", "s", kv_heads * dim)
     with GraphWriter(tmp_path, flavour=WEB) as writer:
         mask = mask_by_group(writer, "bias", group=heads // kv_heads)
         found = attend_plain(writer, "q", "k", "v", mask, architecture=architecture)
-        inputs = [tensor_value("q", FLOAT, wide), tensor_value("k", FLOAT, narrow),
-                  tensor_value("v", FLOAT, narrow),
-                  tensor_value("bias", FLOAT, ("b", 1, "s", "s"))]  # fmt: skip
+        inputs = [
+            tensor_value("q", FLOAT, wide),
+            tensor_value("k", FLOAT, narrow),
+            tensor_value("v", FLOAT, narrow),
+            tensor_value("bias", FLOAT, ("b", 1, "s", "s")),
+        ]
         writer.node("Identity", [found], names=["out"])
         writer.save(inputs, [tensor_value("out", FLOAT, wide)], producer="test")
     rng = np.random.default_rng(0)

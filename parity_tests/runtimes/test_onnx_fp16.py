@@ -143,9 +143,11 @@ def test_external_data_is_found_from_another_working_folder(artifact: Path, tmp_
         "s = o.InferenceSession(sys.argv[1])\nprint([x.name for x in s.get_outputs()])\n"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code, str(artifact / "model.onnx")], capture_output=True, text=True,
+        [sys.executable, "-c", code, str(artifact / "model.onnx")],
+        capture_output=True,
+        text=True,
         cwd=tmp_path,
-    )  # fmt: skip
+    )
     assert "sentence_embedding" in ran.stdout, ran.stderr
     assert (artifact / "model.onnx").stat().st_size < 300_000  # far from a protobuf's 2 GB
 

@@ -27,10 +27,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder = tmp_path_factory.mktemp("source") / "tiny"
     return read_checkpoint(
         make_tiny_checkpoint(
-            folder, hidden=128, intermediate=192, head_dim=64, max_tokens=256, window=64,
+            folder,
+            hidden=128,
+            intermediate=192,
+            head_dim=64,
+            max_tokens=256,
+            window=64,
             matryoshka_dims=(128, 32),
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

@@ -58,18 +58,28 @@ def test_packed_blocks_are_what_the_operator_reads() -> None:
     n, k = 24, 72  # the last block is not full
     found = quantize_table_rows(rng.standard_normal((n, k)).astype(np.float32))
     node = helper.make_node(
-        "MatMulNBits", ["x", "b", "s", "z"], ["y"], domain="com.microsoft", K=k, N=n, bits=4,
+        "MatMulNBits",
+        ["x", "b", "s", "z"],
+        ["y"],
+        domain="com.microsoft",
+        K=k,
+        N=n,
+        bits=4,
         block_size=BLOCK,
-    )  # fmt: skip
+    )
     packed, zeros = pack_blocks(found.codes), pack_pairs(found.zeros)
     raw = found.scales.tobytes()
     graph = helper.make_graph(
-        [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["m", k])],
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["m", k])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["m", n])],
-        [helper.make_tensor("b", TensorProto.UINT8, (n, 3, 16), packed.tobytes(), True),
-         helper.make_tensor("s", TensorProto.FLOAT, (n, 3), raw, True),
-         helper.make_tensor("z", TensorProto.UINT8, zeros.shape, zeros.tobytes(), True)],
-    )  # fmt: skip
+        [
+            helper.make_tensor("b", TensorProto.UINT8, (n, 3, 16), packed.tobytes(), True),
+            helper.make_tensor("s", TensorProto.FLOAT, (n, 3), raw, True),
+            helper.make_tensor("z", TensorProto.UINT8, zeros.shape, zeros.tobytes(), True),
+        ],
+    )
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     session = onnxruntime.InferenceSession(model.SerializeToString())

@@ -46,9 +46,13 @@ def make_bert(folder: Path, *, pooling: str = "mean", dense: bool, normalize: bo
     (raw / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
     BertTokenizerFast(str(raw / "vocab.txt"), model_max_length=48).save_pretrained(raw)
     config = BertConfig(
-        vocab_size=len(pieces), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=64, max_position_embeddings=48,
-    )  # fmt: skip
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=48,
+    )
     BertModel(config).eval().save_pretrained(raw)
     chain = [models.Transformer(str(raw), max_seq_length=48), models.Pooling(32, pooling)]
     if dense:

@@ -19,13 +19,7 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.calibration import calibration_inputs, read_calibration
 from exporter.formats.openvino.export import export_openvino
 from exporter.formats.openvino.graph import Graph
-from exporter.quantization.forward import (
-    Batch,
-    embed,
-    layer_weights,
-    run_backbone,
-    run_layer,
-)
+from exporter.quantization.forward import Batch, embed, layer_weights, run_backbone, run_layer
 from exporter.quantization.gptq import Grid
 from exporter.quantization.inputs import token_rows
 from exporter.quantization.int8 import Int8Model, quantize_int8

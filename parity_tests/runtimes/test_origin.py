@@ -49,9 +49,13 @@ class Desk:
         self.original = open_original(checkpoint, device="cpu")
 
     def vectors(
-        self, *, prompt: str | None = None, window: int | None = None, dtype: Any = "float32",
+        self,
+        *,
+        prompt: str | None = None,
+        window: int | None = None,
+        dtype: Any = "float32",
         spoil: Callable[[Any], None] | None = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         prompts = self.checkpoint.prompts
         if prompt is not None:
             prompts = prompts.model_copy(update={"document": prompt})
@@ -71,10 +75,13 @@ class Desk:
         path.with_suffix(".jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines), "utf-8")
         table = open_npy(path, Columns(id="_id"), texts=None)
         return check_origin(
-            table, original=self.original, recipe=RECIPE, stages=silent,
+            table,
+            original=self.original,
+            recipe=RECIPE,
+            stages=silent,
             document_prompt=self.checkpoint.prompts.document,
             embed=partial(embed_each, cache=self.folder / "vectors", start=silent),
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture(scope="module", params=["miniature", pytest.param("real", marks=pytest.mark.slow)])

@@ -39,9 +39,13 @@ def make_bert(folder: Path) -> Path:
     (raw / "vocab.txt").write_text("\n".join(vocab), encoding="utf-8")
     BertTokenizerFast(vocab_file=str(raw / "vocab.txt"), model_max_length=64).save_pretrained(raw)
     config = BertConfig(
-        vocab_size=len(vocab), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=48, max_position_embeddings=64,
-    )  # fmt: skip
+        vocab_size=len(vocab),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+    )
     BertModel(config).save_pretrained(raw)
     transformer = Transformer(str(raw), max_seq_length=64)
     model = SentenceTransformer(modules=[transformer, Pooling(32, "mean"), Normalize()])

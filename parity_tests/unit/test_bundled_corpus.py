@@ -38,17 +38,24 @@ def test_every_answer_has_two_look_alikes_at_another_level() -> None:
     for answers in read_corpus(BUNDLED_CORPUS).qrels.values():
         own = documents[next(iter(answers))]
         others = [
-            m for m in documents.values()
+            m
+            for m in documents.values()
             if m["family"] == own["family"] and m["level"] != own["level"]  # type: ignore[index]
-        ]  # fmt: skip
+        ]
         assert len(others) >= 2, own
 
 
 def test_questions_come_in_all_styles() -> None:
     styles = collections.Counter(q["metadata"]["style"] for q in rows("queries.jsonl"))  # type: ignore[index]
     assert set(styles) == {
-        "colloquial", "long", "numbers", "typo", "fullwidth", "traditional", "latin",
-    }  # fmt: skip
+        "colloquial",
+        "long",
+        "numbers",
+        "typo",
+        "fullwidth",
+        "traditional",
+        "latin",
+    }
     assert min(styles.values()) >= 5
 
 
@@ -72,9 +79,8 @@ def test_no_sentence_frame_is_in_more_than_2_percent_of_the_articles() -> None:
 def test_bm25_is_neither_helpless_nor_enough() -> None:
     corpus = read_corpus(BUNDLED_CORPUS)
     values = measure(
-        rank_by_bm25(corpus), doc_ids=corpus.doc_ids, query_ids=corpus.query_ids,
-        qrels=corpus.qrels,
-    )  # fmt: skip
+        rank_by_bm25(corpus), doc_ids=corpus.doc_ids, query_ids=corpus.query_ids, qrels=corpus.qrels
+    )
     assert 0.35 <= means(values).mrr_at_10 <= 0.75
 
 

@@ -61,8 +61,11 @@ def test_each_text_gets_the_prompt_of_its_role_and_its_title() -> None:
         CalibrationText("漏水", "query"),
     ]
     assert calibration_inputs(texts, prompts) == [
-        "title: 桥梁条例 | text: 第一条", "title: none | text: 第二条", "q: 漏水", "q: 第",
-    ]  # fmt: skip
+        "title: 桥梁条例 | text: 第一条",
+        "title: none | text: 第二条",
+        "q: 漏水",
+        "q: 第",
+    ]
 
 
 def test_a_plain_file_is_read_line_by_line_in_both_roles(tmp_path: Path) -> None:
@@ -100,9 +103,11 @@ def test_no_judged_question_is_fitted_on(tmp_path: Path) -> None:
     documents = [(f"d{n}", f"条例 第{n}条", f"第{n}条 押金") for n in range(30)]
     asked = [(f"q{n}", f"押金第{n}问") for n in range(40)]
     folder = write_corpus(
-        tmp_path / "corpus", documents=documents, queries=asked[:20],
+        tmp_path / "corpus",
+        documents=documents,
+        queries=asked[:20],
         qrels=[(f"q{n}", f"d{n}", "1") for n in range(20)],
-    )  # fmt: skip
+    )
     (folder / "queries.train.jsonl").write_text(
         "".join(json.dumps({"_id": i, "text": text}) + "\n" for i, text in asked), "utf-8"
     )
@@ -197,8 +202,18 @@ def test_an_installed_package_has_the_bundled_texts_and_recipes(tmp_path: Path) 
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copyfile(REPOSITORY / name, source / name)
     home = tmp_path / "home"
-    install = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps",
-               "--ignore-installed", "--prefix", str(home), str(source)]  # fmt: skip
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "--no-deps",
+        "--ignore-installed",
+        "--prefix",
+        str(home),
+        str(source),
+    ]
     subprocess.run(install, check=True, capture_output=True)
     site = next(home.rglob("exporter/__init__.py")).parents[1]
     code = (
@@ -210,7 +225,10 @@ def test_an_installed_package_has_the_bundled_texts_and_recipes(tmp_path: Path) 
         "print(len(r(None)))"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
         env={"PYTHONPATH": str(site), "PATH": ""},
-    )  # fmt: skip
+    )
     assert int(ran.stdout) >= 512, ran.stderr

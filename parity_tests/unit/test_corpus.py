@@ -14,18 +14,20 @@ DOCUMENTS: list[Any] = [
     {"_id": "b", "title": "住房租赁条例 第三条", "text": "押金应当在七日内退还。"},
     {"_id": "a", "title": "", "text": "用人单位应当按月支付工资。"},
 ]
-QUERIES: list[Any] = [
-    {"_id": "q2", "text": "老板不发工资"},
-    {"_id": "q1", "text": "房东不退押金"},
-]
+QUERIES: list[Any] = [{"_id": "q2", "text": "老板不发工资"}, {"_id": "q1", "text": "房东不退押金"}]
 QRELS = [("q1", "b", "1"), ("q2", "a", "2")]
 HEADER = "query-id\tcorpus-id\tscore\n"
 
 
 def write(
-    folder: Path, *, documents: Sequence[Any] = DOCUMENTS, queries: Sequence[Any] = QUERIES,
-    qrels: Sequence[tuple[str, ...]] = QRELS, split: str = "test", header: str = HEADER,
-) -> Path:  # fmt: skip
+    folder: Path,
+    *,
+    documents: Sequence[Any] = DOCUMENTS,
+    queries: Sequence[Any] = QUERIES,
+    qrels: Sequence[tuple[str, ...]] = QRELS,
+    split: str = "test",
+    header: str = HEADER,
+) -> Path:
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     for name, rows in (("corpus", documents), ("queries", queries)):
         lines = [r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in rows]

@@ -69,9 +69,11 @@ def test_matrices_of_one_input_are_rounded_as_each_is_alone() -> None:
     inputs = inputs_of(64, seed=5)
     gram = inputs.T @ inputs
     weights = [torch.randn(n, 64, generator=torch.Generator().manual_seed(n)) for n in (8, 24, 16)]
-    grids = [row_grid(weights[0], torch.ones(64)),
-             block_grid(weights[1], torch.ones(64), block=32, bits=4),
-             row_grid(weights[2], torch.ones(64))]  # fmt: skip
+    grids = [
+        row_grid(weights[0], torch.ones(64)),
+        block_grid(weights[1], torch.ones(64), block=32, bits=4),
+        row_grid(weights[2], torch.ones(64)),
+    ]
     together = compensate(weights, gram, grids)
     for weight, grid, codes in zip(weights, grids, together, strict=True):
         assert torch.equal(compensate([weight], gram, [grid])[0], codes)
@@ -87,8 +89,10 @@ def test_a_channel_that_no_input_touches_is_no_obstacle() -> None:
 
 def test_zeros_stay_zeros() -> None:
     weight = torch.zeros(3, 70)
-    for grid in (row_grid(weight, torch.ones(70)),
-                 block_grid(weight, torch.ones(70), block=32, bits=4)):  # fmt: skip
+    for grid in (
+        row_grid(weight, torch.ones(70)),
+        block_grid(weight, torch.ones(70), block=32, bits=4),
+    ):
         (codes,) = compensate([weight], torch.eye(70), [grid])
         assert not grid.values(codes).any()
 

@@ -27,22 +27,34 @@ def moved(count: int, *, to: int = 1) -> Any:
 
 
 def judge(
-    found: Any, *, used: Any = LISTS, vectors: Any = VECTORS, scheme: str = "int8",
-    metrics: tuple[Any, ...] = ("l2", "cosine"), cosine_found: Any = None,
-) -> IndexArtifact:  # fmt: skip
+    found: Any,
+    *,
+    used: Any = LISTS,
+    vectors: Any = VECTORS,
+    scheme: str = "int8",
+    metrics: tuple[Any, ...] = ("l2", "cosine"),
+    cosine_found: Any = None,
+) -> IndexArtifact:
     names = tuple(f"q{i}" for i in range(COUNT))
     baseline = TableBaseline(
-        Questions("q", names, names, "0"), RECIPE, [f"d{i}" for i in range(DOCUMENTS)],
-        truth=as_rows(VECTORS), used=as_rows(VECTORS), found_truth={"l2": LISTS, "cosine": LISTS},
-        found_used={"l2": used, "cosine": used}, metrics=metrics,
-    )  # fmt: skip
+        Questions("q", names, names, "0"),
+        RECIPE,
+        [f"d{i}" for i in range(DOCUMENTS)],
+        truth=as_rows(VECTORS),
+        used=as_rows(VECTORS),
+        found_truth={"l2": LISTS, "cosine": LISTS},
+        found_used={"l2": used, "cosine": used},
+        metrics=metrics,
+    )
     manifest = Manifest.model_construct(
         name="onnx-x", kind="onnx", scheme=scheme, entry="x", files=(), prompts=LAWVAULT_PROMPTS
     )
     return baseline.judge(
-        as_rows(vectors), {"l2": found, "cosine": found if cosine_found is None else cosine_found},
-        manifest=manifest, manifest_sha256="0",
-    )  # fmt: skip
+        as_rows(vectors),
+        {"l2": found, "cosine": found if cosine_found is None else cosine_found},
+        manifest=manifest,
+        manifest_sha256="0",
+    )
 
 
 def test_the_same_lists_pass_with_everything_in_common() -> None:
@@ -117,8 +129,17 @@ def test_the_origin_of_the_table_comes_before_what_is_found_in_it(
     status: Any, lists: Any, verdict: str
 ) -> None:
     reasons = () if status == "verified" else ("its origin",)
-    origin = OriginCheck(status=status, reasons=reasons, metadata=None, rows=0, cosine=None,
-                         noise=None, document_prompt="{text}", limit=0.9, stripped=0)  # fmt: skip
+    origin = OriginCheck(
+        status=status,
+        reasons=reasons,
+        metadata=None,
+        rows=0,
+        cosine=None,
+        noise=None,
+        document_prompt="{text}",
+        limit=0.9,
+        stripped=0,
+    )
     found, why = total_verdict(origin, [judge(lists)])
     assert found == verdict
     assert why[: len(reasons)] == reasons

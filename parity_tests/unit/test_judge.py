@@ -21,9 +21,14 @@ FINE = Difference(mean=0.0, low=-0.009, high=0.009)
 OPEN = Difference(mean=-0.005, low=-0.02, high=0.01)
 WORSE = Difference(mean=-0.02, low=-0.03, high=-0.011)
 SOUND: dict[str, Any] = {
-    "way": "both", "cosine_p1": 0.99, "cosine_median": 0.999, "overlap_at_10": 0.9,
-    "difference": FINE, "margin": 0.01, "needed": 500,
-}  # fmt: skip
+    "way": "both",
+    "cosine_p1": 0.99,
+    "cosine_median": 0.999,
+    "overlap_at_10": 0.9,
+    "difference": FINE,
+    "margin": 0.01,
+    "needed": 500,
+}
 
 
 def judged(
@@ -78,17 +83,20 @@ def test_what_is_as_near_as_torch_bf16_is_not_refused_for_it() -> None:
     verdict, reasons = judged(**far, baseline=Baseline(0.981, 0.81))
     assert verdict == "fail"
     assert ("cosine_p1_min 0.981" in reasons[0], "overlap_at_10_min 0.81" in reasons[1]) == (
-        True, True,
-    )  # fmt: skip
+        True,
+        True,
+    )
     # A baseline better than the limit asks for no more than the limit.
     assert judged(baseline=Baseline(0.9999, 0.99)) == ("pass", ())
 
 
 def test_a_way_may_have_limits_of_its_own() -> None:
     strict = Limits(
-        cosine_p1_min=0.99, overlap_at_10_min=0.9, mrr_at_10_margin=0.01,
+        cosine_p1_min=0.99,
+        overlap_at_10_min=0.9,
+        mrr_at_10_margin=0.01,
         queries=Bounds(overlap_at_10_min=0.95, mrr_at_10_margin=0.005),
-    )  # fmt: skip
+    )
     assert judged(limits=strict) == ("pass", ())
     assert judged(limits=strict, way="queries")[0] == "fail"
     assert margin_of(strict, "both", reference=0.5) == 0.01

@@ -97,10 +97,14 @@ def test_what_a_writer_adds_is_not_seen_and_is_noticed(tmp_path: Path) -> None:
     before = search(table, rows[:5])
     other = lancedb.connect(folder).open_table("laws_vectors")
     other.delete("chunk_id = 'd000'")
-    other.add(pa.table({
-        "chunk_id": ["new"],
-        "vector": pa.FixedSizeListArray.from_arrays(pa.array(rows[0]), DIM),
-    }))  # fmt: skip
+    other.add(
+        pa.table(
+            {
+                "chunk_id": ["new"],
+                "vector": pa.FixedSizeListArray.from_arrays(pa.array(rows[0]), DIM),
+            }
+        )
+    )
     assert table.latest_version() > table.version
     assert search(table, rows[:5]) == before
     assert search(opened(folder), rows[:1])["l2"][0][0] == "new"

@@ -22,8 +22,12 @@ def test_it_is_small_and_has_embeddinggemmas_layout() -> None:
     assert a.num_layers >= 6
     assert a.layer_types[:6] == ("sliding_attention",) * 5 + ("full_attention",)
     assert [m.kind for m in checkpoint.modules] == [
-        "Transformer", "Pooling", "Dense", "Dense", "Normalize",
-    ]  # fmt: skip
+        "Transformer",
+        "Pooling",
+        "Dense",
+        "Dense",
+        "Normalize",
+    ]
     assert {t.dtype for t in checkpoint.tensors.values()} == {"BF16"}
     assert len(checkpoint.matryoshka_dims) >= 3
     assert not [f for f in checkpoint.findings if f.severity != "info"]
@@ -66,9 +70,11 @@ def test_it_beats_bm25_on_the_bundled_corpus() -> None:
     encoder = TorchReference(checkpoint, dtype="bfloat16")
     prompts = checkpoint.prompts
     documents = encoder.encode(
-        [prompts.render_document(text, title=title)
-         for title, text in zip(corpus.titles, corpus.texts, strict=True)]
-    )  # fmt: skip
+        [
+            prompts.render_document(text, title=title)
+            for title, text in zip(corpus.titles, corpus.texts, strict=True)
+        ]
+    )
     queries = encoder.encode([prompts.render_query(q) for q in corpus.queries])
     keys = {"doc_ids": corpus.doc_ids, "query_ids": corpus.query_ids, "qrels": corpus.qrels}
     ours = measure(search(queries, documents), **keys)["mrr_at_10"]

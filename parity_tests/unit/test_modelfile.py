@@ -54,7 +54,7 @@ def test_a_file_name_that_ollama_would_read_otherwise_is_refused(name: str) -> N
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('# note　x\nfRoM ./a.gguf\n', [("from", "./a.gguf")]),
+        ("# note　x\nfRoM ./a.gguf\n", [("from", "./a.gguf")]),
         ("FROM a\nPARAMETER num_ctx 64", [("from", "a"), ("parameter", "num_ctx 64")]),
         ('FROM a\nSYSTEM """a\nb"""\n', [("from", "a"), ("system", "a\nb")]),
         ('FROM a\nLICENSE "two\nlines"\n', [("from", "a"), ("license", "two\nlines")]),
@@ -67,7 +67,7 @@ def test_a_file_name_that_ollama_would_read_otherwise_is_refused(name: str) -> N
         ("FROM a\nPARAMETER  num_ctx 64", [("from", "a"), ("parameter", " num_ctx 64")]),
         ("\ufeffFROM a", [("from", "a")]),
     ],
-)  # fmt: skip
+)
 def test_the_grammar_is_ollamas(text: str, expected: list[tuple[str, str]]) -> None:
     assert [(i.name, i.value) for i in parse_modelfile(text)] == expected
 

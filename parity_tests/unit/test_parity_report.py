@@ -46,9 +46,13 @@ class Remembered:
         return self.inner.token_ids(texts, prompt=prompt)
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        dim: int | None = None,
         on_progress: Progress | None = None,
-    ) -> Vectors:  # fmt: skip
+    ) -> Vectors:
         new = [text for text in texts if text not in self.known]
         if new:
             self.known.update(zip(new, self.inner.encode(new, prompt=prompt), strict=True))
@@ -77,9 +81,13 @@ class Candidate:
         return [self.tokens(row) for row in self.inner.token_ids(texts, prompt=prompt)]
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        dim: int | None = None,
         on_progress: Progress | None = None,
-    ) -> Vectors:  # fmt: skip
+    ) -> Vectors:
         self.encoded += texts
         vectors = self.inner.encode(texts, prompt=prompt, on_progress=on_progress)
         return unit_rows(self.change(vectors), texts, dim=dim, source=self.name)
@@ -114,17 +122,26 @@ class Bench:
         folder.mkdir()
         (folder / "model.onnx").write_bytes(b"x")
         write_manifest(
-            folder, checkpoint or self.checkpoint, kind="onnx", scheme=scheme, entry="model.onnx",
+            folder,
+            checkpoint or self.checkpoint,
+            kind="onnx",
+            scheme=scheme,
+            entry="model.onnx",
             tensors=(TensorRecord(name="t", dtype="F32", shape=(2, 2), bits_per_weight=32),),
             libraries=(),
-        )  # fmt: skip
+        )
         return folder
 
     def run(
-        self, *encoders: Encoder, artifacts: Sequence[Path] | None = None,
-        recipe: Recipe | None = None, dims: Sequence[int] | None = None,
-        cache: Path | None = None, pool_sample: int = 500, kernels: str | None = None,
-    ) -> ParityReport:  # fmt: skip
+        self,
+        *encoders: Encoder,
+        artifacts: Sequence[Path] | None = None,
+        recipe: Recipe | None = None,
+        dims: Sequence[int] | None = None,
+        cache: Path | None = None,
+        pool_sample: int = 500,
+        kernels: str | None = None,
+    ) -> ParityReport:
         queue = list(encoders)
         folders = artifacts or [
             self.make_artifact(self.folder / f"run-{next(self.count)}") for _ in encoders
@@ -141,20 +158,29 @@ class Bench:
             return self.stages[-1][2].append
 
         original = Original(
-            checkpoint=self.checkpoint, tokens=CheckpointTokens(self.checkpoint),
+            checkpoint=self.checkpoint,
+            tokens=CheckpointTokens(self.checkpoint),
             truth=as_source(Candidate(self.references["float32"], name="float32")),
             used=as_source(Candidate(self.references["bfloat16"], name="bfloat16")),
-        )  # fmt: skip
+        )
         return run_parity(
-            folders, original=original, corpus=self.corpus, recipe=recipe or self.recipe,
-            artifact_source=lambda folder: sources[folder], stages=stage, dims=dims, cache=cache,
-            tell=self.told.append, pool_sample=pool_sample,
-        )  # fmt: skip
+            folders,
+            original=original,
+            corpus=self.corpus,
+            recipe=recipe or self.recipe,
+            artifact_source=lambda folder: sources[folder],
+            stages=stage,
+            dims=dims,
+            cache=cache,
+            tell=self.told.append,
+            pool_sample=pool_sample,
+        )
 
     def candidate(
-        self, change: Callable[[Vectors], Vectors] = lambda v: v,
+        self,
+        change: Callable[[Vectors], Vectors] = lambda v: v,
         tokens: Callable[[list[int]], list[int]] = lambda row: row,
-    ) -> Candidate:  # fmt: skip
+    ) -> Candidate:
         return Candidate(self.references["float32"], change, tokens)
 
 
@@ -206,9 +232,12 @@ def test_each_distinct_text_is_encoded_once_and_counted(bench: Bench) -> None:
     assert len(set(once)) == 59 + 30
     assert set(candidate.encoded) == set(once)
     assert [(label, total) for label, total, _ in bench.stages] == [
-        ("float32", 89), ("bfloat16", 89), ("onnx-fp32", 89),
-        ("onnx-fp32: companions, padding, threads", 16), ("float32", 30 + 30 * 6),
-    ]  # fmt: skip
+        ("float32", 89),
+        ("bfloat16", 89),
+        ("onnx-fp32", 89),
+        ("onnx-fp32: companions, padding, threads", 16),
+        ("float32", 30 + 30 * 6),
+    ]
     assert all(sum(done) == total for _, total, done in bench.stages)
 
 
@@ -481,8 +510,9 @@ def test_a_stopped_run_goes_on_where_it_was_and_ends_with_the_same_report(
     assert report == whole
     assert len(candidate.encoded[: 89 - 40]) == 49
     assert [label for label, _, _ in bench.stages][:2] == [
-        "float32, kept from before", "bfloat16, kept from before",
-    ]  # fmt: skip
+        "float32, kept from before",
+        "bfloat16, kept from before",
+    ]
     candidate.encoded = []
     assert bench.run(candidate, artifacts=[folder], cache=cache) == whole
     sample = whole.artifacts[0].invariance

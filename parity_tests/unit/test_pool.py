@@ -142,13 +142,7 @@ def test_a_pool_of_every_document_is_the_whole_corpus(first: int, sample: int) -
     world = World()
     assert (
         choose_pool(
-            world.corpus,
-            world.texts,
-            world.chooser,
-            first=first,
-            dims=[DIM],
-            seed=0,
-            sample=sample,
+            world.corpus, world.texts, world.chooser, first=first, dims=[DIM], seed=0, sample=sample
         )
         is None
     )

@@ -211,9 +211,11 @@ def test_the_miniature_on_the_bundled_corpus_agrees_with_its_pool(tmp_path: Path
     )
     asked = every.query_ids[::8]  # with all of them, every article is an answer and in the pool
     corpus = replace(
-        every, query_ids=asked, queries=every.queries[::8],
+        every,
+        query_ids=asked,
+        queries=every.queries[::8],
         qrels={name: every.qrels[name] for name in asked},
-    )  # fmt: skip
+    )
     recipe = read_recipe(REPOSITORY / "recipes" / "lawvault.toml")
     artifact = tmp_path / "artifact"
     export_onnx(checkpoint, artifact, quant="q4")

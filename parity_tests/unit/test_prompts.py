@@ -48,11 +48,7 @@ def test_a_document_without_a_title_is_rendered_as_the_convention_has_it(
     [
         ({}, "{text}", "{title} {text}"),
         ({"prompts": {}}, "{text}", "{title} {text}"),
-        (
-            {"prompts": {"query": "q: ", "document": "d: "}},
-            "q: {text}",
-            "d: {title} {text}",
-        ),
+        ({"prompts": {"query": "q: ", "document": "d: "}}, "q: {text}", "d: {title} {text}"),
         ({"prompts": {"passage": "p: "}}, "{text}", "p: {title} {text}"),
         (
             {"prompts": {"any": "a: ", "query": "q: "}, "default_prompt_name": "any"},
@@ -123,8 +119,9 @@ def test_the_terminal_says_which_prompts_hold_where_they_are_not_the_saved_ones(
     query, said = inspected([*named, "--recipe", "lawvault"], capsys)
     assert query == "{text}"
     assert "(recipe lawvault); the checkpoint saves query 'task: search result" in said
-    query, said = inspected([*named, "--recipe", "lawvault", "--prompts", "query=q: ,document=d: "],
-                            capsys)  # fmt: skip
+    query, said = inspected(
+        [*named, "--recipe", "lawvault", "--prompts", "query=q: ,document=d: "], capsys
+    )
     assert query == "q: "
     assert "prompts: query 'q: ', document 'd: ' (--prompts); the checkpoint saves" in said
     bare = Path(shutil.copytree(tiny_path, tmp_path / "bare"))

@@ -24,8 +24,11 @@ def edit(path: Path, **changes: Any) -> None:
 
 
 def with_weights(folder: Path, change: Callable[[dict[str, np.ndarray]], None]) -> None:
-    tensors = {n: read_checkpoint(folder).tensor(n) for n in read_checkpoint(folder).tensors
-               if "/" not in n}  # fmt: skip
+    tensors = {
+        n: read_checkpoint(folder).tensor(n)
+        for n in read_checkpoint(folder).tensors
+        if "/" not in n
+    }
     change(tensors)
     save_tensors(folder / "model.safetensors", tensors)
 
@@ -39,10 +42,18 @@ def test_a_sound_checkpoint_is_read(tiny_path: Path) -> None:
     assert checkpoint.prompts.render_query("问") == "task: search result | query: 问"
     ids = {f.id for f in checkpoint.findings}
     assert {
-        "window-intact", "fp16-range", "bf16-embed-scale", "class-names", "bos-eos",
-        "dense-outside-backbone", "batch-companions", "special-token-text", "text-stripping",
-        "prompts", "matryoshka-dims",
-    } <= ids  # fmt: skip
+        "window-intact",
+        "fp16-range",
+        "bf16-embed-scale",
+        "class-names",
+        "bos-eos",
+        "dense-outside-backbone",
+        "batch-companions",
+        "special-token-text",
+        "text-stripping",
+        "prompts",
+        "matryoshka-dims",
+    } <= ids
 
 
 def broken_json(folder: Path) -> None:
@@ -140,11 +151,12 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         "is not supported",
     ),
     "include prompt": (
-        lambda f: edit(f / "1_Pooling/config.json", include_prompt=False), "include_prompt"
+        lambda f: edit(f / "1_Pooling/config.json", include_prompt=False),
+        "include_prompt",
     ),
     "hidden size": (lambda f: edit(f / "config.json", hidden_size="64"), "hidden_size is '64'"),
     "layer types": (lambda f: edit(f / "config.json", layer_types=["a"]), "layer_types"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -40,8 +40,11 @@ def test_a_bundled_recipe_has_limits_for_each_precision_and_all_ways(name: str) 
 
 def test_every_limit_of_the_bundled_recipe_follows_a_comment() -> None:
     lines = RECIPE.read_text("utf-8").splitlines()
-    limits = [i for i, line in enumerate(lines) if line.split(" = ")[0] in Limits.model_fields
-              and not line.startswith("reason")]  # fmt: skip
+    limits = [
+        i
+        for i, line in enumerate(lines)
+        if line.split(" = ")[0] in Limits.model_fields and not line.startswith("reason")
+    ]
     assert len(limits) == 5 * 3
     assert all(lines[i - 1].startswith("#") for i in limits)
 

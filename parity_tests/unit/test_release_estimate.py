@@ -8,12 +8,7 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import read_corpus
 from exporter.errors import BadInput
 from exporter.recipe import bundled_recipe, read_recipe
-from exporter.release.estimate import (
-    Estimate,
-    estimate,
-    float32_operations_per_second,
-    in_words,
-)
+from exporter.release.estimate import Estimate, estimate, float32_operations_per_second, in_words
 from exporter.release.quick import DOCUMENTS, QUESTIONS, quick_corpus, quick_recipe
 from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
 
@@ -34,10 +29,12 @@ def many(times: int) -> object:
 def expected(*, times: int = 1, artifacts: int | None = None, speed: float = SPEED) -> Estimate:
     recipe = RECIPE.model_copy(update={"artifacts": RECIPE.artifacts[:artifacts]})
     return estimate(
-        read_checkpoint(MINIATURE), recipe, many(times),  # type: ignore[arg-type]
+        read_checkpoint(MINIATURE),
+        recipe,
+        many(times),  # type: ignore[arg-type]
         tokens=lambda texts: [[0] * len(text) for text in texts],
         operations_per_second=lambda: speed,
-    )  # fmt: skip
+    )
 
 
 def test_more_files_more_documents_and_a_slower_machine_take_more() -> None:

@@ -42,8 +42,11 @@ def test_rows_come_back_by_their_text_in_any_order(tmp_path: Path) -> None:
 
 def test_another_checkpoint_window_or_width_shares_nothing(tmp_path: Path) -> None:
     fill(tmp_path)
-    for identity, dim in (({**IDENTITY, "checkpoint": "b"}, 6), ({**IDENTITY, "window": 257}, 6),
-                          (IDENTITY, 5)):  # fmt: skip
+    for identity, dim in (
+        ({**IDENTITY, "checkpoint": "b"}, 6),
+        ({**IDENTITY, "window": 257}, 6),
+        (IDENTITY, 5),
+    ):
         with opened(tmp_path, identity=identity, dim=dim) as cache:
             assert (cache.places(text_keys(TEXTS)) == -1).all()
 

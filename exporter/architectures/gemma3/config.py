@@ -81,12 +81,14 @@ def read_architecture(config: Mapping[str, Any], *, path: Path) -> Gemma3Archite
         rms_norm_eps=take_float(config, "rms_norm_eps", path=path, default=1e-6),
         query_pre_attn_scalar=take_float(config, "query_pre_attn_scalar", path=path, default=256),
         rope_theta=_theta(config, "full_attention", "rope_theta", 1e6, path=path),
-        rope_local_theta=_theta(config, "sliding_attention", "rope_local_base_freq", 1e4,
-                                path=path),
+        rope_local_theta=_theta(
+            config, "sliding_attention", "rope_local_base_freq", 1e4, path=path
+        ),
         layer_types=types,
-        sliding_window=take_int(config, "sliding_window", path=path) if sliding
+        sliding_window=take_int(config, "sliding_window", path=path)
+        if sliding
         else int(config.get("sliding_window") or 0),
-    )  # fmt: skip
+    )
 
 
 def _layer_types(config: Mapping[str, Any], layers: int, *, path: Path) -> tuple[Any, ...]:

@@ -32,9 +32,13 @@ K_QUANTS = frozenset({QTYPE.Q4_K, QTYPE.Q5_K, QTYPE.Q6_K})
 
 
 def compensated_bytes(
-    weights: RotatedWeights, texts: Sequence[str], *, kind: GgufType, plan: Plan,
+    weights: RotatedWeights,
+    texts: Sequence[str],
+    *,
+    kind: GgufType,
+    plan: Plan,
     stages: Stages = silent,
-) -> Mapping[str, Bytes]:  # fmt: skip
+) -> Mapping[str, Bytes]:
     """Return the bytes of every projection, (rows, bytes of a row), by its tensor's name.
 
     texts: prompts applied. Matrices whose type has no grid (F16, where rows are no whole blocks)
@@ -55,15 +59,22 @@ def compensated_bytes(
         grids[name] = grid
         layout = grid.layout
         return grid_of_arrays(
-            grid.scale, grid.offset if layout.offsets else None, group=layout.group,
-            low=layout.low, high=layout.high, levels=layout.codebook,
-        )  # fmt: skip
+            grid.scale,
+            grid.offset if layout.offsets else None,
+            group=layout.group,
+            low=layout.low,
+            high=layout.high,
+            levels=layout.codebook,
+        )
 
     made = quantize_layers(
-        weights, texts, fit=fit, round_input=inputs_in_llama_cpp(weights, kind, plan),
+        weights,
+        texts,
+        fit=fit,
+        round_input=inputs_in_llama_cpp(weights, kind, plan),
         round_table=lambda rows: table_as_stored(rows, kind=kind, plan=plan),
         on_layer=by_layer(stages("gguf: layers rounded", weights.architecture.num_layers)),
-    )  # fmt: skip
+    )
     return {
         name + ".weight": pack_codes(made.pop(name).codes.numpy(), grid)
         for name, grid in grids.items()

@@ -65,18 +65,30 @@ def export_gguf(
         if fits is not None:
             kept.append(fits)
         return write_manifest(
-            stage, checkpoint, kind="gguf", scheme=kind.name, entry=name, tensors=records,
-            libraries=libraries(kind, plan, measured=texts is not None), kept=tuple(kept),
+            stage,
+            checkpoint,
+            kind="gguf",
+            scheme=kind.name,
+            entry=name,
+            tensors=records,
+            libraries=libraries(kind, plan, measured=texts is not None),
+            kept=tuple(kept),
             variant=variant(options),
             options=recorded(options, rounding=_rounding(prepared)),
             calibration_sha256=None if texts is None else calibration_sha256(texts),
-        )  # fmt: skip
+        )
 
 
 def _prepare(
-    checkpoint: Checkpoint, stage: Path, kind: Any, plan: Any, options: GgufOptions,
-    *, texts: list[CalibrationText] | None, stages: Stages,
-) -> Any:  # fmt: skip
+    checkpoint: Checkpoint,
+    stage: Path,
+    kind: Any,
+    plan: Any,
+    options: GgufOptions,
+    *,
+    texts: list[CalibrationText] | None,
+    stages: Stages,
+) -> Any:
     """Round on calibration text, or measure importances and leave them in their own file."""
     from exporter.formats.gguf.imatrix import IMATRIX_NAME, read_imatrix, write_imatrix
     from exporter.formats.gguf.prepare import Prepared, compensated, importances
@@ -107,9 +119,14 @@ def _rounding(prepared: Any) -> str:
 
 
 def _write(
-    checkpoint: Checkpoint, path: Path, kind: Any, plan: Any, prepared: Any, options: GgufOptions,
+    checkpoint: Checkpoint,
+    path: Path,
+    kind: Any,
+    plan: Any,
+    prepared: Any,
+    options: GgufOptions,
     stages: Stages,
-) -> tuple[TensorRecord, ...]:  # fmt: skip
+) -> tuple[TensorRecord, ...]:
     from exporter.formats.gguf.tensors import gguf_tensors
     from exporter.formats.gguf.types import F32
     from exporter.formats.gguf.upstream import quantize_upstream
@@ -117,15 +134,25 @@ def _write(
 
     if not by_llama_quantize(kind, plan):
         return write_gguf(
-            checkpoint, path, kind, plan=plan, prepared=prepared, prompt_keys=options.prompt_keys,
+            checkpoint,
+            path,
+            kind,
+            plan=plan,
+            prepared=prepared,
+            prompt_keys=options.prompt_keys,
             on_progress=stages(f"{path.stem}: weights", checkpoint.parameters),
-        )  # fmt: skip
+        )
     whole = path.with_suffix(".f32.partial")
     try:
         write_gguf(
-            checkpoint, whole, F32, plan=plan, prepared=prepared, prompt_keys=options.prompt_keys,
+            checkpoint,
+            whole,
+            F32,
+            plan=plan,
+            prepared=prepared,
+            prompt_keys=options.prompt_keys,
             on_progress=stages(f"{path.stem}: weights", checkpoint.parameters),
-        )  # fmt: skip
+        )
         names = {info.name: name for name, info in gguf_tensors(checkpoint)}
         importance = {names[at]: values for at, values in prepared.importance.items()}
         return quantize_upstream(whole, path, kind, importance=importance)

@@ -38,5 +38,7 @@ def check_fp16_inputs(
             f"the input of '{name}' reaches {largest:,.0f} on calibration text; llama.cpp rounds "
             "it to fp16, which ends at 65,504; export --type bf16, q8_0 or f32"
         )
-    return (f"fp16 holds every matrix' input: at most {largest:.4g} of 65,504, at '{name}', on "
-            f"{len(inputs)} calibration texts")  # fmt: skip
+    return (
+        f"fp16 holds every matrix' input: at most {largest:.4g} of 65,504, at '{name}', on "
+        f"{len(inputs)} calibration texts"
+    )

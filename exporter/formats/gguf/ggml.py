@@ -37,9 +37,14 @@ def _library() -> Any:
     floats = ctypes.POINTER(ctypes.c_float)
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     library.ggml_quantize_chunk.argtypes = [
-        ctypes.c_int, floats, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64,
+        ctypes.c_int,
         floats,
-    ]  # fmt: skip
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        floats,
+    ]
     library.ggml_validate_row_data.restype = ctypes.c_bool
     library.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
     return library

@@ -61,10 +61,11 @@ def fit_levels(
     if not (np.isfinite(d).all() and np.isfinite(dmin).all()):
         return found  # `fit_grid` refuses it by name
     found = Levels(
-        d, dmin,
+        d,
+        dmin,
         np.clip(np.rint(scale * inverse(found.by_group(d))), bounds.sub_low, bounds.sub_high),
         np.clip(np.rint(offset * inverse(found.by_group(dmin))), 0, bounds.sub_high),
-    )  # fmt: skip
+    )
     for _ in range(TURNS):
         found = _refitted(values, weight, found, bounds)
         found = _neighbours(values, weight, found, bounds)
@@ -128,8 +129,9 @@ def _refitted(values: Floats, weight: Floats, found: Levels, bounds: Bounds) -> 
     else:
         d, dmin = half(ax * inverse(aa)), found.dmin
         usable = d != 0
-    tried = Levels(np.where(usable, d, found.d), np.where(usable, dmin, found.dmin), found.sub,
-                   found.sub_min)  # fmt: skip
+    tried = Levels(
+        np.where(usable, d, found.d), np.where(usable, dmin, found.dmin), found.sub, found.sub_min
+    )
 
     def error(levels: Levels) -> Floats:
         scale = levels.by_group(levels.d) * levels.sub
@@ -137,5 +139,9 @@ def _refitted(values: Floats, weight: Floats, found: Levels, bounds: Bounds) -> 
         return total(_error(values, weight, codes, scale, offset))
 
     better = error(tried) < error(found)
-    return Levels(np.where(better, tried.d, found.d), np.where(better, tried.dmin, found.dmin),
-                  found.sub, found.sub_min)  # fmt: skip
+    return Levels(
+        np.where(better, tried.d, found.d),
+        np.where(better, tried.dmin, found.dmin),
+        found.sub,
+        found.sub_min,
+    )

@@ -79,8 +79,14 @@ def fit_affine(values: Floats, weight: Floats, *, top: int, signed: bool) -> tup
             if not signed:  # where it would be negative the line goes through 0
                 scale = np.where(offset < 0, along * inverse(second), scale)
                 offset = np.maximum(offset, 0)
-            error = (square - 2 * scale * along + 2 * offset * mean + np.square(scale) * second
-                     - 2 * scale * offset * first + np.square(offset) * whole)  # fmt: skip
+            error = (
+                square
+                - 2 * scale * along
+                + 2 * offset * mean
+                + np.square(scale) * second
+                - 2 * scale * offset * first
+                + np.square(offset) * whole
+            )
             better = error < least
             best, base = np.where(better, scale, best), np.where(better, offset, base)
             least = np.where(better, error, least)

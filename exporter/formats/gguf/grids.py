@@ -160,9 +160,12 @@ def _fit(
     found = fit_levels(grouped, weight, scale, offset, bounds=bounds)
     with np.errstate(over="ignore", invalid="ignore"):
         return BlockGrid(
-            kind, found.d.astype(np.float16), found.dmin.astype(np.float16),
-            found.sub.astype(np.int16), found.sub_min.astype(np.int16),
-        )  # fmt: skip
+            kind,
+            found.d.astype(np.float16),
+            found.dmin.astype(np.float16),
+            found.sub.astype(np.int16),
+            found.sub_min.astype(np.int16),
+        )
 
 
 def _by_group(halves: Halves, layout: Layout) -> Floats:

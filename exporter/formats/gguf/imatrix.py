@@ -82,8 +82,10 @@ def _tensors(path: Path) -> Mapping[str, npt.NDArray[Any]]:
     with path.open("rb") as handle:
         magic = handle.read(4)
     if magic != b"GGUF":
-        raise BadInput(f"'{path}' is no importance matrix in GGUF; llama-imatrix writes one with "
-                       "--output-format gguf")  # fmt: skip
+        raise BadInput(
+            f"'{path}' is no importance matrix in GGUF; llama-imatrix writes one with "
+            "--output-format gguf"
+        )
     try:
         reader = gguf.GGUFReader(path)
     except (ValueError, IndexError, KeyError, OverflowError, TypeError) as error:

@@ -15,8 +15,10 @@ from exporter.formats.gguf.read import GgufHeader, GgufTensor, read_gguf_header
 
 KINDS = {int(kind): kind for kind in gguf.GGMLQuantizationType}
 CHECKS: tuple[Callable[[GgufHeader], Iterable[Finding]], ...] = (
-    lint_model, lint_tokenizer, lint_values,
-)  # fmt: skip
+    lint_model,
+    lint_tokenizer,
+    lint_values,
+)
 ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -28,8 +30,9 @@ def lint_gguf(path: Path) -> tuple[GgufHeader, tuple[Finding, ...]]:
     """
     header = read_gguf_header(path)
     if header.keys.get("general.type") == "imatrix":
-        return header, (_broken("not-a-model", "the file is an importance matrix",
-                                "there is nothing to run"),)  # fmt: skip
+        return header, (
+            _broken("not-a-model", "the file is an importance matrix", "there is nothing to run"),
+        )
     found = list(lint_layout(header))
     if not any(finding.severity == "error" for finding in found):
         # Values lie where the header says only if the layout is sound.
@@ -43,32 +46,39 @@ def lint_layout(header: GgufHeader) -> Iterable[Finding]:
         yield _broken("no-tensors", "the file has no tensors", "there is nothing to run")
     twice = [name for name, n in Counter(t.name for t in header.tensors).items() if n > 1]
     if twice:
-        yield _broken("tensor-twice", f"tensor '{twice[0]}' stands twice",
-                      "llama.cpp does not load it")  # fmt: skip
+        yield _broken(
+            "tensor-twice", f"tensor '{twice[0]}' stands twice", "llama.cpp does not load it"
+        )
     for tensor in header.tensors:
         if tensor.kind not in KINDS:
             yield _broken(
-                "unknown-type", f"tensor '{tensor.name}' has type {tensor.kind}",
+                "unknown-type",
+                f"tensor '{tensor.name}' has type {tensor.kind}",
                 "this version of llama.cpp's formats has no such type",
-            )  # fmt: skip
+            )
             continue
         block, _ = gguf.GGML_QUANT_SIZES[KINDS[tensor.kind]]
         if tensor.shape and tensor.shape[-1] % block:
             yield _broken(
-                "broken-row", f"tensor '{tensor.name}': rows of {tensor.shape[-1]} are no whole "
-                f"blocks of {KINDS[tensor.kind].name}", "llama.cpp does not load it",
-            )  # fmt: skip
+                "broken-row",
+                f"tensor '{tensor.name}': rows of {tensor.shape[-1]} are no whole "
+                f"blocks of {KINDS[tensor.kind].name}",
+                "llama.cpp does not load it",
+            )
         end = tensor.offset + size_bytes(tensor)
         if end > header.size_bytes:
             yield _broken(
-                "past-the-end", f"tensor '{tensor.name}' ends at byte {end:,}, the file at "
-                f"{header.size_bytes:,}", "llama.cpp does not load it, or reads what is not there",
-            )  # fmt: skip
+                "past-the-end",
+                f"tensor '{tensor.name}' ends at byte {end:,}, the file at {header.size_bytes:,}",
+                "llama.cpp does not load it, or reads what is not there",
+            )
         elif tensor.offset % header.alignment:
             yield _broken(
-                "misaligned", f"tensor '{tensor.name}' begins at byte {tensor.offset:,}, no "
-                f"multiple of {header.alignment}", "llama.cpp does not load it",
-            )  # fmt: skip
+                "misaligned",
+                f"tensor '{tensor.name}' begins at byte {tensor.offset:,}, no "
+                f"multiple of {header.alignment}",
+                "llama.cpp does not load it",
+            )
 
 
 def size_bytes(tensor: GgufTensor) -> int:
@@ -79,6 +89,9 @@ def size_bytes(tensor: GgufTensor) -> int:
 
 def _broken(id: str, evidence: str, effect: str) -> Finding:
     return Finding(
-        id=id, severity="error", evidence=evidence, effect=effect,
+        id=id,
+        severity="error",
+        evidence=evidence,
+        effect=effect,
         remedy="copy the file again, or convert the model again",
-    )  # fmt: skip
+    )

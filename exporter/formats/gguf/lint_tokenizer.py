@@ -17,8 +17,11 @@ def lint_tokenizer(header: GgufHeader) -> Iterable[Finding]:
     keys = header.keys
     tokens = keys.get(PRE + "tokens")
     if not isinstance(tokens, list) or not tokens:
-        yield _error("no-vocabulary", "the file has no tokenizer.ggml.tokens",
-                     "text cannot be tokenized; llama.cpp does not load it")  # fmt: skip
+        yield _error(
+            "no-vocabulary",
+            "the file has no tokenizer.ggml.tokens",
+            "text cannot be tokenized; llama.cpp does not load it",
+        )
         return
     yield from _complete(header, tokens)
     yield from _ends(keys, count=len(tokens))
@@ -30,43 +33,54 @@ def _complete(header: GgufHeader, tokens: list[bytes]) -> Iterable[Finding]:
     table = next((t for t in header.tensors if t.name == "token_embd.weight"), None)
     if table is not None and table.shape[0] != len(tokens):
         yield _error(
-            "vocabulary-size", f"{len(tokens):,} tokens for {table.shape[0]:,} rows of token_embd",
+            "vocabulary-size",
+            f"{len(tokens):,} tokens for {table.shape[0]:,} rows of token_embd",
             "ids point at other rows than the model was trained with, or llama.cpp does not load",
-        )  # fmt: skip
+        )
     for name in ("scores", "token_type"):
         values = header.keys.get(PRE + name)
         if values is not None and len(values) != len(tokens):
-            yield _error(f"vocabulary-{name.replace('_', '-')}",
-                         f"{len(values):,} {name} for {len(tokens):,} tokens",
-                         "llama.cpp reads past their end, or refuses the file")  # fmt: skip
+            yield _error(
+                f"vocabulary-{name.replace('_', '-')}",
+                f"{len(values):,} {name} for {len(tokens):,} tokens",
+                "llama.cpp reads past their end, or refuses the file",
+            )
     placeholders = sum(token.startswith(b"[PAD") for token in tokens)
     if placeholders > len(tokens) // 20:
         yield Finding(
-            id="placeholder-tokens", severity="warning",
+            id="placeholder-tokens",
+            severity="warning",
             evidence=f"{placeholders:,} of {len(tokens):,} tokens are placeholders ([PAD...])",
             effect="pieces of the model's vocabulary seem to be missing: their text falls to bytes",
             remedy=AGAIN,
-        )  # fmt: skip
+        )
 
 
 def _ends(keys: Any, *, count: int) -> Iterable[Finding]:
     for end in ("bos", "eos"):
         token = keys.get(f"{PRE}{end}_token_id")
         if token is not None and not 0 <= int(token) < count:
-            yield _error(f"{end}-out-of-range", f"{end}_token_id is {token}, of {count:,} tokens",
-                         "every text gets an id that the table does not have")  # fmt: skip
+            yield _error(
+                f"{end}-out-of-range",
+                f"{end}_token_id is {token}, of {count:,} tokens",
+                "every text gets an id that the table does not have",
+            )
     if not _known(keys):
         return
     for end in ("bos", "eos"):
         flag = keys.get(f"{PRE}add_{end}_token")
         if flag is False:
-            yield _error(f"add-{end}", f"add_{end}_token is false",
-                         f"texts lose their {end.upper()}, which mean pooling counts: every vector "
-                         "moves")  # fmt: skip
+            yield _error(
+                f"add-{end}",
+                f"add_{end}_token is false",
+                f"texts lose their {end.upper()}, which mean pooling counts: every vector moves",
+            )
         elif flag is None and end == "eos":
-            yield _error("add-eos", "add_eos_token is missing; llama.cpp then adds none",
-                         "texts lose their EOS, which mean pooling counts: every vector moves",
-                         )  # fmt: skip
+            yield _error(
+                "add-eos",
+                "add_eos_token is missing; llama.cpp then adds none",
+                "texts lose their EOS, which mean pooling counts: every vector moves",
+            )
 
 
 def _known(keys: Any) -> bool:
@@ -78,25 +92,33 @@ def _known(keys: Any) -> bool:
 def _sentencepiece(header: GgufHeader, tokens: list[bytes]) -> Iterable[Finding]:
     keys = header.keys
     if keys.get(PRE + "scores") is None:
-        yield _error("no-scores", "the file has no tokenizer.ggml.scores",
-                     "pieces merge in another order: other token ids")  # fmt: skip
+        yield _error(
+            "no-scores",
+            "the file has no tokenizer.ggml.scores",
+            "pieces merge in another order: other token ids",
+        )
     types = keys.get(PRE + "token_type")
     if types is not None and len(types) == len(tokens):
         found = int((types == BYTE).sum())
         if found != 256:
             yield Finding(
-                id="byte-tokens", severity="warning",
+                id="byte-tokens",
+                severity="warning",
                 evidence=f"{found} byte tokens of 256",
                 effect="characters outside the vocabulary cannot fall back to bytes: rare "
-                "characters become unknown", remedy=AGAIN,
-            )  # fmt: skip
+                "characters become unknown",
+                remedy=AGAIN,
+            )
     if _known(keys):
         prefix = keys.get(PRE + "add_space_prefix")
         if prefix is not False:
             said = "missing; llama.cpp then adds one" if prefix is None else "true"
-            yield _error("space-prefix", f"add_space_prefix is {said}",
-                         "every text begins with a space that the model never saw: other first "
-                         "tokens, other vectors")  # fmt: skip
+            yield _error(
+                "space-prefix",
+                f"add_space_prefix is {said}",
+                "every text begins with a space that the model never saw: other first "
+                "tokens, other vectors",
+            )
 
 
 def _error(id: str, evidence: str, effect: str) -> Finding:

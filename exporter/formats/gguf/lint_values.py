@@ -11,9 +11,20 @@ from exporter.formats.gguf.read import GgufHeader, GgufTensor
 
 Q = gguf.GGMLQuantizationType
 # Where the fp16 scales of a block lie, as bytes (ggml-common.h).
-SCALES = {Q.Q4_0: (0, 2), Q.Q5_0: (0, 2), Q.Q8_0: (0, 2), Q.IQ4_NL: (0, 2), Q.IQ4_XS: (0, 2),
-          Q.Q4_1: (0, 4), Q.Q5_1: (0, 4), Q.Q4_K: (0, 4), Q.Q5_K: (0, 4), Q.Q6_K: (208, 210),
-          Q.Q3_K: (108, 110), Q.Q2_K: (80, 84)}  # fmt: skip
+SCALES = {
+    Q.Q4_0: (0, 2),
+    Q.Q5_0: (0, 2),
+    Q.Q8_0: (0, 2),
+    Q.IQ4_NL: (0, 2),
+    Q.IQ4_XS: (0, 2),
+    Q.Q4_1: (0, 4),
+    Q.Q5_1: (0, 4),
+    Q.Q4_K: (0, 4),
+    Q.Q5_K: (0, 4),
+    Q.Q6_K: (208, 210),
+    Q.Q3_K: (108, 110),
+    Q.Q2_K: (80, 84),
+}
 PLAIN = {Q.F32: "<f4", Q.F16: "<f2", Q.BF16: "<u2"}
 BLOCK_BYTES = 1 << 24
 BF16_EXPONENT = 0x7F80
@@ -29,11 +40,13 @@ def lint_values(header: GgufHeader) -> Iterable[Finding]:
         bad = sum(_not_finite(block, kind) for block in _blocks(header, tensor, kind))
         if bad:
             yield Finding(
-                id="not-finite", severity="error",
+                id="not-finite",
+                severity="error",
                 evidence=f"tensor '{tensor.name}' has {bad:,} values or scales that are NaN or "
-                "infinite", effect="vectors of the texts that meet them are NaN",
+                "infinite",
+                effect="vectors of the texts that meet them are NaN",
                 remedy="convert again from a sound checkpoint, with fewer or other 16-bit types",
-            )  # fmt: skip
+            )
         if tensor.name.endswith("norm.weight") and kind is Q.F32:
             for block in _blocks(header, tensor, kind):
                 values = block.view("<f4")
@@ -41,12 +54,13 @@ def lint_values(header: GgufHeader) -> Iterable[Finding]:
     architecture = str(header.keys.get("general.architecture", ""))
     if architecture.startswith("gemma") and count and low > RAW_SHARE * count:
         yield Finding(
-            id="raw-norms", severity="error",
+            id="raw-norms",
+            severity="error",
             evidence=f"{low:,} of {count:,} norm weights are 0 or less: they look like w, and "
             "llama.cpp multiplies by what the file holds, which must be 1 + w",
             effect="every layer is scaled wrongly; vectors have nothing to do with the model's",
             remedy="convert again with llama.cpp's converter, or lawvault export gguf",
-        )  # fmt: skip
+        )
 
 
 def _blocks(

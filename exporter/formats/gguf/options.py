@@ -51,8 +51,9 @@ def check_type_and_options(
     if by_llama_quantize(kind, plan):
         require_ggml()
     if options.embedding_type is not None and not kind.quantized:
-        raise BadInput(f"--type {kind.name} stores the table as all else; leave --embedding-type "
-                       "out")  # fmt: skip
+        raise BadInput(
+            f"--type {kind.name} stores the table as all else; leave --embedding-type out"
+        )
     if options.imatrix not in ("auto", "off") and not kind.quantized:
         raise BadInput(f"--type {kind.name} rounds nothing by importance; leave --imatrix out")
     if kind.name == "f16":

@@ -37,9 +37,11 @@ def pack_codes(codes: npt.NDArray[np.integer], grid: BlockGrid) -> Bytes:
 
 
 def pack_nearest(
-    values: npt.NDArray[np.float32], kind: gguf.GGMLQuantizationType,
-    *, importance: npt.NDArray[np.float32] | None = None,
-) -> Bytes:  # fmt: skip
+    values: npt.NDArray[np.float32],
+    kind: gguf.GGMLQuantizationType,
+    *,
+    importance: npt.NDArray[np.float32] | None = None,
+) -> Bytes:
     """Return the bytes of `values` rounded to the nearest of a grid fitted to them.
 
     The arguments and errors are those of `grids.fit_grid`; returns (rows, bytes of a row) uint8.
@@ -69,16 +71,25 @@ def _five_bits(codes: Bytes, grid: BlockGrid) -> list[Bytes]:
 
 
 def _q4_k(codes: Bytes, grid: BlockGrid) -> list[Bytes]:
-    return [_halves(grid.d), _halves(grid.dmin), _six_bit_scales(grid),
-            _nibbles(codes, together=64)]  # fmt: skip
+    return [
+        _halves(grid.d),
+        _halves(grid.dmin),
+        _six_bit_scales(grid),
+        _nibbles(codes, together=64),
+    ]
 
 
 def _q5_k(codes: Bytes, grid: BlockGrid) -> list[Bytes]:
     # Bit g of byte i is the fifth of code i of group g.
     fifth = codes.reshape(len(codes), 8, 32) >> 4
     high = np.packbits(fifth, axis=1, bitorder="little").reshape(len(codes), 32)
-    return [_halves(grid.d), _halves(grid.dmin), _six_bit_scales(grid), high,
-            _nibbles(codes, together=64)]  # fmt: skip
+    return [
+        _halves(grid.d),
+        _halves(grid.dmin),
+        _six_bit_scales(grid),
+        high,
+        _nibbles(codes, together=64),
+    ]
 
 
 def _q6_k(codes: Bytes, grid: BlockGrid) -> list[Bytes]:
@@ -111,11 +122,14 @@ def _six_bit_scales(grid: BlockGrid) -> Bytes:
     """Return scales and offsets of eight groups in twelve bytes: four of each whole, then the rest
     as nibbles, whose upper two bits lie in the upper two bits of the first."""
     sub, least = (part.astype(np.uint8).reshape(-1, 8) for part in (grid.sub, grid.sub_min))
-    return np.concatenate([
-        sub[:, :4] | (sub[:, 4:] >> 4 << 6),
-        least[:, :4] | (least[:, 4:] >> 4 << 6),
-        (sub[:, 4:] & 0x0F) | (least[:, 4:] << 4),
-    ], axis=1)  # fmt: skip
+    return np.concatenate(
+        [
+            sub[:, :4] | (sub[:, 4:] >> 4 << 6),
+            least[:, :4] | (least[:, 4:] >> 4 << 6),
+            (sub[:, 4:] & 0x0F) | (least[:, 4:] << 4),
+        ],
+        axis=1,
+    )
 
 
 def _halves(values: npt.NDArray[np.float16]) -> Bytes:

@@ -14,9 +14,20 @@ TABLE = "token_embd.weight"
 TABLE_NARROW = QTYPE.Q8_0  # where the model's width does not divide into the type's blocks
 TABLE_TYPES = {
     kind.name.lower(): kind
-    for kind in (QTYPE.F32, QTYPE.F16, QTYPE.BF16, QTYPE.Q8_0, QTYPE.Q6_K, QTYPE.Q5_K, QTYPE.Q5_1,
-                 QTYPE.Q5_0, QTYPE.Q4_K, QTYPE.Q4_0, QTYPE.IQ4_NL)
-}  # fmt: skip
+    for kind in (
+        QTYPE.F32,
+        QTYPE.F16,
+        QTYPE.BF16,
+        QTYPE.Q8_0,
+        QTYPE.Q6_K,
+        QTYPE.Q5_K,
+        QTYPE.Q5_1,
+        QTYPE.Q5_0,
+        QTYPE.Q4_K,
+        QTYPE.Q4_0,
+        QTYPE.IQ4_NL,
+    )
+}
 # attn_v: one head's rows serve all query heads, so its bits are few and weigh much.
 SENSITIVE = ("attn_v.weight",)
 
@@ -65,8 +76,9 @@ class EmbeddingPlan:
             return kind.matrix, ""
         block = gguf.GGML_QUANT_SIZES[kind.matrix][0]
         narrow = kind.narrow or QTYPE.F16
-        return _fitting(narrow, shape[-1], f"rows of {shape[-1]} do not divide by {block}: "
-                        f"{narrow.name}")  # fmt: skip
+        return _fitting(
+            narrow, shape[-1], f"rows of {shape[-1]} do not divide by {block}: {narrow.name}"
+        )
 
     def _table(self, kind: GgufType, width: int) -> Storage:
         chosen = self.table or kind.table

@@ -32,9 +32,13 @@ class Prepared:
 
 
 def compensated(
-    checkpoint: Checkpoint, texts: Sequence[str], *, kind: GgufType, plan: Plan,
+    checkpoint: Checkpoint,
+    texts: Sequence[str],
+    *,
+    kind: GgufType,
+    plan: Plan,
     stages: Stages = silent,
-) -> Prepared:  # fmt: skip
+) -> Prepared:
     """Return the backbone's matrices rounded by GPTQ, after large channels of their inputs were
     moved into them. texts: prompts applied.
 

@@ -90,9 +90,13 @@ class LlamaCppEncoder:
         return ids
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        dim: int | None = None,
         on_progress: Progress | None = None,
-    ) -> Vectors:  # fmt: skip
+    ) -> Vectors:
         rows = [self._ids(prompt + text) for text in texts]
         return unit_rows(self._run(rows, on_progress), texts, dim=dim, source=self.name)
 

@@ -84,9 +84,13 @@ def _records(path: Path, kind: GgufType) -> tuple[TensorRecord, ...]:
     for tensor in gguf.GGUFReader(path).tensors:
         chosen = tensor.tensor_type
         other = len(tensor.shape) > 1 and chosen != kind.matrix
-        made.append(TensorRecord(
-            name=tensor.name, dtype=chosen.name, shape=tuple(int(n) for n in tensor.shape[::-1]),
-            bits_per_weight=bits_per_weight(chosen),
-            reason=f"llama-quantize's preset takes {chosen.name}" if other else "",
-        ))  # fmt: skip
+        made.append(
+            TensorRecord(
+                name=tensor.name,
+                dtype=chosen.name,
+                shape=tuple(int(n) for n in tensor.shape[::-1]),
+                bits_per_weight=bits_per_weight(chosen),
+                reason=f"llama-quantize's preset takes {chosen.name}" if other else "",
+            )
+        )
     return tuple(made)

@@ -84,9 +84,12 @@ def _announce(
         name, shape, np.dtype(plain or np.uint8), count // block * size, raw_dtype=stored
     )
     return TensorRecord(
-        name=name, dtype=stored.name, shape=info.shape,
-        bits_per_weight=bits_per_weight(stored), reason=reason,
-    )  # fmt: skip
+        name=name,
+        dtype=stored.name,
+        shape=info.shape,
+        bits_per_weight=bits_per_weight(stored),
+        reason=reason,
+    )
 
 
 def _data(
@@ -102,9 +105,13 @@ def _data(
 
 
 def _packed(
-    rows: npt.NDArray[np.float32], stored: Any, name: str, prepared: Prepared,
-    *, rounded: Callable[..., npt.NDArray[np.uint8]],
-) -> npt.NDArray[np.uint8]:  # fmt: skip
+    rows: npt.NDArray[np.float32],
+    stored: Any,
+    name: str,
+    prepared: Prepared,
+    *,
+    rounded: Callable[..., npt.NDArray[np.uint8]],
+) -> npt.NDArray[np.uint8]:
     try:
         data = rounded(rows, stored, importance=prepared.importance.get(name))
     except BadInput as error:

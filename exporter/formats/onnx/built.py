@@ -17,10 +17,15 @@ SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize div
 
 
 def export_built(
-    checkpoint: Checkpoint, folder: Path, *, scheme: Scheme, dim: int,
-    flavour: Flavour = PORTABLE, weights: ModelWeights | None = None,
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    scheme: Scheme,
+    dim: int,
+    flavour: Flavour = PORTABLE,
+    weights: ModelWeights | None = None,
     on_progress: OnWritten | None = None,
-) -> tuple[TensorRecord, ...]:  # fmt: skip
+) -> tuple[TensorRecord, ...]:
     """Write model.onnx and model.onnx_data to `folder`. Returns what was stored.
 
     Inputs input_ids, attention_mask: (batch, sequence) int64. Outputs last_hidden_state, (batch,

@@ -20,8 +20,14 @@ from exporter.staging import check_free_disk, check_output, staged_folder
 
 # What an encoder needs beside the graph, so that the folder stands without the checkpoint. Not
 # modules.json: a loader that follows it would apply the Dense modules a second time.
-COPIED = ("config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
-          "tokenizer_config.json", "vocab.txt")  # fmt: skip
+COPIED = (
+    "config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
 
 LIBRARIES = {
     "built": ("numpy", "onnx"),
@@ -82,27 +88,35 @@ def export_onnx(
             chosen["flavour"] = flavour
         if texts is not None:
             measured = scheme.measure(
-                checkpoint,
-                calibration_inputs(texts, checkpoint.prompts),
-                keep=keep,
-                stages=stages,
+                checkpoint, calibration_inputs(texts, checkpoint.prompts), keep=keep, stages=stages
             )
         records = write(
-            checkpoint, stage, scheme=measured.scheme if measured else scheme, dim=width,
-            flavour=written_for, weights=measured.weights if measured else None,
+            checkpoint,
+            stage,
+            scheme=measured.scheme if measured else scheme,
+            dim=width,
+            flavour=written_for,
+            weights=measured.weights if measured else None,
             on_progress=stages(f"{output.name}: weights", checkpoint.parameters),
-        )  # fmt: skip
+        )
         for name in COPIED:
             if (checkpoint.path / name).is_file():
                 shutil.copyfile(checkpoint.path / name, stage / name)
         return write_manifest(
-            stage, checkpoint, kind="onnx", scheme="fp32" if quant == "none" else quant,
-            entry="model.onnx", tensors=records, dim=width, options=chosen,
+            stage,
+            checkpoint,
+            kind="onnx",
+            scheme="fp32" if quant == "none" else quant,
+            entry="model.onnx",
+            tensors=records,
+            dim=width,
+            options=chosen,
             variant="" if flavour == "portable" else flavour,
             libraries=LIBRARIES[graph] + (("torch",) if texts is not None else ()),
-            kept=scheme.kept, fp16=measured.fp16 if measured else None,
+            kept=scheme.kept,
+            fp16=measured.fp16 if measured else None,
             calibration_sha256=None if texts is None else calibration_sha256(texts),
-        )  # fmt: skip
+        )
 
 
 def _calibration_texts(scheme: Scheme, path: Path | None) -> list[CalibrationText] | None:

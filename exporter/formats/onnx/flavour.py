@@ -11,16 +11,46 @@ from dataclasses import dataclass
 
 from exporter.errors import BadInput
 
-BROWSER = frozenset({
-    "Abs", "Add", "Cast", "Concat", "Div", "Expand", "Floor", "Gather", "Greater", "Identity",
-    "MatMul",
-    "Max", "Mul", "QuantizeLinear", "Range", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceSum",
-    "Reshape", "Shape", "SimplifiedLayerNormalization", "Slice", "Softmax", "Split", "Squeeze",
-    "Sub", "Transpose", "Unsqueeze", "Where",
-    "com.microsoft.FastGelu", "com.microsoft.MatMulIntegerToFloat", "com.microsoft.MatMulNBits",
-    "com.microsoft.MultiHeadAttention", "com.microsoft.RotaryEmbedding",
-    "com.microsoft.SkipSimplifiedLayerNormalization",
-})  # fmt: skip
+BROWSER = frozenset(
+    {
+        "Abs",
+        "Add",
+        "Cast",
+        "Concat",
+        "Div",
+        "Expand",
+        "Floor",
+        "Gather",
+        "Greater",
+        "Identity",
+        "MatMul",
+        "Max",
+        "Mul",
+        "QuantizeLinear",
+        "Range",
+        "Reciprocal",
+        "ReduceL2",
+        "ReduceMax",
+        "ReduceSum",
+        "Reshape",
+        "Shape",
+        "SimplifiedLayerNormalization",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+        "com.microsoft.FastGelu",
+        "com.microsoft.MatMulIntegerToFloat",
+        "com.microsoft.MatMulNBits",
+        "com.microsoft.MultiHeadAttention",
+        "com.microsoft.RotaryEmbedding",
+        "com.microsoft.SkipSimplifiedLayerNormalization",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +88,12 @@ class Flavour:
 
 PORTABLE = Flavour("portable", opset=21, ir_version=10, attention="MultiHeadAttention")
 WEB = Flavour(
-    "web", opset=21, ir_version=10, attention="plain", operators=BROWSER,
-    runtime="onnxruntime-web", float16_rows=False,
-)  # fmt: skip
+    "web",
+    opset=21,
+    ir_version=10,
+    attention="plain",
+    operators=BROWSER,
+    runtime="onnxruntime-web",
+    float16_rows=False,
+)
 CPU23 = Flavour("cpu23", opset=23, ir_version=11, attention="Attention")

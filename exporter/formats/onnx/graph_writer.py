@@ -38,15 +38,24 @@ class GraphWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._data.close()
 
     def node(
-        self, op: str, inputs: Sequence[str], *, outputs: int = 1, domain: str = "",
-        unused: Sequence[int] = (), names: Sequence[str] = (), **attributes: Any,
-    ) -> Any:  # fmt: skip
+        self,
+        op: str,
+        inputs: Sequence[str],
+        *,
+        outputs: int = 1,
+        domain: str = "",
+        unused: Sequence[int] = (),
+        names: Sequence[str] = (),
+        **attributes: Any,
+    ) -> Any:
         """Add a node. Returns the name of its output, or a tuple of `outputs` names.
 
         `unused` are positions of outputs that are left out; their names come back empty.
@@ -79,9 +88,15 @@ class GraphWriter:
         return self.streamed(name, [values], values.shape, values.dtype, bits=bits, reason=reason)
 
     def streamed(
-        self, name: str, blocks: Iterable[npt.NDArray[Any]], shape: Sequence[int],
-        dtype: npt.DTypeLike, *, bits: float | None = None, reason: str = "",
-    ) -> str:  # fmt: skip
+        self,
+        name: str,
+        blocks: Iterable[npt.NDArray[Any]],
+        shape: Sequence[int],
+        dtype: npt.DTypeLike,
+        *,
+        bits: float | None = None,
+        reason: str = "",
+    ) -> str:
         """Store a weight that comes in blocks of rows. Returns its name."""
         dtype = np.dtype(dtype)
         tensor = TensorProto(
@@ -99,16 +114,22 @@ class GraphWriter:
                     self._on_written(block.size)
             assert self._data.tell() - start == size, f"{name}: blocks do not fill its shape"
             tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", "model.onnx_data"), ("offset", start),
-                               ("length", size)):  # fmt: skip
+            for key, value in (
+                ("location", "model.onnx_data"),
+                ("offset", start),
+                ("length", size),
+            ):
                 tensor.external_data.add(key=key, value=str(value))
         self.initializers.append(tensor)
         self.records.append(
             TensorRecord(
-                name=name, dtype=dtype.name, shape=tuple(int(n) for n in shape),
-                bits_per_weight=round(bits or 8.0 * dtype.itemsize, 4), reason=reason,
+                name=name,
+                dtype=dtype.name,
+                shape=tuple(int(n) for n in shape),
+                bits_per_weight=round(bits or 8.0 * dtype.itemsize, 4),
+                reason=reason,
             )
-        )  # fmt: skip
+        )
         return name
 
     def save(self, inputs: Sequence[Any], outputs: Sequence[Any], *, producer: str) -> None:

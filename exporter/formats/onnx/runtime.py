@@ -62,9 +62,14 @@ class OnnxEncoder:
     """
 
     def __init__(
-        self, folder: Path, *, threads: int | None = None, batch_tokens: int = TOKEN_BUDGET,
-        manifest: Manifest | None = None, file: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        *,
+        threads: int | None = None,
+        batch_tokens: int = TOKEN_BUDGET,
+        manifest: Manifest | None = None,
+        file: str | None = None,
+    ) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -96,9 +101,13 @@ class OnnxEncoder:
         return token_rows(self._tokenizer, texts, prompt=prompt)
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        dim: int | None = None,
         on_progress: Progress | None = None,
-    ) -> Vectors:  # fmt: skip
+    ) -> Vectors:
         vectors = np.empty((len(texts), self.dim), np.float32)
         rows = self.token_ids(texts, prompt=prompt)
         for picked in of_one_length(rows):

@@ -99,9 +99,7 @@ class Int8:
         block = self._model.weights.runtime_block(site)
         turned = rotate(writer, x, block=block)
         largest = writer.node(
-            "ReduceMax",
-            [writer.node("Abs", [turned]), writer.constant([-1], np.int64)],
-            keepdims=1,
+            "ReduceMax", [writer.node("Abs", [turned]), writer.constant([-1], np.int64)], keepdims=1
         )
         # A row of zeros is divided by this.
         largest = writer.node("Max", [largest, writer.constant(SMALLEST_ROW, np.float32)])
@@ -121,10 +119,15 @@ class Int8:
         stored_scales = writer.weight(name + "_scale", found.scales, reason="scale of each output")
         product: str = writer.node(
             "MatMulIntegerToFloat",
-            [x.values, stored, writer.constant(STEP, np.float32), stored_scales,
-             writer.constant(ZERO_POINT, np.uint8)],
+            [
+                x.values,
+                stored,
+                writer.constant(STEP, np.float32),
+                stored_scales,
+                writer.constant(ZERO_POINT, np.uint8),
+            ],
             domain="com.microsoft",
-        )  # fmt: skip
+        )
         return product
 
 

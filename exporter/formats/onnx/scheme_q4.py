@@ -143,16 +143,23 @@ class Q4:
         bits = BITS + (8 * self._dtype.itemsize + BITS) / BLOCK
         stored = writer.weight(name, pack_blocks(found.codes), bits=bits)
         stored_scales = writer.weight(
-            name + "_scale", found.scales.astype(self.compute),
+            name + "_scale",
+            found.scales.astype(self.compute),
             reason=f"scale of {BLOCK} weights of an output",
-        )  # fmt: skip
+        )
         stored_zeros = writer.weight(
             name + "_zero", pack_pairs(found.zeros), reason=f"zero of {BLOCK} weights of an output"
         )
         product: str = writer.node(
-            "MatMulNBits", [x.values, stored, stored_scales, stored_zeros],
-            domain="com.microsoft", K=width, N=out, bits=BITS, block_size=BLOCK, accuracy_level=4,
-        )  # fmt: skip
+            "MatMulNBits",
+            [x.values, stored, stored_scales, stored_zeros],
+            domain="com.microsoft",
+            K=width,
+            N=out,
+            bits=BITS,
+            block_size=BLOCK,
+            accuracy_level=4,
+        )
         return product
 
     @property

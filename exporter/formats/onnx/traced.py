@@ -16,10 +16,15 @@ from exporter.offline import offline
 
 
 def export_traced(
-    checkpoint: Checkpoint, folder: Path, *, scheme: Scheme, dim: int,
-    flavour: Flavour = PORTABLE, weights: None = None,
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    scheme: Scheme,
+    dim: int,
+    flavour: Flavour = PORTABLE,
+    weights: None = None,
     on_progress: Callable[[int], None] | None = None,
-) -> tuple[TensorRecord, ...]:  # fmt: skip
+) -> tuple[TensorRecord, ...]:
     """Write model.onnx to `folder` through optimum, Pooling, Dense and Normalize inside.
 
     Raises BadInput for what tracing does not offer: quantization, a cut dim, a flavour, a repaired
@@ -88,9 +93,10 @@ def _records(path: Path) -> tuple[TensorRecord, ...]:
     model = onnx.load(str(path), load_external_data=False)
     return tuple(
         TensorRecord(
-            name=t.name, dtype=onnx.helper.tensor_dtype_to_np_dtype(t.data_type).name,
+            name=t.name,
+            dtype=onnx.helper.tensor_dtype_to_np_dtype(t.data_type).name,
             shape=tuple(t.dims),
             bits_per_weight=8.0 * onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize,
         )
         for t in model.graph.initializer
-    )  # fmt: skip
+    )

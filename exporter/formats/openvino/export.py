@@ -84,9 +84,14 @@ def export_openvino(
             if (checkpoint.path / name).is_file():
                 shutil.copyfile(checkpoint.path / name, stage / name)
         return write_manifest(
-            stage, checkpoint, kind="openvino", scheme="fp32" if quant == "none" else quant,
-            entry=ENTRY, tensors=tuple(graph.records), dim=width,
+            stage,
+            checkpoint,
+            kind="openvino",
+            scheme="fp32" if quant == "none" else quant,
+            entry=ENTRY,
+            tensors=tuple(graph.records),
+            dim=width,
             libraries=("openvino", "numpy", *(("torch",) if texts is not None else ())),
             kept=KEPT if texts is not None else (),
             calibration_sha256=None if texts is None else calibration_sha256(texts),
-        )  # fmt: skip
+        )

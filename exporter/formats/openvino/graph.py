@@ -89,10 +89,13 @@ class Graph:
     ) -> Any:
         self.records.append(
             TensorRecord(
-                name=name, dtype=str(values.dtype), shape=values.shape,
-                bits_per_weight=round(bits or 8.0 * values.itemsize, 3), reason=reason,
+                name=name,
+                dtype=str(values.dtype),
+                shape=values.shape,
+                bits_per_weight=round(bits or 8.0 * values.itemsize, 3),
+                reason=reason,
             )
-        )  # fmt: skip
+        )
         self._written(values.size)
         return self.ops.constant(values, name=name)
 
@@ -243,8 +246,9 @@ class Graph:
         ops = self.ops
         dense = self.weights.head(dim=dim)
         if dense is not None:
-            stored = self._constant("dense_folded", np.ascontiguousarray(dense.T),
-                                    reason="see kept: the head")  # fmt: skip
+            stored = self._constant(
+                "dense_folded", np.ascontiguousarray(dense.T), reason="see kept: the head"
+            )
             return ops.matmul(hidden, stored, False, True)
         if dim < self.weights.checkpoint.dim:
             bounds = [self._numbers([n]) for n in (0, dim, 1, 2)]

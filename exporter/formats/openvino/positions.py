@@ -55,14 +55,18 @@ def rotary_tables(
         cos, sin = (
             ops.unsqueeze(
                 ops.gather(
-                    store(f"rotary_{name}_{kind}", values.astype(np.float32),
-                          reason="table of rotary angles"),
-                    positions, _number(0),
+                    store(
+                        f"rotary_{name}_{kind}",
+                        values.astype(np.float32),
+                        reason="table of rotary angles",
+                    ),
+                    positions,
+                    _number(0),
                 ),
                 _number([0, 1]),
             )
             for name, values in (("cos", np.cos(angles)), ("sin", np.sin(angles)))
-        )  # fmt: skip
+        )
         made[kind] = (cos, sin)
     return made
 

@@ -56,9 +56,13 @@ class OpenVinoEncoder:
         return token_rows(self._tokenizer, texts, prompt=prompt)
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        dim: int | None = None,
         on_progress: Progress | None = None,
-    ) -> Vectors:  # fmt: skip
+    ) -> Vectors:
         vectors = np.empty((len(texts), self.dim), np.float32)
         rows = self.token_ids(texts, prompt=prompt)
         for picked in of_one_length(rows):

@@ -12,19 +12,53 @@ from pathlib import Path
 from exporter.errors import BadInput
 from exporter.records import Record
 
-INSTRUCTIONS = ("from", "license", "template", "system", "adapter", "draft", "renderer", "parser",
-                "parameter", "message", "requires")  # fmt: skip
+INSTRUCTIONS = (
+    "from",
+    "license",
+    "template",
+    "system",
+    "adapter",
+    "draft",
+    "renderer",
+    "parser",
+    "parameter",
+    "message",
+    "requires",
+)
 ROLES = ("system", "user", "assistant")
 # What Go's strconv takes, and no more: Python's int() would also take 1_000.
 WHOLE, REAL = r"[+-]?[0-9]+", r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
 PARAMETERS: Mapping[str, str] = {
-    **dict.fromkeys(("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep",
-                     "num_predict", "seed", "top_k", "repeat_last_n"), WHOLE),
-    **dict.fromkeys(("temperature", "top_p", "min_p", "typical_p", "repeat_penalty",
-                     "presence_penalty", "frequency_penalty"), REAL),
+    **dict.fromkeys(
+        (
+            "num_ctx",
+            "num_batch",
+            "num_gpu",
+            "main_gpu",
+            "num_thread",
+            "num_keep",
+            "num_predict",
+            "seed",
+            "top_k",
+            "repeat_last_n",
+        ),
+        WHOLE,
+    ),
+    **dict.fromkeys(
+        (
+            "temperature",
+            "top_p",
+            "min_p",
+            "typical_p",
+            "repeat_penalty",
+            "presence_penalty",
+            "frequency_penalty",
+        ),
+        REAL,
+    ),
     "use_mmap": "1|t|T|TRUE|true|True|0|f|F|FALSE|false|False",
     "stop": r"(?s).*",
-}  # fmt: skip
+}
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 QUOTES = '"""'
 

@@ -12,8 +12,11 @@ from exporter.packages.ollama.modelfile import check_modelfile, model_tag, rende
 
 STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("verify.py", "client.py", "client.mjs")
-TEMPLATES = {"readme.md.j2": "README.md", "create.sh.j2": "create.sh",
-             "create.ps1.j2": "create.ps1"}  # fmt: skip
+TEMPLATES = {
+    "readme.md.j2": "README.md",
+    "create.sh.j2": "create.sh",
+    "create.ps1.j2": "create.ps1",
+}
 
 
 def fill_ollama(filling: Filling) -> Sequence[str]:
@@ -33,8 +36,9 @@ def fill_ollama(filling: Filling) -> Sequence[str]:
     # Quoted for a shell: a prompt may hold an apostrophe.
     example = shlex.quote(json.dumps({"model": tag, "input": query}, ensure_ascii=False))
     for template, name in TEMPLATES.items():
-        filling.write(template, name, manifest=manifest, verdict=judged.verdict, tag=tag,
-                      example=example)  # fmt: skip
+        filling.write(
+            template, name, manifest=manifest, verdict=judged.verdict, tag=tag, example=example
+        )
     (stage / "create.sh").chmod(0o755)
     return [manifest.entry]
 
@@ -45,6 +49,10 @@ def tag_of(manifest: Manifest) -> str:
 
 
 PACKAGER = Packager(
-    name="ollama", room=__package__, kind="gguf", fill=fill_ollama, tag=tag_of,
+    name="ollama",
+    room=__package__,
+    kind="gguf",
+    fill=fill_ollama,
+    tag=tag_of,
     hint="Ollama takes a GGUF: lawvault export gguf",
-)  # fmt: skip
+)

@@ -26,15 +26,23 @@ def fill_onnxruntime(filling: Filling) -> Sequence[str]:
     for name in EXAMPLES:
         shutil.copyfile(STATIC / name, stage / name)
     filling.write(
-        "readme.md.j2", "README.md", manifest=manifest, verdict=judged.verdict,
+        "readme.md.j2",
+        "README.md",
+        manifest=manifest,
+        verdict=judged.verdict,
         least=least_version(manifest),
-        sizes={name: sum(p.stat().st_size for p in stage.glob(f"{name}*")) / 1e6
-               for name in (GRAPH, MOBILE)},
-    )  # fmt: skip
+        sizes={
+            name: sum(p.stat().st_size for p in stage.glob(f"{name}*")) / 1e6
+            for name in (GRAPH, MOBILE)
+        },
+    )
     return [GRAPH]
 
 
 PACKAGER = Packager(
-    name="onnxruntime", room=__package__, kind="onnx", fill=fill_onnxruntime,
+    name="onnxruntime",
+    room=__package__,
+    kind="onnx",
+    fill=fill_onnxruntime,
     hint="ONNX Runtime takes ONNX: lawvault export onnx",
-)  # fmt: skip
+)

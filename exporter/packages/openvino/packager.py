@@ -23,6 +23,9 @@ def fill_openvino(filling: Filling) -> Sequence[str]:
 
 
 PACKAGER = Packager(
-    name="openvino", room=__package__, kind="openvino", fill=fill_openvino,
+    name="openvino",
+    room=__package__,
+    kind="openvino",
+    fill=fill_openvino,
     hint="OpenVINO takes its own format: lawvault export openvino",
-)  # fmt: skip
+)

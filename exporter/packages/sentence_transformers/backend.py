@@ -32,9 +32,12 @@ class SentenceTransformersEncoder:
         chosen = {"file_name": file, "provider": "CPUExecutionProvider"}
         try:
             self._model: Any = SentenceTransformer(
-                str(folder), backend="onnx", device="cpu", local_files_only=True,
+                str(folder),
+                backend="onnx",
+                device="cpu",
+                local_files_only=True,
                 model_kwargs=chosen,
-            )  # fmt: skip
+            )
         except Exception as error:  # noqa: BLE001 - optimum, transformers, onnxruntime: each its own
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise BadInput(
@@ -47,9 +50,13 @@ class SentenceTransformersEncoder:
         return [tokenize([prompt + text])["input_ids"][0].tolist() for text in texts]
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str = "", dim: int | None = None,
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        dim: int | None = None,
         on_progress: Progress | None = None,
-    ) -> Vectors:  # fmt: skip
+    ) -> Vectors:
         made = self._model.encode(
             list(texts), prompt=prompt, batch_size=1, truncate_dim=dim, convert_to_numpy=True
         )

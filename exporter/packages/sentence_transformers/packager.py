@@ -53,19 +53,28 @@ def fill_sentence_transformers(filling: Filling) -> Sequence[str]:
         for i, (place, kind) in enumerate(MODULES)
     ]
     write_json(stage / "modules.json", modules)
-    write_json(stage / "sentence_bert_config.json",
-               {"max_seq_length": manifest.max_tokens, "do_lower_case": False})  # fmt: skip
+    write_json(
+        stage / "sentence_bert_config.json",
+        {"max_seq_length": manifest.max_tokens, "do_lower_case": False},
+    )
     prompts = prefixes(manifest.prompts)
     write_json(
         stage / "config_sentence_transformers.json",
-        {"model_type": "SentenceTransformer", "prompts": prompts, "default_prompt_name": None,
-         "similarity_fn_name": "cosine"},
-    )  # fmt: skip
+        {
+            "model_type": "SentenceTransformer",
+            "prompts": prompts,
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine",
+        },
+    )
     filling.write(
-        "readme.md.j2", "README.md", first=manifest, prompts=prompts,
+        "readme.md.j2",
+        "README.md",
+        first=manifest,
+        prompts=prompts,
         rows=list(zip(files, artifacts, strict=True)),
         override=next((j.verdict for j in artifacts if j.verdict.verdict != "pass"), None),
-    )  # fmt: skip
+    )
     return files
 
 
@@ -73,17 +82,20 @@ def file_names(manifests: Sequence[Manifest]) -> list[str]:
     """Return the graphs' paths: float32, or one that is alone, is `onnx/model.onnx`, where every
     consumer looks first."""
     return [
-        "onnx/model.onnx" if len(manifests) == 1 or manifest.scheme == "fp32"
+        "onnx/model.onnx"
+        if len(manifests) == 1 or manifest.scheme == "fp32"
         else f"onnx/model_{manifest.scheme}.onnx"
         for manifest in manifests
-    ]  # fmt: skip
+    ]
 
 
 def prefixes(prompts: Prompts) -> Mapping[str, str]:
     """Return the prompts as sentence-transformers knows them: what stands before a text. One that
     goes on behind the text is no such prompt and is left out."""
-    rendered = {"query": prompts.render_query("\0"), "document": prompts.render_document(
-        "\0", title="")}  # fmt: skip
+    rendered = {
+        "query": prompts.render_query("\0"),
+        "document": prompts.render_document("\0", title=""),
+    }
     return {name: text[:-1] for name, text in rendered.items() if text.endswith("\0")}
 
 
@@ -102,8 +114,12 @@ def check_sentence_transformers(
 
 
 PACKAGER = Packager(
-    name="sentence-transformers", room=__package__,
-    kind="onnx", fill=fill_sentence_transformers, several=True,
-    schemes=SCHEMES, check=check_sentence_transformers,
+    name="sentence-transformers",
+    room=__package__,
+    kind="onnx",
+    fill=fill_sentence_transformers,
+    several=True,
+    schemes=SCHEMES,
+    check=check_sentence_transformers,
     hint="the ONNX backend takes ONNX: lawvault export onnx",
-)  # fmt: skip
+)

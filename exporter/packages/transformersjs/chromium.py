@@ -16,12 +16,23 @@ from urllib.parse import unquote, urlparse
 from exporter.errors import MissingDependency
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-QUIET = ("--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
+QUIET = (
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 # An adapter in software, where there is no GPU. It has no 16-bit shaders.
 WEBGPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
-TYPES = {".mjs": "text/javascript", ".js": "text/javascript", ".wasm": "application/wasm",
-         ".json": "application/json", ".css": "text/css", ".html": "text/html"}  # fmt: skip
+TYPES = {
+    ".mjs": "text/javascript",
+    ".js": "text/javascript",
+    ".wasm": "application/wasm",
+    ".json": "application/json",
+    ".css": "text/css",
+    ".html": "text/html",
+}
 
 
 def find_chromium() -> str:
@@ -32,9 +43,10 @@ def find_chromium() -> str:
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         raise MissingDependency(
-            "chromium", install="apt-get install chromium, or get Google Chrome, so that it lies "
+            "chromium",
+            install="apt-get install chromium, or get Google Chrome, so that it lies "
             "on the PATH (or leave it out: --runtime node)",
-        )  # fmt: skip
+        )
     return found
 
 

@@ -27,15 +27,11 @@ TRANSFORMERS_FILE = f"{PACKAGE}/dist/transformers.min.js"
 # SHA-256 of what runs in a browser, as npm delivers it for TESTED.
 RUNTIME_FILES = {
     TRANSFORMERS_FILE: "8d6716d9086f57c30a4bf367dba61b887593573c770c454465e8019b2703e743",
-    "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs":
-        "c57ca56328877353a575e51bbca6f18450027d6c9bf2307a2cb2c41363b4de9f",
-    "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm":
-        "06ba057753da3847e4c24f02d91ab133455b0817c69a44993a9a53a2146df9e3",
-    "onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify.mjs":
-        "0966b6105cd936744498aa60df7a22cbd47af3374dbc64a9ab561c08a71e3611",
-    "onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify.wasm":
-        "49871f5a4409519797e127440868a6d1923339d9185907f301a5b2a1d90af082",
-}  # fmt: skip
+    "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs": "c57ca56328877353a575e51bbca6f18450027d6c9bf2307a2cb2c41363b4de9f",
+    "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm": "06ba057753da3847e4c24f02d91ab133455b0817c69a44993a9a53a2146df9e3",
+    "onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify.mjs": "0966b6105cd936744498aa60df7a22cbd47af3374dbc64a9ab561c08a71e3611",
+    "onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify.wasm": "49871f5a4409519797e127440868a6d1923339d9185907f301a5b2a1d90af082",
+}
 
 
 @dataclass(frozen=True)
@@ -61,12 +57,14 @@ def find_node_modules(given: Path | None = None) -> NodeModules | None:
     Raises BadInput where a folder that was named holds no transformers.js, or for a version that
     is too old.
     """
-    named = given or (Path(os.environ[NODE_MODULES_VARIABLE])
-                      if os.environ.get(NODE_MODULES_VARIABLE) else None)  # fmt: skip
+    named = given or (
+        Path(os.environ[NODE_MODULES_VARIABLE]) if os.environ.get(NODE_MODULES_VARIABLE) else None
+    )
     if named is None:
         places = [Path.cwd(), *Path.cwd().parents]
-        found = next((p / "node_modules" for p in places
-                      if (p / "node_modules" / PACKAGE).is_dir()), None)  # fmt: skip
+        found = next(
+            (p / "node_modules" for p in places if (p / "node_modules" / PACKAGE).is_dir()), None
+        )
         return None if found is None else _described(found)
     inner = named / "node_modules"
     folder = inner if inner.is_dir() else named
@@ -80,9 +78,10 @@ def require_node_modules(given: Path | None = None) -> NodeModules:
     found = find_node_modules(given)
     if found is None:
         raise MissingDependency(
-            PACKAGE, install=f"{INSTALL} (in the working folder, or name another place with "
+            PACKAGE,
+            install=f"{INSTALL} (in the working folder, or name another place with "
             f"--node-modules FOLDER or ${NODE_MODULES_VARIABLE})",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -91,8 +90,10 @@ def runtime_files(modules: NodeModules) -> list[Path]:
     version's, byte for byte."""
     again = f"remove '{modules.folder}' and run: {INSTALL}"
     if modules.transformers != TESTED:
-        raise BadInput(f"'{modules.folder}' holds transformers.js {modules.transformers}; the page "
-                       f"is made and tested with {TESTED}; {again}")  # fmt: skip
+        raise BadInput(
+            f"'{modules.folder}' holds transformers.js {modules.transformers}; the page "
+            f"is made and tested with {TESTED}; {again}"
+        )
     for name, expected in RUNTIME_FILES.items():
         path = modules.folder / name
         if not path.is_file():
@@ -109,9 +110,11 @@ def _described(folder: Path) -> NodeModules:
     if numbers < OLDEST:
         raise BadInput(f"'{folder}' holds transformers.js {version}, too old; run: {INSTALL}")
     return NodeModules(
-        folder, transformers=version, onnxruntime_web=_version(folder / "onnxruntime-web"),
+        folder,
+        transformers=version,
+        onnxruntime_web=_version(folder / "onnxruntime-web"),
         onnxruntime_node=_version(folder / "onnxruntime-node"),
-    )  # fmt: skip
+    )
 
 
 def _version(folder: Path) -> str:

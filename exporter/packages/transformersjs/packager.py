@@ -51,11 +51,18 @@ def fill_transformersjs(filling: Filling) -> Sequence[str]:
     if modules is not None:
         write_page(stage, runtime_files(modules), articles=filling.settings.get("articles"))
     filling.write(
-        "readme.md.j2", "README.md", first=first.manifest, artifacts=artifacts,
-        dtypes={scheme: dtype for scheme, (dtype, _) in FILES.items()}, default=FILES[default][0],
-        page=modules is not None, about=_about(stage), tested=TESTED, install=INSTALL,
+        "readme.md.j2",
+        "README.md",
+        first=first.manifest,
+        artifacts=artifacts,
+        dtypes={scheme: dtype for scheme, (dtype, _) in FILES.items()},
+        default=FILES[default][0],
+        page=modules is not None,
+        about=_about(stage),
+        tested=TESTED,
+        install=INSTALL,
         override=next((j.verdict for j in artifacts if j.verdict.verdict != "pass"), None),
-    )  # fmt: skip
+    )
     return files
 
 
@@ -105,13 +112,21 @@ def missing_page(package: Path) -> str:
     """Return how to get the page where the package has none."""
     if (package / "index.html").is_file():
         return ""
-    return ("packaged without the search page, transformers.js was not found; for the page, run: "
-            f"{INSTALL}, then package again")  # fmt: skip
+    return (
+        "packaged without the search page, transformers.js was not found; for the page, run: "
+        f"{INSTALL}, then package again"
+    )
 
 
 PACKAGER = Packager(
-    name="transformersjs", room=__package__, kind="onnx", fill=fill_transformersjs, several=True,
-    schemes=tuple(FILES), check=check_transformersjs, environment=found_runtime,
+    name="transformersjs",
+    room=__package__,
+    kind="onnx",
+    fill=fill_transformersjs,
+    several=True,
+    schemes=tuple(FILES),
+    check=check_transformersjs,
+    environment=found_runtime,
     remark=missing_page,
     hint="transformers.js takes ONNX: lawvault export onnx --flavour web",
-)  # fmt: skip
+)

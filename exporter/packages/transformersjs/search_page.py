@@ -46,13 +46,17 @@ def write_page(
     invented = _invented()
     taken = list(articles or invented)
     shown = taken[:MOST_ARTICLES]
-    write_text(stage / ARTICLES_NAME, "".join(
-        json.dumps(dict(zip(FIELDS, article, strict=True)), ensure_ascii=False) + "\n"
-        for article in shown
-    ))  # fmt: skip
-    write_json(stage / ABOUT_NAME, {
-        "articles": len(shown), "of": len(taken), "invented": set(shown) <= set(invented),
-    })  # fmt: skip
+    write_text(
+        stage / ARTICLES_NAME,
+        "".join(
+            json.dumps(dict(zip(FIELDS, article, strict=True)), ensure_ascii=False) + "\n"
+            for article in shown
+        ),
+    )
+    write_json(
+        stage / ABOUT_NAME,
+        {"articles": len(shown), "of": len(taken), "invented": set(shown) <= set(invented)},
+    )
 
 
 def _invented() -> list[Article]:

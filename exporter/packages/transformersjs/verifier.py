@@ -37,9 +37,14 @@ Answer = Mapping[str, Any]
 
 
 def verify_transformersjs(
-    folder: Path, entry: PackagedArtifact, golden: Golden, *, threads: int | None = None,
-    runtime: Sequence[str] = (), node_modules: Path | None = None,
-) -> list[Proof]:  # fmt: skip
+    folder: Path,
+    entry: PackagedArtifact,
+    golden: Golden,
+    *,
+    threads: int | None = None,
+    runtime: Sequence[str] = (),
+    node_modules: Path | None = None,
+) -> list[Proof]:
     """Run the file in each of `runtime` (all by default), and compare. Every missing dependency
     is met before the first model is loaded.
 
@@ -60,8 +65,15 @@ def verify_transformersjs(
     for name, prove in provers:
         title = f"{dtype} in {name}"
         if name == "webgpu" and entry.artifact.scheme in HALF:
-            proofs.append(Proof(title, (), status="info", told="needs 16-bit shaders, which the "
-                                "adapter in software lacks; proven on the processor"))  # fmt: skip
+            proofs.append(
+                Proof(
+                    title,
+                    (),
+                    status="info",
+                    told="needs 16-bit shaders, which the "
+                    "adapter in software lacks; proven on the processor",
+                )
+            )
             continue
         try:
             answer = prove(task)
@@ -77,11 +89,16 @@ def _node(folder: Path, node_modules: Path | None) -> Callable[[Answer], Answer]
     find_node()
 
     def prove(task: Answer) -> Answer:
-        given = {"transformers": modules.entry.as_uri(), "embed": (folder / "embed.mjs").resolve()
-                 .as_uri()}  # fmt: skip
+        given = {
+            "transformers": modules.entry.as_uri(),
+            "embed": (folder / "embed.mjs").resolve().as_uri(),
+        }
         answer = run_in_node(STATIC / "prove.mjs", {**task, **given, "cut": True})
-        return {**answer, "versions": f"transformers.js {modules.transformers}, onnxruntime-node "
-                f"{modules.onnxruntime_node}, Node {answer['node']}"}  # fmt: skip
+        return {
+            **answer,
+            "versions": f"transformers.js {modules.transformers}, onnxruntime-node "
+            f"{modules.onnxruntime_node}, Node {answer['node']}",
+        }
 
     return prove
 
@@ -93,8 +110,11 @@ def _chromium(
     modules = None if vendor.is_dir() else require_node_modules(node_modules)
     runtime = sorted(vendor.iterdir()) if modules is None else runtime_files(modules)
     find_chromium()
-    places = {"/package/": folder, "/proof/": STATIC,
-              **{f"/runtime/{path.name}": path for path in runtime}}  # fmt: skip
+    places = {
+        "/package/": folder,
+        "/proof/": STATIC,
+        **{f"/runtime/{path.name}": path for path in runtime},
+    }
 
     def prove(task: Answer) -> Answer:
         with serve(places) as url, open_chromium() as browser:
@@ -125,10 +145,15 @@ def _failures(golden: Golden, answer: Answer) -> Iterator[str]:
 
 def _told(golden: Golden, answer: Answer) -> str:
     own = [_cosine(v, t.vector) for v, t in zip(answer["vectors"], golden.texts, strict=True)]
-    told = (f"{len(golden.texts)} texts agree, AutoModel and pipeline, cosine at least "
-            f"{min(own):.6f} ({answer['versions']})")  # fmt: skip
-    lost = [_cosine(answer["pooled"][i], golden.texts[i].vector)
-            for i in _cut(golden) if answer["pooled"][i] is not None]  # fmt: skip
+    told = (
+        f"{len(golden.texts)} texts agree, AutoModel and pipeline, cosine at least "
+        f"{min(own):.6f} ({answer['versions']})"
+    )
+    lost = [
+        _cosine(answer["pooled"][i], golden.texts[i].vector)
+        for i in _cut(golden)
+        if answer["pooled"][i] is not None
+    ]
     if lost:
         told += f"; texts that the pipeline cuts: cosine {min(lost):.4f}"
     return told
