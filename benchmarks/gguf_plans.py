@@ -57,7 +57,7 @@ class Twin:
     def judge(self, type_name: str, options: GgufOptions) -> tuple[int, str]:
         """Return the file's size in bytes and the cells of a row."""
         manifest = export_gguf(
-            self.checkpoint, self.output, type_name=type_name, options=options, force=True
+            self.checkpoint, self.output, scheme=type_name, **vars(options), force=True
         )
         with closing(LlamaCppEncoder(self.output)) as encoder:
             vectors = encoder.encode(self.yardstick.texts)
@@ -92,9 +92,9 @@ def _size(checkpoint: Checkpoint, type_name: str, options: GgufOptions, folder: 
     manifest = export_gguf(
         checkpoint,
         Path(folder) / "full",
-        type_name=type_name,
+        scheme=type_name,
         force=True,
-        options=replace(options, imatrix="off"),
+        **vars(replace)(options, imatrix="off"),
     )
     return manifest.size_bytes / 1e6
 

@@ -112,7 +112,7 @@ def main() -> None:
         folder = Path(temporary)
         cache = given.cache or folder / "vectors"
         artifact = folder / "onnx-int8"
-        export_onnx(checkpoint, artifact, quant="int8")
+        export_onnx(checkpoint, artifact, scheme="int8")
         began = time.perf_counter()
         original = open_original(checkpoint)
         if given.made_by == "torch":

@@ -55,8 +55,8 @@ FROM = "optimum fp32"
 PEERS: Mapping[str, Peer] = {
     "torch fp32": Peer(copy, torch_in("float32"), needs=TORCH),
     "torch bf16": Peer(copy, torch_in("bfloat16"), needs=TORCH),
-    "ours fp32": Peer(ours("none"), session, needs=ONNX),
-    "ours fp32 cpu23": Peer(ours("none", flavour="cpu23"), session, needs=ONNX),
+    "ours fp32": Peer(ours("fp32"), session, needs=ONNX),
+    "ours fp32 cpu23": Peer(ours("fp32", flavour="cpu23"), session, needs=ONNX),
     "ours fp16": Peer(ours("fp16"), session, needs=ONNX, calibrated=True),
     "ours int8": Peer(ours("int8"), session, needs=ONNX, calibrated=True),
     "ours int8 cpu23": Peer(ours("int8", flavour="cpu23"), session, needs=ONNX, calibrated=True),
@@ -67,7 +67,7 @@ PEERS: Mapping[str, Peer] = {
     "optimum int8": Peer(optimum_int8, session, after=FROM, needs=TRACED),
     "sentence-transformers int8": Peer(st_int8, load_st, needs=(*TRACED, *TORCH)),
     "transformers.js q4": Peer(round_to_nearest, session, after=FROM, needs=(*TRACED, "onnx-ir")),
-    "ours OpenVINO fp32": Peer(ours_openvino("none"), load_openvino, needs=("openvino",)),
+    "ours OpenVINO fp32": Peer(ours_openvino("fp32"), load_openvino, needs=("openvino",)),
     "ours OpenVINO int8": Peer(
         ours_openvino("int8"), load_openvino, needs=("openvino",), calibrated=True
     ),

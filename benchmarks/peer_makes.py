@@ -35,11 +35,11 @@ def ours(quant: str, **options: Any) -> Make:
     def make(origin: Origin, folder: Path) -> None:
         from exporter.formats.onnx.export import export_onnx
 
-        calibration = None if quant == "none" else origin.calibration
+        calibration = None if quant == "fp32" else origin.calibration
         export_onnx(
             origin.checkpoint,
             folder,
-            quant=quant,
+            scheme=quant,
             calibration=calibration,
             keep=origin.keep,
             **options,
@@ -54,9 +54,9 @@ def ours_openvino(quant: str) -> Make:
     def make(origin: Origin, folder: Path) -> None:
         from exporter.formats.openvino.export import export_openvino
 
-        calibration = None if quant == "none" else origin.calibration
+        calibration = None if quant == "fp32" else origin.calibration
         export_openvino(
-            origin.checkpoint, folder, quant=quant, calibration=calibration, keep=origin.keep
+            origin.checkpoint, folder, scheme=quant, calibration=calibration, keep=origin.keep
         )
 
     return make
@@ -73,7 +73,7 @@ def gguf(type_name: str, *, plan: str = "embedding") -> Make:
         options = GgufOptions(plan=plan)
         if plan != "upstream":
             options = GgufOptions(plan=plan, imatrix="on", calibration=origin.calibration)
-        export_gguf(origin.checkpoint, folder, type_name=type_name, options=options)
+        export_gguf(origin.checkpoint, folder, scheme=type_name, **vars(options))
 
     return make
 

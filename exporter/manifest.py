@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from exporter import __version__
 from exporter.checkpoint.contents import Checkpoint, Finding, Prompts
 from exporter.errors import BadInput
+from exporter.format import format_of
 from exporter.hashing import sha256_file
 from exporter.records import Record, write_json
 
@@ -154,10 +155,10 @@ class Manifest(Record):
     @property
     def size_bytes(self) -> int:
         """Bytes of the model itself: the files that a runtime loads as weights and graph."""
-        # model.onnx has model.onnx_data beside it, model.xml has model.bin.
-        data = self.entry.removesuffix(".xml") + ".bin"
+        counted = format_of(self.kind).model_files(self.entry)
+        # model.onnx has model.onnx_data beside it.
         return sum(
-            f.size_bytes for f in self.files if f.path.startswith(self.entry) or f.path == data
+            f.size_bytes for f in self.files if f.path.startswith(self.entry) or f.path in counted
         )
 
 

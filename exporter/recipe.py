@@ -12,25 +12,10 @@ from pydantic import model_validator as validator
 from exporter.bundled import bundled
 from exporter.checkpoint.contents import Prompts, WindowChoice
 from exporter.errors import BadInput, unknown_name
+from exporter.format import Format, PrecisionClass, format_of, precision_classes
 from exporter.records import Record
+from exporter.registry import FORMATS
 
-PrecisionClass = Literal["fp32", "16bit", "8bit", "6bit", "4bit"]
-CLASS_OF_SCHEME: dict[str, PrecisionClass] = {
-    "fp32": "fp32",
-    "f32": "fp32",
-    "f16": "16bit",
-    "bf16": "16bit",
-    "fp16": "16bit",
-    "int8": "8bit",
-    "q8_0": "8bit",
-    "q4": "4bit",
-    "q4f16": "4bit",
-    "q4_0": "4bit",
-    "q4_k_m": "4bit",
-    "iq4_nl": "4bit",
-    "q5_k_m": "6bit",
-    "q6_k": "6bit",
-}
 Way = Literal["both", "queries", "documents"]
 WAYS: tuple[Way, ...] = ("both", "queries", "documents")
 DEFAULT_MARGIN: dict[PrecisionClass, float] = {
@@ -119,40 +104,62 @@ class Limits(Bounds):
         )
 
 
-OPTIONS_OF_KIND = {"flavour": "onnx", "plan": "gguf", "embedding_type": "gguf", "imatrix": "gguf"}
-
-
 class ArtifactSpec(Record):
     """One artifact of a release: what to export, whether it must pass, what to make of it."""
 
-    kind: Literal["onnx", "gguf", "openvino"]
+    kind: StrictStr
+    """A format's name: see `exporter.registry.FORMATS`."""
     scheme: StrictStr
     required: StrictBool = True
     packages: tuple[StrictStr, ...] = ()
-    flavour: Literal["portable", "web", "cpu23"] = "portable"
+    flavour: StrictStr | None = None
     """ONNX: what the graph is written for. See `export onnx --flavour`."""
-    plan: Literal["embedding", "upstream"] = "embedding"
+    plan: StrictStr | None = None
     """GGUF: whose choice of types. See `export gguf --plan`."""
     embedding_type: StrictStr | None = None
     """GGUF: type of the embedding table, where it is not to have 8 bits."""
-    imatrix: Literal["auto", "on", "off"] = "auto"
+    imatrix: StrictStr | None = None
     """GGUF: whether calibration text decides the rounding. auto: below 8 bits."""
+
+    @property
+    def format(self) -> Format:
+        """Return the format's record."""
+        return format_of(self.kind)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Return the options that are given, of its format's own."""
+        values = {name: getattr(self, name) for name in OPTIONS}
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def name(self) -> str:
         """Return the name of the artifact's folder."""
-        plan = "" if self.plan == "embedding" else self.plan
-        flavour = "" if self.flavour == "portable" else self.flavour
-        parts = [self.kind, self.scheme, flavour, plan]
-        return "-".join(part for part in [*parts, self.embedding_type or ""] if part)
+        return self.format.artifact_name(self.scheme, self.options)
 
     @validator(mode="after")
-    def _options_belong_to_one_kind(self) -> "ArtifactSpec":
-        default = ArtifactSpec.model_construct(kind=self.kind, scheme=self.scheme)
-        for key, kind in OPTIONS_OF_KIND.items():
-            if self.kind != kind and getattr(self, key) != getattr(default, key):
-                raise ValueError(f"{key} belongs to artifacts of kind {kind}")
+    def _known_to_its_format(self) -> "ArtifactSpec":
+        if self.kind not in FORMATS:
+            raise ValueError(
+                f"artifact kind '{self.kind}' is unknown (known: {', '.join(FORMATS)})"
+            )
+        if self.scheme not in self.format.schemes:
+            known = ", ".join(self.format.schemes)
+            raise ValueError(
+                f"artifact scheme '{self.scheme}' is unknown for {self.kind} (known: {known})"
+            )
+        taken = {option.name: option for option in self.format.options if option.in_recipe}
+        for name, value in self.options.items():
+            if name not in taken:
+                raise ValueError(f"{name} does not belong to artifacts of kind {self.kind}")
+            choices = taken[name].choices
+            if choices and value not in choices:
+                raise ValueError(f"{name} '{value}' is unknown (known: {', '.join(choices)})")
         return self
+
+
+OPTIONS = ("flavour", "plan", "embedding_type", "imatrix")
+"""Keys of an artifact that belong to one format alone."""
 
 
 class Recipe(Record):
@@ -191,19 +198,15 @@ class Recipe(Record):
                         "add it to ways, or take the limits out"
                     )
                 _check_margin(name, way, limits)
-        for spec in self.artifacts:
-            if spec.scheme not in CLASS_OF_SCHEME:
-                known = ", ".join(CLASS_OF_SCHEME)
-                raise ValueError(f"artifact scheme '{spec.scheme}' is unknown (known: {known})")
         names = [spec.name for spec in self.artifacts]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise ValueError(f"artifact '{twice}' stands twice; keep one of them")
+            raise ValueError(f"artifact '{twice}' is listed twice; keep one of them")
         return self
 
     def limits_for(self, scheme: str) -> Limits:
         """Return the limits of a scheme's precision. Raises BadInput where none are given."""
-        name = CLASS_OF_SCHEME.get(scheme)
+        name = precision_classes().get(scheme)
         if name is None or name not in self.limits:
             raise BadInput(
                 f"the recipe has no limits for scheme '{scheme}'"

@@ -15,7 +15,7 @@ from exporter.packages.ollama.packager import PACKAGER
 from exporter.packages.sums import SUMS_NAME, write_sums
 from exporter.packages.verdict import PackageVerdict
 from exporter.records import write_json
-from exporter.registry import PACKAGERS, resolve
+from exporter.registry import PACKAGES, resolve
 from exporter.runtimes.encoder import Encoder
 
 
@@ -61,7 +61,7 @@ def judged_onnx(
     from exporter.formats.onnx.export import export_onnx
     from exporter.formats.onnx.runtime import OnnxEncoder
 
-    export_onnx(checkpoint, folder, quant=quant, flavour=flavour)
+    export_onnx(checkpoint, folder, scheme=quant, flavour=flavour)
     return Judged(folder, PASS, golden_of(OnnxEncoder(folder, threads=1), checkpoint))
 
 
@@ -85,6 +85,6 @@ def package_onnx(
     name: str, artifacts: list[Judged], output: Path, *, checkpoint: Checkpoint
 ) -> Path:
     """Write the package `name` of ONNX artifacts that passed."""
-    packager = resolve(PACKAGERS, name, kind="package")
+    packager = resolve(PACKAGES, name, kind="package")
     assemble(packager, artifacts, output, checkpoint=checkpoint)
     return output

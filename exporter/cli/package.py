@@ -13,7 +13,7 @@ from exporter.cli.parity import recorded_prompts
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.manifest import read_manifest
 from exporter.records import canonical_json
-from exporter.registry import PACKAGERS, resolve
+from exporter.registry import PACKAGES, resolve
 
 
 @click.group()
@@ -157,7 +157,7 @@ def _write_package(
                 f"{entry.verdict.override_reason}",
                 err=True,
             )
-    packager = resolve(PACKAGERS, name, kind="package")
+    packager = resolve(PACKAGES, name, kind="package")
     if packager.remark and (said := packager.remark(output)):
         click.echo(f"warning: {said}", err=True)
     if options.as_json:

@@ -3,9 +3,9 @@
 from functools import partial
 from pathlib import Path
 
+from exporter.format import format_of
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, check_files, read_manifest
-from exporter.registry import ENCODERS, KERNELS, resolve
 from exporter.runtimes.encoder import Encoder, Source
 from exporter.runtimes.identity import artifact_identity
 
@@ -17,22 +17,21 @@ def open_artifact(folder: Path, *, threads: int | None = None) -> Encoder:
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
-    encoder: Encoder = resolve(ENCODERS, manifest.kind, kind="artifact kind")(
-        folder, threads=threads
-    )
+    encoder: Encoder = format_of(manifest.kind).resolve("encoder")(folder, threads=threads)
     return encoder
 
 
 def artifact_source(folder: Path) -> Source:
     """Return an artifact as a source of vectors, not loaded yet."""
     manifest = read_manifest(folder)
-    kernels = (
-        resolve(KERNELS, manifest.kind, kind="kernels")() if manifest.kind in KERNELS else None
-    )
+    found = format_of(manifest.kind)
+    kernels = found.resolve("kernels")() if found.kernels else None
     return Source(
         name=manifest.name,
         dim=manifest.dim,
-        identity=artifact_identity(sha256_file(folder / MANIFEST_NAME), kernels=kernels),
+        identity=artifact_identity(
+            sha256_file(folder / MANIFEST_NAME), kernels=kernels, libraries=found.libraries
+        ),
         open=partial(open_artifact, folder),
         kernels=kernels,
     )

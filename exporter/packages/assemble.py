@@ -85,6 +85,8 @@ class Packager:
     fill: Callable[[Filling], Sequence[str]]
     hint: str
     """Why another kind is refused, and what to export instead."""
+    verify: str = ""
+    """Runs a package of this consumer: `module:attribute` of a `verify.VerifyPackaged`."""
     several: bool = False
     schemes: tuple[str, ...] | None = None
     tag: Callable[[Manifest], str] | None = None

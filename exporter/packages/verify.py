@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from exporter.errors import BadInput
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME
+from exporter.packages.assemble import Packager
 from exporter.packages.golden import Golden
 from exporter.packages.manifest import PackagedArtifact, PackageManifest
 from exporter.packages.server import Status, verify_server
 from exporter.packages.sums import check_sums
 from exporter.records import Record
-from exporter.registry import PACKAGE_VERIFIERS, resolve
+from exporter.registry import PACKAGES, resolve, resolve_place
 from exporter.runtimes.server import ServerEncoder
 
 R = TypeVar("R", bound=Record)
@@ -110,7 +111,8 @@ def verify_package(
         found = verify_server(server, golden, entry.artifact)
         checks += [Check(name=name, status=status, detail=detail) for name, status, detail in found]
         return _report(folder, server.name, checks)
-    verify: VerifyPackaged = resolve(PACKAGE_VERIFIERS, manifest.package, kind="package")
+    packager: Packager = resolve(PACKAGES, manifest.package, kind="package")
+    verify: VerifyPackaged = resolve_place(packager.verify)
     taken = inspect.signature(verify).parameters
     for option in settings or {}:
         if option not in taken:

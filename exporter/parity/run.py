@@ -14,6 +14,7 @@ from exporter.checkpoint.window import both_windows
 from exporter.corpus.beir import Corpus
 from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput
+from exporter.format import format_of
 from exporter.hashing import sha256_file
 from exporter.manifest import (
     MANIFEST_NAME,
@@ -36,7 +37,6 @@ from exporter.parity.pool_plan import plan_pool
 from exporter.parity.results import ArtifactResult, DimResult, ParityReport
 from exporter.progress import Stages, unheard
 from exporter.recipe import Recipe
-from exporter.registry import ENCODERS, resolve
 from exporter.runtimes.encoder import Encoder, Original, Source, TokenIds
 from exporter.vectors.embed import Texts, embed_texts
 from exporter.vectors.rows import Rows
@@ -93,7 +93,7 @@ def run_parity(
         recipe.limits_for(manifest.scheme)
         if chosen[-1] > manifest.dim:
             raise BadInput(f"'{folder}' has only {manifest.dim} dimensions; pass smaller --dims")
-        resolve(ENCODERS, manifest.kind, kind="artifact kind")
+        format_of(manifest.kind)
         # Loaded once before the long steps: a missing runtime or a broken file shows now.
         source.open().close()
     texts, documents = Texts(corpus, checkpoint.prompts), len(corpus.doc_ids)

@@ -59,7 +59,7 @@ def choose_rescaling(checkpoint: Checkpoint, ranges: tuple[LayerRanges, ...]) ->
     if epsilon < SMALLEST_EPSILON:
         raise BadInput(
             f"'{smallest[1]}' normalises rows so long that its eps would have to be {epsilon:.1e} "
-            "for fp16, below float32's smallest; export with --quant none"
+            "for fp16, below float32's smallest; export with --quant fp32"
         )
     return chosen
 

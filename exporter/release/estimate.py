@@ -8,9 +8,10 @@ import numpy as np
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.corpus.beir import Corpus
+from exporter.format import PrecisionClass, precision_classes
 from exporter.parity.pool import DEFAULT_FIRST, SAMPLE_DOCUMENTS
 from exporter.parity.pool_time import WORTH_POOLING, mean_tokens
-from exporter.recipe import CLASS_OF_SCHEME, PrecisionClass, Recipe
+from exporter.recipe import Recipe
 from exporter.release.exports import calibrates
 from exporter.runtimes.encoder import TokenIds
 from exporter.vectors.embed import Texts
@@ -75,7 +76,7 @@ def estimate(
     seconds += fitted * FITTING_PASSES * FITTED_TOKENS / speed
     seconds += len(recipe.artifacts) * weights * PLAIN_EXPORT_SECONDS_PER_WEIGHT
     copies = [(1 + len(spec.packages), spec.scheme) for spec in recipe.artifacts]
-    disk = sum(n * weights * BYTES_PER_WEIGHT[CLASS_OF_SCHEME[scheme]] for n, scheme in copies)
+    disk = sum(n * weights * BYTES_PER_WEIGHT[precision_classes()[scheme]] for n, scheme in copies)
     disk += encoders * count * checkpoint.dim * 4
     return Estimate(
         seconds=seconds,

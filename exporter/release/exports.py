@@ -5,7 +5,6 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -19,13 +18,8 @@ from exporter.corpus.calibration import (
     corpus_calibration,
     read_calibration,
 )
-from exporter.formats.gguf.export import export_gguf
-from exporter.formats.gguf.options import GgufOptions, check_type_and_options
-from exporter.formats.onnx.export import export_onnx
-from exporter.formats.openvino.export import QUANTS, export_openvino
 from exporter.progress import Stages, silent
 from exporter.recipe import ArtifactSpec, Recipe
-from exporter.registry import GGUF_TYPES, ONNX_SCHEMES
 
 CALIBRATION_NAME = "calibration.jsonl"
 CORES_EACH = 2
@@ -34,17 +28,6 @@ THREADS_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 # (int8 1.0 GB); torch itself is part of it.
 MEMORY_PER_WEIGHT_BYTES = 6
 MEMORY_FIXED_BYTES = 600_000_000
-
-
-def schemes_of(kind: str) -> list[str]:
-    """Return what a recipe may ask of a kind of artifact."""
-    known = {"onnx": ONNX_SCHEMES, "gguf": GGUF_TYPES, "openvino": QUANTS}[kind]
-    return ["fp32" if name == "none" else name for name in known]
-
-
-def gguf_options(spec: ArtifactSpec) -> GgufOptions:
-    """Return what a recipe asks of a GGUF."""
-    return GgufOptions(plan=spec.plan, embedding_type=spec.embedding_type, imatrix=spec.imatrix)
 
 
 def export_artifact(
@@ -62,44 +45,24 @@ def export_artifact(
     `calibration`: texts for what is fitted on some; the bundled ones for None. `keep`: a folder
     for rounded weights that several artifacts are written from.
     """
-    quant = "none" if spec.scheme == "fp32" else spec.scheme
     texts = calibration if calibrates(spec) else None
-    if spec.kind == "onnx":
-        export_onnx(
-            checkpoint,
-            folder,
-            quant=quant,
-            flavour=spec.flavour,
-            calibration=texts,
-            keep=keep,
-            force=force,
-            stages=stages,
-        )
-    elif spec.kind == "openvino":
-        export_openvino(
-            checkpoint,
-            folder,
-            quant=quant,
-            calibration=texts,
-            keep=keep,
-            force=force,
-            stages=stages,
-        )
-    else:
-        options = replace(gguf_options(spec), calibration=texts)
-        export_gguf(
-            checkpoint, folder, type_name=spec.scheme, options=options, force=force, stages=stages
-        )
+    spec.format.resolve("export")(
+        checkpoint,
+        folder,
+        scheme=spec.scheme,
+        calibration=texts,
+        keep=keep,
+        force=force,
+        stages=stages,
+        **spec.options,
+    )
 
 
 def calibrates(spec: ArtifactSpec) -> bool:
-    """Return whether the artifact is fitted on calibration texts."""
-    if spec.kind == "onnx":
-        return spec.scheme != "fp32"
-    if spec.kind == "openvino":
-        return spec.scheme == "int8"
-    _, _, texts = check_type_and_options(spec.scheme, gguf_options(spec))
-    return texts is not None
+    """Return whether the artifact is fitted on calibration texts. Raises BadInput or
+    MissingDependency for options that do not go together."""
+    found: bool = spec.format.resolve("calibrates")(spec.scheme, spec.options)
+    return found
 
 
 def release_calibration(

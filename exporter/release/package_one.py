@@ -22,7 +22,7 @@ from exporter.packages.golden_truth import measure_truth
 from exporter.packages.manifest import PackageManifest
 from exporter.packages.verdict import PackageVerdict, check_verdict, verdict_of
 from exporter.parity.results import ParityReport
-from exporter.registry import PACKAGERS, resolve
+from exporter.registry import PACKAGES, resolve
 from exporter.staging import check_output
 
 Goldens = MutableMapping[str, Golden]
@@ -47,7 +47,7 @@ def package_artifacts(
     that consumer's own. Raises GateClosed,
     BadInput, or MissingDependency without the artifacts' runtime or torch.
     """
-    packager: Packager = resolve(PACKAGERS, name, kind="package")
+    packager: Packager = resolve(PACKAGES, name, kind="package")
     manifests = [read_manifest(folder) for folder in folders]
     verdicts: list[PackageVerdict] = []
     for folder, manifest in zip(folders, manifests, strict=True):

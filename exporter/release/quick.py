@@ -4,21 +4,24 @@ import random
 
 from exporter.corpus.beir import Corpus, make_corpus
 from exporter.errors import BadInput
-from exporter.recipe import CLASS_OF_SCHEME, ArtifactSpec, Recipe
+from exporter.format import all_formats
+from exporter.recipe import ArtifactSpec, Recipe
 
 QUESTIONS, DOCUMENTS = 100, 1000
 
 
 def quick_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe with its first 8-bit ONNX graph and its first 8-bit GGUF alone, to judge on
+    """Return the recipe with its first 8 bits of each format that a first look is at, to judge on
     the whole of a small corpus, without packages. Raises BadInput where it has neither."""
     chosen: dict[str, ArtifactSpec] = {}
     for spec in recipe.artifacts:
-        if CLASS_OF_SCHEME[spec.scheme] == "8bit" and spec.flavour != "web":
+        if spec.format.schemes[spec.scheme] == "8bit" and spec.flavour != "web":
             chosen.setdefault(spec.kind, spec)
-    wanted = [chosen[kind] for kind in ("onnx", "gguf") if kind in chosen]
+    looked_at = [found for found in all_formats() if found.first_look]
+    wanted = [chosen[found.name] for found in looked_at if found.name in chosen]
     if not wanted:
-        raise BadInput("the recipe has no 8-bit ONNX or GGUF for a first look; leave --quick out")
+        labels = " or ".join(found.label for found in looked_at)
+        raise BadInput(f"the recipe has no 8-bit {labels} for a first look; leave --quick out")
     bare = tuple(spec.model_copy(update={"packages": (), "required": False}) for spec in wanted)
     return recipe.model_copy(update={"artifacts": bare, "pool": 0})
 

@@ -9,7 +9,6 @@ from exporter.checkpoint.contents import Checkpoint
 from exporter.corpus.beir import Corpus
 from exporter.corpus.calibration import CalibrationText, write_calibration
 from exporter.errors import BadInput
-from exporter.formats.gguf.options import check_type_and_options
 from exporter.formats.open import artifact_source
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, check_files, read_manifest
@@ -22,16 +21,14 @@ from exporter.parity.run import VECTORS_NAME, run_parity
 from exporter.progress import Stages
 from exporter.recipe import ArtifactSpec, Recipe
 from exporter.records import Record, write_json, write_text
-from exporter.registry import PACKAGERS, resolve
+from exporter.registry import PACKAGES, resolve
 from exporter.release.bench import SHAPES, BenchReport, read_bench, run_bench
 from exporter.release.exports import (
     CALIBRATION_NAME,
     calibrates,
     export_artifact,
     export_side_by_side,
-    gguf_options,
     jobs_that_fit,
-    schemes_of,
 )
 from exporter.release.package_one import package_artifacts
 from exporter.release.steps import Steps, fingerprint, release_folder
@@ -60,16 +57,10 @@ class ReleaseOutcome(Record):
 def check_recipe(recipe: Recipe) -> None:
     """Refuse a recipe that cannot be carried out, before any long step. Raises BadInput."""
     for spec in recipe.artifacts:
-        known = schemes_of(spec.kind)
-        if spec.scheme not in known:
-            raise BadInput(
-                f"the recipe asks for {spec.kind} {spec.scheme} (known: {', '.join(known)})"
-            )
         recipe.limits_for(spec.scheme)
-        if spec.kind == "gguf":
-            check_type_and_options(spec.scheme, gguf_options(spec))
+        calibrates(spec)
         for package in spec.packages:
-            packager = resolve(PACKAGERS, package, kind="package")
+            packager = resolve(PACKAGES, package, kind="package")
             takes = packager.schemes or (spec.scheme,)
             if spec.kind != packager.kind or spec.scheme not in takes:
                 named = f" {', '.join(packager.schemes)}" if packager.schemes else ""
@@ -300,7 +291,7 @@ def _package_all(
     goldens: dict[str, Golden] = {}
     articles = list(zip(corpus.doc_ids, corpus.titles, corpus.texts, strict=True))
     for name, (kind, held) in packages.items():
-        packager: Packager = resolve(PACKAGERS, kind, kind="package")
+        packager: Packager = resolve(PACKAGES, kind, kind="package")
         around = packager.environment() if packager.environment else None
         depends = fingerprint(
             kind,
@@ -348,7 +339,7 @@ def packages_of(folders: Mapping[Path, ArtifactSpec]) -> dict[str, tuple[str, li
     found: dict[str, tuple[str, list[Path]]] = {}
     for folder, spec in folders.items():
         for kind in spec.packages:
-            packager = resolve(PACKAGERS, kind, kind="package")
+            packager = resolve(PACKAGES, kind, kind="package")
             own = kind if packager.several else spec.name.replace(spec.kind, kind, 1)
             found.setdefault(f"packages/{own}", (kind, []))[1].append(folder)
     return found

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from exporter.format import all_formats
 from exporter.parity.results import ArtifactResult, ParityReport
 from exporter.parity.ways import _listed, may
 from exporter.recipe import Way
 from exporter.records import Record
+from exporter.report.uses import use_of
 
 
 class Sentence(Record):
@@ -46,13 +48,6 @@ def advise(report: ParityReport) -> Advice:
     return Advice(existing_index=existing, new_index=new, refused=refused)
 
 
-USES: Mapping[str, str] = {
-    "gguf": "Ollama, llama.cpp",
-    "onnx": "Python, servers, phones (ONNX Runtime)",
-    "onnx web": "Browsers, Node (transformers.js)",
-    "openvino": "Intel processors (OpenVINO)",
-}
-"""By the kind of artifact; ONNX graphs for browsers are a kind of their own."""
 AS_GOOD = 0.01
 """How much less of fp32's first ten than torch bf16 a recommended file may find again: one document
 in a hundred. Smaller files that passed and lose more are named beside it."""
@@ -76,15 +71,18 @@ def recommend(report: ParityReport) -> tuple[Sentence, ...]:
     of its own; where none is that good, the best that passed.
     """
     found = []
-    for use, lead in USES.items():
-        files = [a for a in report.artifacts if _use(a) == use]
-        if files:
-            found.append(Sentence(lead=lead, rest=_recommended(files, report)))
+    by_use: dict[str, list[ArtifactResult]] = {}
+    for artifact in report.artifacts:
+        where = use_of(artifact.kind, flavour=artifact.flavour).where
+        by_use.setdefault(where, []).append(artifact)
+    for where in sorted(by_use, key=lambda name: (_order(by_use[name]), name)):
+        found.append(Sentence(lead=where, rest=_recommended(by_use[where], report)))
     return tuple(found)
 
 
-def _use(artifact: ArtifactResult) -> str:
-    return "onnx web" if artifact.flavour == "web" else artifact.kind
+def _order(files: Sequence[ArtifactResult]) -> int:
+    """Return the place of a use among others: as formats are listed."""
+    return [found.name for found in all_formats()].index(files[0].kind)
 
 
 def _recommended(files: Sequence[ArtifactResult], report: ParityReport) -> str:

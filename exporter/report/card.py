@@ -9,12 +9,12 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.errors import BadInput
+from exporter.format import all_formats, format_of
 from exporter.manifest import Manifest, checkpoint_difference
 from exporter.packages.terms import GEMMA_NOTICE, GEMMA_TERMS, Terms, read_terms
 from exporter.parity.pool_words import show_pool, show_size
 from exporter.parity.results import ArtifactResult, ParityReport
 from exporter.parity.ways import dims_of
-from exporter.recipe import CLASS_OF_SCHEME
 from exporter.report.advice import megabytes, recommend, three_sentences
 from exporter.report.markdown import show_difference, show_power
 from exporter.report.uses import good_for, runs_in
@@ -28,7 +28,6 @@ METRICS = (
     ("hit_at_10", "cosine_accuracy@10", "Hit@10"),
 )
 """Field, type as sentence-transformers names it on the hub, and name."""
-KIND_NAMES = {"onnx": "ONNX", "gguf": "GGUF", "openvino": "OpenVINO"}
 
 
 UNNAMED = re.compile(
@@ -107,17 +106,16 @@ def _snippets(
     """Yield how to use the first file of a kind, the recommended one where there is one."""
     asked = Prompts(query=report.query_prompt, document=report.document_prompt)
     question = asked.render_query("房东不退押金怎么办")
-    for kind, language in (("onnx", "python"), ("gguf", "sh")):
-        files = [a for a in passed if a.kind == kind and a.flavour != "web"]
-        if files:
+    for found in all_formats():
+        files = [a for a in passed if a.kind == found.name and a.flavour != "web"]
+        if files and found.snippet_language:
             # Of 8 bits before the smallest: what most want.
-            taken = next((a for a in files if CLASS_OF_SCHEME[a.scheme] == "8bit"), files[0])
+            taken = next((a for a in files if found.schemes[a.scheme] == "8bit"), files[0])
             yield {
-                "kind": kind,
-                "language": language,
-                "manifest": manifests[taken.name],
-                "name": taken.name,
-                "question": question,
+                "language": found.snippet_language,
+                "text": environment(f"exporter.formats.{found.name}", escape=False)
+                .get_template("snippet.j2")
+                .render(manifest=manifests[taken.name], name=taken.name, question=question),
             }
 
 
@@ -165,7 +163,7 @@ def _title(report: ParityReport, passed: Sequence[ArtifactResult]) -> str:
     name = report.model_name
     if UNNAMED.fullmatch(name):
         name = "[title of your model]"
-    kinds = sorted({KIND_NAMES.get(a.kind, a.kind) for a in passed}, reverse=True)
+    kinds = sorted({format_of(a.kind).label for a in passed}, reverse=True)
     if not kinds:
         return name
     named = ", ".join(kinds[:-1]) + " and " + kinds[-1] if kinds[1:] else kinds[0]

@@ -6,6 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from exporter.format import all_formats
 from exporter.parity.pool_words import WAY_NAMES, show_pool
 from exporter.parity.results import Difference, Interval, ParityReport
 from exporter.parity.ways import dims_of
@@ -52,7 +53,13 @@ def render_html(report: ParityReport) -> str:
 def page_environment() -> jinja2.Environment:
     """Return jinja's environment for pages: everything escaped, unknown names refused."""
     pages = environment(
-        __package__, escape=True, ways=WAY_NAMES, sides=SIDES, signs=VERDICT_SIGNS, dims_of=dims_of
+        __package__,
+        escape=True,
+        ways=WAY_NAMES,
+        sides=SIDES,
+        signs=VERDICT_SIGNS,
+        formats=all_formats(),
+        dims_of=dims_of,
     )
     pages.filters.update(
         mb=megabytes,

@@ -4,6 +4,7 @@ letters stay as large as the page's."""
 import math
 from collections.abc import Callable, Sequence
 
+from exporter.format import format_of
 from exporter.parity.results import ArtifactResult, ErrorHistogram, ParityReport
 from exporter.report.svg import CHARACTER_WIDTH, Svg, power_of_ten, round_steps
 
@@ -56,7 +57,7 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
         svg.line(x - 9, y_of(margin), x + 9, y_of(margin), style="limit")
         svg.line(x, y_of(lower), x, y_of(upper), style=f"whisker {a.kind}")
         said = f"{a.name}: {mean:.4f} [{lower:.4f}, {upper:.4f}]"
-        if a.kind == "gguf":
+        if format_of(a.kind).mark == "square":
             svg.rect(x - 5, y_of(mean) - 5, 10, 10, style=f"mark {a.kind}", title=said)
         else:
             svg.circle(x, y_of(mean), 5.5, style=f"mark {a.kind}", title=said)

@@ -2,13 +2,8 @@
 
 from collections.abc import Mapping
 
-from exporter.recipe import CLASS_OF_SCHEME, PrecisionClass
+from exporter.format import PrecisionClass, Use, format_of, precision_classes
 
-RUNS_IN: Mapping[str, str] = {
-    "onnx": "ONNX Runtime (Python, C++, C#, Java, Node.js)",
-    "gguf": "llama.cpp, Ollama",
-    "openvino": "OpenVINO",
-}
 GOOD_FOR: Mapping[PrecisionClass, str] = {
     "fp32": "the original's figures to the last digits; the largest",
     "16bit": "half of float32's size, hardly any error; GPUs",
@@ -18,14 +13,17 @@ GOOD_FOR: Mapping[PrecisionClass, str] = {
 }
 
 
+def use_of(kind: str, *, flavour: str = "") -> Use:
+    """Return what an artifact of this format is for; `flavour`: an ONNX graph's."""
+    return format_of(kind).use({"flavour": flavour})
+
+
 def runs_in(kind: str, *, flavour: str = "") -> str:
-    """Return what loads an artifact of this kind; `flavour`: an ONNX graph's."""
-    if (kind, flavour) == ("onnx", "web"):
-        return "browsers and Node.js (transformers.js), ONNX Runtime"
-    return RUNS_IN.get(kind, kind)
+    """Return what loads an artifact of this format."""
+    return use_of(kind, flavour=flavour).runs_in
 
 
 def good_for(scheme: str) -> str:
     """Return what a scheme's precision is good for; nothing for a scheme without a class."""
-    found = CLASS_OF_SCHEME.get(scheme)
+    found = precision_classes().get(scheme)
     return GOOD_FOR[found] if found else ""

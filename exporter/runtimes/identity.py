@@ -2,6 +2,7 @@
 
 import functools
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,8 @@ from exporter.checkpoint.contents import Checkpoint
 from exporter.manifest import library_versions
 
 TORCH_LIBRARIES = ("sentence-transformers", "tokenizers", "torch", "transformers")
-ARTIFACT_LIBRARIES = (
-    "llama-cpp-python",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-    "tokenizers",
-)
+ARTIFACT_LIBRARIES = ("tokenizers",)
+"""Beside those of its format."""
 
 
 @functools.cache
@@ -43,17 +39,18 @@ def reference_identity(checkpoint: Checkpoint, *, dtype: str, device: str) -> di
     }
 
 
-def artifact_identity(manifest_sha256: str, *, kernels: str | None) -> dict[str, Any]:
+def artifact_identity(
+    manifest_sha256: str, *, kernels: str | None, libraries: Sequence[str]
+) -> dict[str, Any]:
     """Return the identity of an artifact, whose manifest holds the hashes of its files.
 
-    `kernels`: what `Source.kernels` says. Where it is None the key is that of earlier releases,
-    whose kept vectors stay good.
+    `kernels`: what `Source.kernels` says; `libraries`: what else decides its vectors.
     """
     chosen = {} if kernels is None else {"kernels": kernels}
     return {
         "kind": "artifact",
         "manifest": manifest_sha256,
         "processor": processor(),
-        "libraries": library_versions(ARTIFACT_LIBRARIES),
+        "libraries": library_versions((*libraries, *ARTIFACT_LIBRARIES)),
         **chosen,
     }

@@ -11,12 +11,12 @@ from exporter import __version__
 from exporter.checkpoint.contents import Checkpoint
 from exporter.corpus.questions import Questions
 from exporter.errors import BadInput
+from exporter.format import format_of
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, Manifest, library_versions
 from exporter.parity.run import REFERENCE_LIBRARIES, checked_manifest, other_ids, token_differences
 from exporter.progress import Stages
 from exporter.recipe import Recipe
-from exporter.registry import ENCODERS, resolve
 from exporter.runtimes.encoder import Original, Source
 from exporter.tables.approximate import measure_approximate
 from exporter.tables.judge import TableBaseline, total_verdict
@@ -60,7 +60,7 @@ def run_index_parity(
     _check_dim(table, checkpoint, artifacts, manifests)
     for folder, manifest in zip(artifacts, manifests, strict=True):
         recipe.limits_for(manifest.scheme)
-        resolve(ENCODERS, manifest.kind, kind="artifact kind")
+        format_of(manifest.kind)
         artifact_source(folder).open().close()
     clock = _Clock()
     scan = scan_table(table, progress=stages(f"{table.name}: read", table.rows))

@@ -34,7 +34,7 @@ class Desk:
         self.cache = folder / "vectors"
         self.exact, self.coarse = folder / "onnx-fp32", folder / "onnx-q4"
         export_onnx(self.checkpoint, self.exact)
-        export_onnx(self.checkpoint, self.coarse, quant="q4")
+        export_onnx(self.checkpoint, self.coarse, scheme="q4")
 
 
 @pytest.fixture(scope="module")

@@ -284,7 +284,9 @@ def test_limits_of_the_recipe_close_the_gate(
     strict = tmp_path / "recipe.toml"
     strict.write_text(text.replace("cosine_p1_min = 0.985", "cosine_p1_min = 1.0"), "utf-8")
     export_onnx(
-        read_checkpoint(desk.checkpoint, prompts=LAWVAULT_PROMPTS), tmp_path / "onnx-q4", quant="q4"
+        read_checkpoint(desk.checkpoint, prompts=LAWVAULT_PROMPTS),
+        tmp_path / "onnx-q4",
+        scheme="q4",
     )
     arguments = desk.parity(tmp_path / "out", *LAWVAULT_COLUMNS, "--recipe", strict, "--quiet")
     arguments[1] = str(tmp_path / "onnx-q4")

@@ -95,7 +95,7 @@ def test_a_closed_gate_exits_1_writes_the_report_and_names_the_limit(
 ) -> None:
     strict = recipe(tmp_path, "cosine_p1_min = 0.985", "cosine_p1_min = 1.0")
     coarse, output = tmp_path / "onnx-q4", tmp_path / "out"
-    export_onnx(read_checkpoint(desk.checkpoint), coarse, quant="q4")
+    export_onnx(read_checkpoint(desk.checkpoint), coarse, scheme="q4")
     arguments = desk.arguments("--recipe", strict, "--output", output, "--dims", "16", "--quiet")
     arguments[1] = str(coarse)
     assert run(arguments) == 1

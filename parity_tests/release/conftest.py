@@ -40,7 +40,7 @@ def miniature() -> Checkpoint:
 def web_artifacts(miniature: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> list[Judged]:
     """The miniature for browsers in float32, int8 and float16."""
     folder = tmp_path_factory.mktemp("web")
-    quants = ("none", "int8", "fp16")
+    quants = ("fp32", "int8", "fp16")
     return [judged_onnx(miniature, folder / quant, quant=quant) for quant in quants]
 
 
@@ -64,5 +64,5 @@ def portable_artifacts(
     folder = tmp_path_factory.mktemp("portable")
     return [
         judged_onnx(miniature, folder / quant, quant=quant, flavour="portable")
-        for quant in ("none", "int8")
+        for quant in ("fp32", "int8")
     ]

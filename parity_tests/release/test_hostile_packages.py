@@ -34,7 +34,7 @@ MODULES = [
 @pytest.fixture(scope="module")
 def artifact(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx") / "a"
-    export_onnx(tiny, folder, quant="none")
+    export_onnx(tiny, folder, scheme="fp32")
     return folder
 
 

@@ -53,7 +53,7 @@ def miniature() -> Checkpoint:
 @pytest.fixture(scope="module")
 def int8(miniature: Checkpoint, few_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("openvino") / "int8"
-    export_openvino(miniature, folder, quant="int8", calibration=few_texts)
+    export_openvino(miniature, folder, scheme="int8", calibration=few_texts)
     return folder
 
 
@@ -95,7 +95,7 @@ def test_int8_is_near_on_the_miniature_and_on_its_twin_with_outliers(
     miniature: Checkpoint, int8: Path, few_texts: Path, tmp_path: Path
 ) -> None:
     hard = read_checkpoint(harden(MINIATURE, tmp_path / "hard"))
-    manifest = export_openvino(hard, tmp_path / "o", quant="int8", calibration=few_texts)
+    manifest = export_openvino(hard, tmp_path / "o", scheme="int8", calibration=few_texts)
     # Measured 6.0e-5 and 3.0e-4: the twin's outlier channels are spread over 64 only.
     assert worst(OpenVinoEncoder(int8), TorchReference(miniature, dtype="float32")) < 9e-5
     assert worst(OpenVinoEncoder(tmp_path / "o"), TorchReference(hard, dtype="float32")) < 4.5e-4
@@ -122,7 +122,7 @@ def test_the_same_input_gives_the_same_bytes(
     tiny: Checkpoint, few_texts: Path, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):
-        export_openvino(tiny, tmp_path / name, quant="int8", calibration=few_texts)
+        export_openvino(tiny, tmp_path / name, scheme="int8", calibration=few_texts)
     for file in ("model.xml", "model.bin", "manifest.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 

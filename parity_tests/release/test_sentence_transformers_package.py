@@ -151,8 +151,8 @@ def test_a_prompt_that_goes_on_behind_the_text_is_no_prefix() -> None:
 def test_a_graph_that_older_runtimes_cannot_read_is_refused(
     miniature: Checkpoint, tmp_path: Path
 ) -> None:
-    judged = judged_onnx(miniature, tmp_path / "a", quant="none", flavour="cpu23")
-    with pytest.raises(BadInput, match=r"flavour cpu23.*lawvault export onnx --quant none"):
+    judged = judged_onnx(miniature, tmp_path / "a", quant="fp32", flavour="cpu23")
+    with pytest.raises(BadInput, match=r"flavour cpu23.*lawvault export onnx --quant fp32"):
         package_onnx("sentence-transformers", [judged], tmp_path / "p", checkpoint=miniature)
 
 

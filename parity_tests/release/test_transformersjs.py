@@ -101,7 +101,7 @@ def test_webgpu_gives_the_packages_vectors_where_it_has_the_shaders(
 ) -> None:
     """Texts of more than 32 tokens: there onnxruntime's fused attention would be wrong."""
     pytest.importorskip("playwright", reason="pip install playwright")
-    quants = ("none", "int8", "fp16", "q4", "q4f16")
+    quants = ("fp32", "int8", "fp16", "q4", "q4f16")
     made = [judged_onnx(tiny, tmp_path / quant, quant=quant) for quant in quants]
     output = package_transformersjs(made, tmp_path / "p", checkpoint=tiny, npm=npm)
     report = verify_package(output, settings={"runtime": ("webgpu", "chromium")})
@@ -286,7 +286,7 @@ def test_a_runtime_that_is_not_what_npm_delivers_is_refused(npm: Path, tmp_path:
 def test_another_flavour_and_a_traced_graph_are_refused_by_name_and_remedy(
     miniature: Checkpoint, tmp_path: Path
 ) -> None:
-    portable = judged_onnx(miniature, tmp_path / "a", quant="none", flavour="portable")
+    portable = judged_onnx(miniature, tmp_path / "a", quant="fp32", flavour="portable")
     with pytest.raises(BadInput, match=r"onnx-fp32\) is of the flavour portable.*--flavour web"):
         package_transformersjs([portable], tmp_path / "p", checkpoint=miniature, npm=None)
     path = tmp_path / "a" / "manifest.json"

@@ -48,7 +48,7 @@ LIMIT = 512
 
 
 def packaged(checkpoint: Checkpoint, folder: Path, *, type_name: str = "q8_0") -> Path:
-    export_gguf(checkpoint, folder / "g", type_name=type_name)
+    export_gguf(checkpoint, folder / "g", scheme=type_name)
     encoder = LlamaCppEncoder(folder / "g")
     golden = golden_of(encoder, checkpoint)
     encoder.close()

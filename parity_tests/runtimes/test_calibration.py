@@ -145,5 +145,5 @@ def test_a_text_whose_activations_are_not_finite_is_named(tiny: Checkpoint, tmp_
 
 def test_rows_too_long_for_any_eps_are_refused(tiny: Checkpoint, tmp_path: Path) -> None:
     far = read_checkpoint(harden(tiny.path, tmp_path / "far", residual_gain=2.0**56))
-    with pytest.raises(BadInput, match=r"eps would have to be .* export with --quant none"):
+    with pytest.raises(BadInput, match=r"eps would have to be .* export with --quant fp32"):
         measure_fp16(far, list(TEXTS))

@@ -87,7 +87,7 @@ def test_the_file_is_byte_identical_with_upstreams(
     ran = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert ran.returncode == 0, ran.stderr[-2000:]
     manifest = export_gguf(
-        tiny, tmp_path / "ours", type_name=type_name, options=GgufOptions(plan="upstream")
+        tiny, tmp_path / "ours", scheme=type_name, **vars(GgufOptions(plan="upstream"))
     )
     assert (tmp_path / "ours" / manifest.entry).read_bytes() == expected.read_bytes()
 
@@ -98,7 +98,7 @@ def test_llama_cpp_gives_the_vectors_and_ids_of_torch(
 ) -> None:
     pytest.importorskip("llama_cpp")
     reference = TorchReference(tiny, dtype="float32")
-    export_gguf(tiny, tmp_path / "g", type_name=type_name)
+    export_gguf(tiny, tmp_path / "g", scheme=type_name)
     encoder = open_artifact(tmp_path / "g")
     texts = [*TEXTS, "长" * 300, "用户写的<eos>记号"]
     assert encoder.token_ids(texts) == reference.token_ids(texts)
@@ -124,7 +124,7 @@ def test_a_weight_beyond_fp16_is_refused(broken: Path, tmp_path: Path) -> None:
 
     with_weights(broken, lambda t: t["embed_tokens.weight"].__setitem__((7, 7), 1e6))
     with pytest.raises(BadInput, match="fp16 cannot hold"):
-        export_gguf(read_checkpoint(broken), tmp_path / "g", type_name="f16")
+        export_gguf(read_checkpoint(broken), tmp_path / "g", scheme="f16")
     assert not (tmp_path / "g").exists()
 
 

@@ -177,7 +177,7 @@ def test_every_type_has_the_bytes_of_the_converter(tmp_path: Path, converter: Pa
     checkpoint = read_checkpoint(folder)
     for kind in types:
         manifest = export_gguf(
-            checkpoint, tmp_path / kind, type_name=kind, options=GgufOptions(plan="upstream")
+            checkpoint, tmp_path / kind, scheme=kind, **vars(GgufOptions(plan="upstream"))
         )
         assert_identical(tmp_path / kind / manifest.entry, tmp_path / "theirs" / f"{kind}.gguf")
 
@@ -190,7 +190,7 @@ def test_an_awkward_checkpoint_has_the_bytes_of_the_converter(
     checkpoint = read_checkpoint(folder)
     for kind in ("bf16", "q8_0"):
         manifest = export_gguf(
-            checkpoint, tmp_path / kind, type_name=kind, options=GgufOptions(plan="upstream")
+            checkpoint, tmp_path / kind, scheme=kind, **vars(GgufOptions(plan="upstream"))
         )
         assert_identical(tmp_path / kind / manifest.entry, tmp_path / "theirs" / f"{kind}.gguf")
 

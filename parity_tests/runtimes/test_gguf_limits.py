@@ -42,7 +42,7 @@ def test_a_causal_model_is_refused(broken: Path, tmp_path: Path) -> None:
 
 def test_an_unknown_type_names_the_nearest(tiny: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="did you mean 'q8_0'"):
-        export_gguf(tiny, tmp_path / "g", type_name="q8")
+        export_gguf(tiny, tmp_path / "g", scheme="q8")
 
 
 def test_a_folder_that_is_not_empty_is_refused(tiny: Checkpoint, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_eos_is_written_though_the_config_denies_it(broken: Path, tmp_path: Path
 def test_norms_of_an_fp16_checkpoint_keep_every_bit(tmp_path: Path) -> None:
     """Upstream adds the 1 in fp16 and rounds; here the gain is exact."""
     folder = make_tiny_checkpoint(tmp_path / "tiny", dtype="float16")
-    export_gguf(read_checkpoint(folder), tmp_path / "g", type_name="f32")
+    export_gguf(read_checkpoint(folder), tmp_path / "g", scheme="f32")
     info = read_header(folder / "model.safetensors")["layers.0.input_layernorm.weight"]
     stored = next(t for t in reader(tmp_path / "g").tensors if t.name == "blk.0.attn_norm.weight")
     np.testing.assert_array_equal(stored.data, read_tensor(info) + np.float32(1))
@@ -174,7 +174,7 @@ def test_a_weight_beyond_fp16_or_its_scales_is_refused(
 ) -> None:
     with_weights(broken, lambda t: t["embed_tokens.weight"].__setitem__((7, 7), value))
     with pytest.raises(BadInput, match=expected):
-        export_gguf(read_checkpoint(broken), tmp_path / "g", type_name=type_name)
+        export_gguf(read_checkpoint(broken), tmp_path / "g", scheme=type_name)
     assert not (tmp_path / "g").exists()
 
 

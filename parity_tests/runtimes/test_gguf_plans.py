@@ -111,7 +111,7 @@ def test_every_quantized_type_is_close_to_torch(
     type_name: str,
 ) -> None:
     options = GgufOptions(imatrix="on", calibration=few)
-    manifest = export_gguf(miniature, tmp_path / "g", type_name=type_name, options=options)
+    manifest = export_gguf(miniature, tmp_path / "g", scheme=type_name, **vars(options))
     assert error(tmp_path / "g", texts, truth) < MOST[type_name]
     types = stored(manifest)
     assert types["dense_2.weight"] == types["dense_3.weight"] == "F16"
@@ -131,8 +131,8 @@ def test_outlier_channels_cost_a_calibrated_file_nothing(
     type_name: str,
 ) -> None:
     options = GgufOptions(imatrix="on", calibration=few)
-    export_gguf(hardened, tmp_path / "ours", type_name=type_name, options=options)
-    export_gguf(hardened, tmp_path / "theirs", type_name=type_name, options=UPSTREAM)
+    export_gguf(hardened, tmp_path / "ours", scheme=type_name, **vars(options))
+    export_gguf(hardened, tmp_path / "theirs", scheme=type_name, **vars(UPSTREAM))
     ours, theirs = (error(tmp_path / name, texts, truth) for name in ("ours", "theirs"))
     assert ours < MOST[type_name]
     assert theirs > 20 * ours  # measured: 100 and 330 times
@@ -142,7 +142,7 @@ def test_the_plan_upstream_has_the_bytes_of_llama_quantize(
     miniature: Checkpoint, tmp_path: Path
 ) -> None:
     """Asked here of llama.cpp itself, from the F32 file that its converter would write."""
-    whole = export_gguf(miniature, tmp_path / "f32", type_name="f32", options=UPSTREAM)
+    whole = export_gguf(miniature, tmp_path / "f32", scheme="f32", **vars(UPSTREAM))
     expected = tmp_path / "expected.gguf"
     script = (
         "import ctypes, sys, llama_cpp\n"
@@ -165,7 +165,7 @@ def test_the_plan_upstream_has_the_bytes_of_llama_quantize(
         )
         assert ran.returncode == 0, ran.stderr[-500:]
         folder = tmp_path / type_name
-        manifest = export_gguf(miniature, folder, type_name=type_name, options=UPSTREAM)
+        manifest = export_gguf(miniature, folder, scheme=type_name, **vars(UPSTREAM))
         assert (folder / manifest.entry).read_bytes() == expected.read_bytes()
         assert sorted(p.name for p in folder.iterdir()) == sorted(
             [manifest.entry, "manifest.json", "tokenizer.json"]
@@ -177,7 +177,7 @@ def test_the_plan_upstream_has_the_bytes_of_llama_quantize(
 def test_rows_are_rounded_to_the_bytes_of_llama_quantize(
     miniature: Checkpoint, tmp_path: Path
 ) -> None:
-    manifest = export_gguf(miniature, tmp_path / "g", type_name="q4_k_m", options=UPSTREAM)
+    manifest = export_gguf(miniature, tmp_path / "g", scheme="q4_k_m", **vars(UPSTREAM))
     found = {t.name: t for t in gguf.GGUFReader(tmp_path / "g" / manifest.entry).tensors}
     for name, at in (
         ("blk.0.attn_q.weight", "layers.0.self_attn.q_proj.weight"),
@@ -210,7 +210,7 @@ def test_the_same_input_gives_the_same_bytes(
 ) -> None:
     options = GgufOptions(imatrix="on", calibration=few)
     for name in ("a", "b"):
-        export_gguf(miniature, tmp_path / name, type_name=type_name, options=options)
+        export_gguf(miniature, tmp_path / name, scheme=type_name, **vars(options))
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
@@ -219,7 +219,7 @@ def test_the_table_takes_another_type_where_one_is_asked_for(
     miniature: Checkpoint, tmp_path: Path
 ) -> None:
     options = GgufOptions(embedding_type="q4_k", imatrix="off")
-    manifest = export_gguf(miniature, tmp_path / "g", type_name="q4_k_m", options=options)
+    manifest = export_gguf(miniature, tmp_path / "g", scheme="q4_k_m", **vars(options))
     assert stored(manifest)["token_embd.weight"] == "Q4_K"
     assert manifest.name == "gguf-q4_k_m-q4_k"
     assert "Q4_K: the embedding table is Q4_K" in manifest.kept
@@ -231,7 +231,7 @@ def test_prompts_and_dims_are_written_only_where_asked_for(
     miniature: Checkpoint, texts: list[str], tmp_path: Path
 ) -> None:
     plain = export_gguf(miniature, tmp_path / "plain")
-    described = export_gguf(miniature, tmp_path / "keys", options=GgufOptions(prompt_keys=True))
+    described = export_gguf(miniature, tmp_path / "keys", **vars(GgufOptions(prompt_keys=True)))
     keys = gguf.GGUFReader(tmp_path / "keys" / described.entry).fields
     assert not any(
         key.startswith("lawvault.")
@@ -257,7 +257,7 @@ def test_calibration_brings_a_file_closer_at_the_same_size(
     sizes, errors = {}, {}
     for choice in ("on", "off"):
         options = GgufOptions(imatrix=choice, calibration=few if choice == "on" else None)
-        manifest = export_gguf(miniature, tmp_path / choice, type_name=type_name, options=options)
+        manifest = export_gguf(miniature, tmp_path / choice, scheme=type_name, **vars(options))
         sizes[choice] = (tmp_path / choice / manifest.entry).stat().st_size
         errors[choice] = error(tmp_path / choice, texts, truth)
     assert sizes["on"] == sizes["off"]
@@ -279,7 +279,7 @@ def test_calibration_emulates_what_llama_cpp_computes(
     prepared = compensated(miniature, inputs, kind=kind, plan=EMBEDDING)
     monkeypatch.setattr("exporter.formats.gguf.prepare.compensated", lambda *_, **__: prepared)
     options = GgufOptions(imatrix="on", calibration=few)
-    export_gguf(miniature, tmp_path / "g", type_name=type_name, options=options)
+    export_gguf(miniature, tmp_path / "g", scheme=type_name, **vars(options))
 
     class Stored:
         """A matrix as the file has it."""
@@ -312,10 +312,10 @@ def test_the_manifest_says_how_weights_were_rounded(
     miniature: Checkpoint, few: Path, tmp_path: Path
 ) -> None:
     on = export_gguf(
-        miniature, tmp_path / "on", type_name="q4_0", options=GgufOptions(calibration=few)
+        miniature, tmp_path / "on", scheme="q4_0", **vars(GgufOptions(calibration=few))
     )
     off = export_gguf(
-        miniature, tmp_path / "off", type_name="q4_0", options=GgufOptions(imatrix="off")
+        miniature, tmp_path / "off", scheme="q4_0", **vars(GgufOptions(imatrix="off"))
     )
     assert on.options["rounding"] == "compensated"
     assert off.options["rounding"] == "nearest"
@@ -333,13 +333,13 @@ def test_an_f16_file_whose_inputs_overflow_fp16_is_refused(broken: Path, tmp_pat
     with_weights(broken, grow)
     checkpoint = read_checkpoint(broken)
     with pytest.raises(BadInput, match=r"layers\.1\.mlp\.down_proj.*65,504; export --type bf16"):
-        export_gguf(checkpoint, tmp_path / "g", type_name="f16")
+        export_gguf(checkpoint, tmp_path / "g", scheme="f16")
     assert not (tmp_path / "g").exists()
-    export_gguf(checkpoint, tmp_path / "b", type_name="bf16")
+    export_gguf(checkpoint, tmp_path / "b", scheme="bf16")
 
 
 def test_an_f16_file_says_how_far_its_inputs_reach(tiny: Checkpoint, tmp_path: Path) -> None:
-    manifest = export_gguf(tiny, tmp_path / "g", type_name="f16")
+    manifest = export_gguf(tiny, tmp_path / "g", scheme="f16")
     assert any("fp16 holds every matrix' input: at most" in line for line in manifest.kept)
 
 
@@ -365,7 +365,7 @@ def test_options_that_do_not_go_together_are_refused(
     tiny: Checkpoint, tmp_path: Path, type_name: str, options: GgufOptions, message: str
 ) -> None:
     with pytest.raises(BadInput, match=message):
-        export_gguf(tiny, tmp_path / "g", type_name=type_name, options=options)
+        export_gguf(tiny, tmp_path / "g", scheme=type_name, **vars(options))
     assert not (tmp_path / "g").exists()
 
 
@@ -379,19 +379,19 @@ def test_only_llama_quantizes_own_files_need_llama_cpp(
         "importlib.util.find_spec", lambda name: None if name == "llama_cpp" else find(name)
     )
     with pytest.raises(MissingDependency, match=r"lawvault-exporter\[llamacpp\]"):
-        export_gguf(tiny, tmp_path / "g", type_name="q4_k_m", options=UPSTREAM)
+        export_gguf(tiny, tmp_path / "g", scheme="q4_k_m", **vars(UPSTREAM))
     manifest = export_gguf(
-        tiny, tmp_path / "g", type_name="q4_k_m", options=GgufOptions(imatrix="off")
+        tiny, tmp_path / "g", scheme="q4_k_m", **vars(GgufOptions(imatrix="off"))
     )
     assert "llama-cpp-python" not in manifest.libraries
-    export_gguf(tiny, tmp_path / "q8_0", options=UPSTREAM)  # the converter's, not its
+    export_gguf(tiny, tmp_path / "q8_0", **vars(UPSTREAM))  # the converter's, not its
 
 
 def test_weights_beyond_the_scales_of_a_k_quant_are_refused(broken: Path, tmp_path: Path) -> None:
     with_weights(broken, lambda t: t["layers.0.mlp.up_proj.weight"].__setitem__((3, 3), 1e30))
     options = GgufOptions(imatrix="off")
     with pytest.raises(BadInput, match="fp16"):
-        export_gguf(read_checkpoint(broken), tmp_path / "g", type_name="q4_0", options=options)
+        export_gguf(read_checkpoint(broken), tmp_path / "g", scheme="q4_0", **vars(options))
     assert not (tmp_path / "g").exists()
 
 

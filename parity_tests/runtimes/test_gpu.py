@@ -51,6 +51,6 @@ def test_sixteen_bit_files_are_right_on_cuda(
     onnxruntime = pytest.importorskip("onnxruntime")
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("needs onnxruntime-gpu; pip install '.[gpu]' in place of onnxruntime")
-    export_onnx(miniature, tmp_path / "out", quant=quant, calibration=few_texts)
+    export_onnx(miniature, tmp_path / "out", scheme=quant, calibration=few_texts)
     found = OnnxEncoder(tmp_path / "out").encode(TEXTS)
     assert (found * truth).sum(axis=1).min() > least

@@ -92,7 +92,7 @@ def test_llama_quantize_takes_the_matrix_dense_included(tiny: Checkpoint, tmp_pa
     weighted = GgufOptions(plan="upstream", imatrix="on")
     files = {}
     for name, options in (("plain", plain), ("weighted", weighted)):
-        manifest = export_gguf(tiny, tmp_path / name, type_name="q4_0", options=options)
+        manifest = export_gguf(tiny, tmp_path / name, scheme="q4_0", **vars(options))
         reader = gguf.GGUFReader(tmp_path / name / manifest.entry)
         files[name] = {t.name: np.array(t.data) for t in reader.tensors}
     assert (tmp_path / "weighted" / "imatrix.gguf").is_file()
@@ -104,9 +104,9 @@ def test_a_matrix_from_a_file_rounds_as_the_one_it_was_written_from(
     tiny: Checkpoint, tmp_path: Path
 ) -> None:
     options = GgufOptions(plan="upstream", imatrix="on")
-    measured = export_gguf(tiny, tmp_path / "a", type_name="q4_0", options=options)
+    measured = export_gguf(tiny, tmp_path / "a", scheme="q4_0", **vars(options))
     given = GgufOptions(plan="upstream", imatrix=str(tmp_path / "a" / "imatrix.gguf"))
-    read = export_gguf(tiny, tmp_path / "b", type_name="q4_0", options=given)
+    read = export_gguf(tiny, tmp_path / "b", scheme="q4_0", **vars(given))
     first, second = (
         {t.name: np.array(t.data) for t in gguf.GGUFReader(path).tensors}
         for path in (tmp_path / "a" / measured.entry, tmp_path / "b" / read.entry)
@@ -166,7 +166,7 @@ def test_a_file_weighs_the_grids_of_the_plan_embedding_too(
     for choice in (str(path), "off"):
         folder = tmp_path / f"g{len(files)}"
         options = GgufOptions(imatrix=choice)
-        manifest = export_gguf(tiny, folder, type_name="q4_0", options=options)
+        manifest = export_gguf(tiny, folder, scheme="q4_0", **vars(options))
         assert manifest.options["rounding"] == ("nearest" if choice == "off" else "importance")
         reader = gguf.GGUFReader(folder / manifest.entry)
         files[choice] = {t.name: np.array(t.data) for t in reader.tensors}

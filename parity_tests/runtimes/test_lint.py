@@ -136,7 +136,7 @@ def test_a_sound_file_has_nothing_but_its_types(sound: Path) -> None:
 def test_a_table_of_four_bits_is_a_warning(tiny: Checkpoint, tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp")
     options = GgufOptions(embedding_type="q4_0", imatrix="off")
-    manifest = export_gguf(tiny, tmp_path / "g", type_name="q4_0", options=options)
+    manifest = export_gguf(tiny, tmp_path / "g", scheme="q4_0", **vars(options))
     _, findings = lint_gguf(tmp_path / "g" / manifest.entry)
     assert "coarse-table" in {f.id for f in findings}
 

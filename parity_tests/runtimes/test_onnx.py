@@ -33,7 +33,7 @@ def fp32(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def int8(tiny: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx") / "int8"
-    export_onnx(tiny, folder, quant="int8")
+    export_onnx(tiny, folder, scheme="int8")
     return folder
 
 
@@ -152,7 +152,7 @@ def test_token_states_pooled_by_a_consumer_give_the_same_vector(fp32: Path) -> N
 
 
 def test_the_same_input_gives_the_same_bytes(tiny: Checkpoint, tmp_path: Path, int8: Path) -> None:
-    export_onnx(tiny, tmp_path / "again", quant="int8")
+    export_onnx(tiny, tmp_path / "again", scheme="int8")
     assert hashes(tmp_path / "again") == hashes(int8)
 
 
@@ -165,10 +165,10 @@ def test_long_texts_keep_their_end_token(fp32: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"quant": "int9"}, "unknown --quant 'int9'; did you mean 'int8'"),
+        ({"scheme": "int9"}, "unknown --quant 'int9'; did you mean 'int8'"),
         ({"graph": "drawn"}, "unknown --graph 'drawn'"),
         ({"dim": 48}, "--dim 48 is not one that the model was trained for"),
-        ({"quant": "int8", "graph": "traced"}, "float32 only"),
+        ({"scheme": "int8", "graph": "traced"}, "float32 only"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_work(

@@ -194,9 +194,9 @@ def test_without_dense_a_cut_dim_is_cut_exactly(tmp_path: Path) -> None:
     dims = {"loss": "x", "matryoshka_dims": [64, 16]}
     (folder / "README.md").write_text(json.dumps(dims))
     checkpoint = read_checkpoint(folder)
-    for quant in ("none", "int8"):
-        export_onnx(checkpoint, tmp_path / quant / "full", quant=quant)
-        export_onnx(checkpoint, tmp_path / quant / "cut", quant=quant, dim=16)
+    for quant in ("fp32", "int8"):
+        export_onnx(checkpoint, tmp_path / quant / "full", scheme=quant)
+        export_onnx(checkpoint, tmp_path / quant / "cut", scheme=quant, dim=16)
         rows = [[2, 40, 41, 1]]
         full = run_padded(tmp_path / quant / "full", rows)["last_hidden_state"]
         cut = run_padded(tmp_path / quant / "cut", rows)["last_hidden_state"]

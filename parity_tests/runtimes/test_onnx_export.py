@@ -33,12 +33,12 @@ def artifact(source: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@pytest.mark.parametrize("quant", ["none", "int8"])
+@pytest.mark.parametrize("quant", ["fp32", "int8"])
 def test_the_same_checkpoint_gives_the_same_bytes(
     source: Checkpoint, tmp_path: Path, quant: str
 ) -> None:
-    export_onnx(source, tmp_path / "one", quant=quant)
-    export_onnx(source, tmp_path / "elsewhere" / "two", quant=quant)
+    export_onnx(source, tmp_path / "one", scheme=quant)
+    export_onnx(source, tmp_path / "elsewhere" / "two", scheme=quant)
     assert file_hashes(tmp_path / "one") == file_hashes(tmp_path / "elsewhere" / "two")
 
 
@@ -76,7 +76,7 @@ def test_progress_counts_the_weights(source: Checkpoint, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quant": "int9"}, "unknown --quant 'int9'; did you mean 'int8'"),
+        ({"scheme": "int9"}, "unknown --quant 'int9'; did you mean 'int8'"),
         ({"graph": "build"}, "unknown --graph 'build'; did you mean 'built'"),
         ({"dim": 48}, r"--dim 48 is not one .* \(known: 64, 32, 16\)"),
         ({"dim": 0}, "--dim 0 is not one"),
@@ -147,7 +147,7 @@ def test_vectors_follow_the_order_of_the_texts_and_the_budget_changes_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quant", ["none", "int8"])
+@pytest.mark.parametrize("quant", ["fp32", "int8"])
 def test_export_holds_a_part_of_the_model_in_memory(tmp_path: Path, quant: str) -> None:
     folder = make_tiny_checkpoint(tmp_path / "wide", hidden=256, layers=1)
     rows = 200_000
@@ -160,7 +160,7 @@ def test_export_holds_a_part_of_the_model_in_memory(tmp_path: Path, quant: str) 
     wide = read_checkpoint(folder)
     tracemalloc.start()  # numpy's buffers are counted; the peak of the process has a history
     try:
-        export_onnx(wide, tmp_path / "onnx", quant=quant)
+        export_onnx(wide, tmp_path / "onnx", scheme=quant)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

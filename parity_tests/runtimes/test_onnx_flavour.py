@@ -12,8 +12,8 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.errors import BadInput
 from exporter.formats.onnx.export import export_onnx
 from exporter.formats.onnx.flavour import BROWSER, CPU23, PORTABLE, WEB
+from exporter.formats.onnx.names import SCHEMES
 from exporter.formats.onnx.runtime import OnnxEncoder
-from exporter.registry import ONNX_SCHEMES
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 
 
@@ -22,7 +22,7 @@ def miniature() -> Checkpoint:
     return read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
 
 
-@pytest.mark.parametrize("quant", ["none", "int8"])
+@pytest.mark.parametrize("quant", ["fp32", "int8"])
 def test_flavours_give_one_vector(
     miniature: Checkpoint, tmp_path: Path, few_texts: Path, quant: str
 ) -> None:
@@ -31,22 +31,22 @@ def test_flavours_give_one_vector(
         export_onnx(
             miniature,
             tmp_path / flavour,
-            quant=quant,
+            scheme=quant,
             flavour=flavour,
-            calibration=None if quant == "none" else few_texts,
+            calibration=None if quant == "fp32" else few_texts,
         )
         found[flavour] = OnnxEncoder(tmp_path / flavour, threads=1).encode(TEXTS)
     for other in ("web", "cpu23"):
         cosines = (found["portable"] * found[other]).sum(axis=1)
-        assert cosines.min() > (0.999999 if quant == "none" else 0.9999)
+        assert cosines.min() > (0.999999 if quant == "fp32" else 0.9999)
 
 
-@pytest.mark.parametrize("quant", list(ONNX_SCHEMES))
+@pytest.mark.parametrize("quant", list(SCHEMES))
 def test_packaged_graphs_have_opset_21_and_what_browsers_implement(
     miniature: Checkpoint, tmp_path: Path, few_texts: Path, quant: str
 ) -> None:
-    texts = None if quant == "none" else few_texts
-    export_onnx(miniature, tmp_path / "out", quant=quant, calibration=texts)
+    texts = None if quant == "fp32" else few_texts
+    export_onnx(miniature, tmp_path / "out", scheme=quant, calibration=texts)
     model = onnx.load(str(tmp_path / "out" / "model.onnx"), load_external_data=False)
     assert {o.domain: o.version for o in model.opset_import}[""] <= 21
     used = {f"{n.domain}.{n.op_type}" if n.domain else n.op_type for n in model.graph.node}
@@ -78,7 +78,7 @@ def test_a_web_graph_in_float32_gathers_no_float16(
     miniature: Checkpoint, tmp_path: Path, few_texts: Path, quant: str
 ) -> None:
     """A browser's GPU without 16-bit shaders refuses it."""
-    export_onnx(miniature, tmp_path / "out", quant=quant, flavour="web", calibration=few_texts)
+    export_onnx(miniature, tmp_path / "out", scheme=quant, flavour="web", calibration=few_texts)
     model = onnx.load(str(tmp_path / "out" / "model.onnx"), load_external_data=False)
     assert "MultiHeadAttention" not in {n.op_type for n in model.graph.node}
     half = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}

@@ -37,7 +37,7 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 @pytest.fixture(scope="module")
 def artifact(hard: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fp16") / "onnx"
-    export_onnx(hard, folder, quant="fp16")
+    export_onnx(hard, folder, scheme="fp16")
     return folder
 
 
@@ -117,7 +117,7 @@ def test_a_padded_batch_with_texts_beyond_the_window_stays_finite(artifact: Path
 
 
 def test_a_cut_dim_goes_with_fp16(hard: Checkpoint, artifact: Path, tmp_path: Path) -> None:
-    export_onnx(hard, tmp_path / "cut", quant="fp16", dim=64)
+    export_onnx(hard, tmp_path / "cut", scheme="fp16", dim=64)
     cut = OnnxEncoder(tmp_path / "cut", threads=1)
     assert cut.dim == 64
     whole = OnnxEncoder(artifact, threads=1).encode(TEXTS, dim=64)
@@ -130,9 +130,9 @@ def test_own_texts_are_measured_and_the_same_texts_give_the_same_bytes(
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(f"第{n}条 押金应当退还" for n in range(20)), encoding="utf-8")
     for name in ("one", "two"):
-        export_onnx(tiny, tmp_path / name, quant="fp16", calibration=file)
+        export_onnx(tiny, tmp_path / name, scheme="fp16", calibration=file)
     assert file_hashes(tmp_path / "one") == file_hashes(tmp_path / "two")
-    export_onnx(tiny, tmp_path / "bundled", quant="fp16")
+    export_onnx(tiny, tmp_path / "bundled", scheme="fp16")
     ours, bundled = (read_manifest(tmp_path / n) for n in ("one", "bundled"))
     assert ours.calibration_sha256 != bundled.calibration_sha256
 
@@ -156,10 +156,10 @@ def test_what_does_not_go_together_is_refused_before_work(tiny: Checkpoint, tmp_
     empty = tmp_path / "empty.txt"
     empty.write_text("")
     for options, expected in (
-        ({"quant": "fp16", "calibration": empty}, "is empty"),
-        ({"quant": "fp16", "graph": "traced"}, "float32 only"),
-        ({"quant": "none", "calibration": empty}, "--quant none measures nothing"),
-        ({"quant": "fp16", "dim": 48}, r"known: 64, 32, 16"),
+        ({"scheme": "fp16", "calibration": empty}, "is empty"),
+        ({"scheme": "fp16", "graph": "traced"}, "float32 only"),
+        ({"scheme": "fp32", "calibration": empty}, "--quant fp32 measures nothing"),
+        ({"scheme": "fp16", "dim": 48}, r"known: 64, 32, 16"),
     ):
         with pytest.raises(BadInput, match=expected):
             export_onnx(tiny, tmp_path / "out", **options)  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def test_without_torch_the_install_line_is_named(
     real = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda n, *a: None if n == "torch" else real(n, *a))
     with pytest.raises(MissingDependency, match=r"'torch'.*lawvault-exporter\[torch\]"):
-        export_onnx(tiny, tmp_path / "out", quant="fp16")
+        export_onnx(tiny, tmp_path / "out", scheme="fp16")
 
 
 def test_a_weight_over_the_range_is_refused_by_name() -> None:

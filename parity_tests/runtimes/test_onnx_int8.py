@@ -48,7 +48,7 @@ def fp32(source: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def int8(source: Checkpoint, few_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("int8") / "onnx"
-    export_onnx(source, folder, quant="int8", calibration=few_texts)
+    export_onnx(source, folder, scheme="int8", calibration=few_texts)
     return folder
 
 
@@ -78,19 +78,19 @@ def test_int8_is_near_fp32(fp32: Path, int8: Path) -> None:
 def test_a_cut_int8_vector_is_near_the_cut_fp32_one(
     source: Checkpoint, fp32: Path, tmp_path: Path, few_texts: Path
 ) -> None:
-    export_onnx(source, tmp_path / "cut", quant="int8", dim=32, calibration=few_texts)
+    export_onnx(source, tmp_path / "cut", scheme="int8", dim=32, calibration=few_texts)
     found = OnnxEncoder(tmp_path / "cut", threads=1).encode(TEXTS)
     expected = OnnxEncoder(fp32, threads=1).encode(TEXTS, dim=32)
     assert (found * expected).sum(axis=1).min() > 0.9955
 
 
-@pytest.mark.parametrize("quant", ["none", "int8"])
+@pytest.mark.parametrize("quant", ["fp32", "int8"])
 @pytest.mark.parametrize("length", [6, 40, 70, 131, 256])
 def test_at_equal_length_companions_change_no_bit(
     fp32: Path, int8: Path, quant: str, length: int
 ) -> None:
     rng = np.random.default_rng(length)
-    folder = {"none": fp32, "int8": int8}[quant]
+    folder = {"fp32": fp32, "int8": int8}[quant]
     rows = rng.integers(4, 200, (5, length)).tolist()
     # A companion of the highest activations must not move the scale of another text.
     together = run_padded(folder, rows)
@@ -102,11 +102,11 @@ def test_at_equal_length_companions_change_no_bit(
             np.testing.assert_array_equal(values[0], reversed_[name][4 - at])
 
 
-@pytest.mark.parametrize("quant", ["none", "int8"])
+@pytest.mark.parametrize("quant", ["fp32", "int8"])
 def test_the_encoder_gives_each_text_the_vector_it_has_alone(
     fp32: Path, int8: Path, quant: str
 ) -> None:
-    encoder = OnnxEncoder({"none": fp32, "int8": int8}[quant], threads=2)
+    encoder = OnnxEncoder({"fp32": fp32, "int8": int8}[quant], threads=2)
     joined = "".join(SENTENCES)
     texts = [joined[start : start + n] for n in (3, 20, 70, 71, 90, 140) for start in (0, 1, 7)]
     together = encoder.encode(texts)
@@ -149,7 +149,7 @@ def test_int8_bytes_are_a_quarter_of_fp32_and_the_same_each_time(
     small, large = ((f / "model.onnx_data").stat().st_size for f in (int8, fp32))
     # Rotary tables stay float32 and weigh more in a model this small.
     assert small / large < 0.4
-    export_onnx(source, tmp_path / "again", quant="int8", calibration=few_texts)
+    export_onnx(source, tmp_path / "again", scheme="int8", calibration=few_texts)
     assert file_hashes(tmp_path / "again") == file_hashes(int8)
 
 
@@ -160,7 +160,7 @@ def test_padding_leaves_the_first_ten_as_they_are(tmp_path: Path, few_texts: Pat
         read_corpus(BUNDLED_CORPUS),
     )
     export_onnx(miniature, tmp_path / "fp32")
-    export_onnx(miniature, tmp_path / "int8", quant="int8", calibration=few_texts)
+    export_onnx(miniature, tmp_path / "int8", scheme="int8", calibration=few_texts)
     encoder = OnnxEncoder(tmp_path / "int8")
     texts = [
         miniature.prompts.render_document(text, title=title)
@@ -187,9 +187,9 @@ def test_weights_rounded_once_serve_other_graphs(
     source: Checkpoint, int8: Path, few_texts: Path, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept"
-    export_onnx(source, tmp_path / "first", quant="int8", calibration=few_texts, keep=kept)
+    export_onnx(source, tmp_path / "first", scheme="int8", calibration=few_texts, keep=kept)
     (file,) = kept.iterdir()
     before = file.stat().st_mtime_ns
-    export_onnx(source, tmp_path / "then", quant="int8", calibration=few_texts, keep=kept)
+    export_onnx(source, tmp_path / "then", scheme="int8", calibration=few_texts, keep=kept)
     assert file.stat().st_mtime_ns == before
     assert file_hashes(tmp_path / "first") == file_hashes(tmp_path / "then") == file_hashes(int8)

@@ -109,7 +109,7 @@ def truth(miniature: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> np
 def test_four_bits_stay_near(
     miniature: Checkpoint, truth: np.ndarray, tmp_path: Path, few_texts: Path, quant: str
 ) -> None:
-    export_onnx(miniature, tmp_path / "q4", quant=quant, calibration=few_texts)
+    export_onnx(miniature, tmp_path / "q4", scheme=quant, calibration=few_texts)
     cosines = (OnnxEncoder(tmp_path / "q4", threads=1).encode(TEXTS) * truth).sum(axis=1)
     assert cosines.min() > 0.97
     manifest = read_manifest(tmp_path / "q4")
@@ -122,7 +122,7 @@ def test_four_bits_in_float16_survive_the_hardened_checkpoint(
     truth: np.ndarray, tmp_path: Path, few_texts: Path
 ) -> None:
     hard = read_checkpoint(harden(MINIATURE, tmp_path / "hard"))
-    export_onnx(hard, tmp_path / "q4", quant="q4f16", calibration=few_texts)
+    export_onnx(hard, tmp_path / "q4", scheme="q4f16", calibration=few_texts)
     cosines = (OnnxEncoder(tmp_path / "q4", threads=1).encode(TEXTS) * truth).sum(axis=1)
     assert cosines.min() > 0.95
 
@@ -130,7 +130,7 @@ def test_four_bits_in_float16_survive_the_hardened_checkpoint(
 def test_widths_that_no_block_divides_are_padded(tmp_path: Path, few_texts: Path) -> None:
     odd = variant(tmp_path / "odd", hidden=40, heads=4, kv_heads=2, head_dim=8, intermediate=72)
     export_onnx(odd, tmp_path / "fp32")
-    export_onnx(odd, tmp_path / "q4", quant="q4", calibration=few_texts)
+    export_onnx(odd, tmp_path / "q4", scheme="q4", calibration=few_texts)
     a, b = (OnnxEncoder(tmp_path / n, threads=1).encode(TEXTS) for n in ("fp32", "q4"))
     assert (a * b).sum(axis=1).min() > 0.8  # random weights of 40 channels: shape, not quality
 
@@ -144,7 +144,7 @@ def test_the_same_input_gives_the_same_bytes_with_any_number_of_threads(
         for threads in (1, 2):
             torch.set_num_threads(threads)
             manifest = export_onnx(
-                miniature, tmp_path / str(threads), quant="q4", calibration=few_texts
+                miniature, tmp_path / str(threads), scheme="q4", calibration=few_texts
             )
             hashes.add(tuple(file.sha256 for file in manifest.files))
     finally:

@@ -129,7 +129,7 @@ def test_what_optimum_cannot_trace_is_named(source: Checkpoint, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quant": "int8"}, "--graph traced writes float32 only, not 'int8'; use --quant none"),
+        ({"scheme": "int8"}, "--graph traced writes float32 only, not 'int8'; use --quant fp32"),
         ({"dim": 32}, "--graph traced writes the full dim only"),
     ],
 )

@@ -168,11 +168,11 @@ def test_weights_rounded_for_onnx_serve_openvino(
     from exporter.formats.onnx.export import export_onnx
 
     kept = tmp_path / "kept"
-    export_onnx(tiny, tmp_path / "onnx", quant="int8", calibration=few_texts, keep=kept)
+    export_onnx(tiny, tmp_path / "onnx", scheme="int8", calibration=few_texts, keep=kept)
     (file,) = kept.iterdir()
     before = file.stat().st_mtime_ns
-    export_openvino(tiny, tmp_path / "o", quant="int8", calibration=few_texts, keep=kept)
+    export_openvino(tiny, tmp_path / "o", scheme="int8", calibration=few_texts, keep=kept)
     assert [found.stat().st_mtime_ns for found in kept.iterdir()] == [before]
-    export_openvino(tiny, tmp_path / "alone", quant="int8", calibration=few_texts)
+    export_openvino(tiny, tmp_path / "alone", scheme="int8", calibration=few_texts)
     for name in ("model.xml", "model.bin", "manifest.json"):
         assert (tmp_path / "o" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()

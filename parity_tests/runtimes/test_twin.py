@@ -273,12 +273,12 @@ def file_vectors(subject: Subject, folder: Path, scheme: str, texts: Path) -> Ro
     encoder: OnnxEncoder | LlamaCppEncoder
     if scheme == "q4":
         pytest.importorskip("onnxruntime")
-        export_onnx(subject.checkpoint, folder, quant=scheme, calibration=texts)
+        export_onnx(subject.checkpoint, folder, scheme=scheme, calibration=texts)
         encoder = OnnxEncoder(folder, threads=1)
     else:
         pytest.importorskip("llama_cpp")
         options = GgufOptions(imatrix="on", calibration=texts)
-        export_gguf(subject.checkpoint, folder, type_name=scheme, options=options)
+        export_gguf(subject.checkpoint, folder, scheme=scheme, **vars(options))
         encoder = LlamaCppEncoder(folder)
     return encoder.encode(subject.held_back)
 

@@ -37,7 +37,7 @@ def checkpoint() -> Checkpoint:
 def artifacts(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gguf")
     for kind in ("q4_0", "q8_0"):
-        export_gguf(checkpoint, folder / kind, type_name=kind)
+        export_gguf(checkpoint, folder / kind, scheme=kind)
     return folder
 
 
@@ -116,7 +116,7 @@ def test_a_wrong_sliding_window_is_found_and_named(
     assert checkpoint.architecture.sliding_window == 128
     changed = checkpoint.architecture.model_copy(update={"sliding_window": window})
     wrong = replace(checkpoint, architecture=changed)
-    export_gguf(wrong, tmp_path / "g", type_name=folder.name)
+    export_gguf(wrong, tmp_path / "g", scheme=folder.name)
     failures = check_golden(golden, LlamaCppEncoder(tmp_path / "g"))
     said = f"these are the vectors of a model whose sliding window is {size} as wide"
     assert failures[:1] == [said]

@@ -218,7 +218,7 @@ def test_the_miniature_on_the_bundled_corpus_agrees_with_its_pool(tmp_path: Path
     )
     recipe = read_recipe(REPOSITORY / "recipes" / "lawvault.toml")
     artifact = tmp_path / "artifact"
-    export_onnx(checkpoint, artifact, quant="q4")
+    export_onnx(checkpoint, artifact, scheme="q4")
 
     def run(pool: int) -> ParityReport:
         return run_parity(

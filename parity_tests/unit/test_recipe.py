@@ -117,9 +117,13 @@ def test_an_artifact_may_choose_its_gguf_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('scheme = "int8"\n', 'scheme = "int8"\nimatrix = "on"\n', "imatrix belongs to artifacts"),
-        ('scheme = "q4_k_m"\n', 'scheme = "q8_0"\n', "'gguf-q8_0' stands twice"),
-        ('scheme = "q4_k_m"\n', 'scheme = "q4_k_m"\nplan = "mine"\n', "'embedding' or 'upstream'"),
+        (
+            'scheme = "int8"\n',
+            'scheme = "int8"\nimatrix = "on"\n',
+            "imatrix does not belong to artifacts of kind onnx",
+        ),
+        ('scheme = "q4_k_m"\n', 'scheme = "q8_0"\n', "'gguf-q8_0' is listed twice"),
+        ('scheme = "q4_k_m"\n', 'scheme = "q4_k_m"\nplan = "mine"\n', "known: embedding, upstream"),
     ],
 )
 def test_artifacts_that_make_no_sense_are_refused(

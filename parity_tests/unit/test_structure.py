@@ -27,6 +27,7 @@ LAYERS = (
     ("corpus",),
     ("checkpoint",),
     ("bundled", "staging"),
+    ("format",),
     ("registry",),
     ("errors", "hashing", "offline", "progress", "records", "templates"),
 )

@@ -7,10 +7,11 @@ from typing import Any
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.corpus.calibration import CalibrationText, calibration_inputs, calibration_sha256
+from exporter.formats.gguf.format import FORMAT
 from exporter.formats.gguf.fp16_inputs import check_fp16_inputs
+from exporter.formats.gguf.names import IMATRIX_CHOICES
 from exporter.formats.gguf.options import (
     DEFAULTS,
-    IMATRIX_CHOICES,
     GgufOptions,
     by_llama_quantize,
     check_type_and_options,
@@ -27,19 +28,27 @@ def export_gguf(
     checkpoint: Checkpoint,
     output: Path,
     *,
-    type_name: str = "q8_0",
-    options: GgufOptions = DEFAULTS,
+    scheme: str = FORMAT.default_scheme,
+    plan: str = DEFAULTS.plan,
+    embedding_type: str | None = None,
+    imatrix: str = DEFAULTS.imatrix,
+    prompt_keys: bool = False,
+    calibration: Path | None = None,
+    keep: Path | None = None,
     force: bool = False,
     stages: Stages = silent,
 ) -> Manifest:
     """Write `{model}-{type}.gguf` to `output` and return the manifest. Same input, same bytes.
 
+    `scheme`: what matrices are stored as; the other options as in `GgufOptions`.
     `tokenizer.json` is copied beside it, for comparing token ids; under the plan `upstream` what
     was measured lies in `imatrix.gguf`, in llama.cpp's own format. `stages` is told of layers
     rounded or measured and of weights written. Everything is checked before the first long step.
     Raises BadInput for what the format cannot say, or MissingDependency.
     """
-    kind, plan, texts = check_type_and_options(type_name, options)
+    del keep  # nothing that other files could use again
+    options = GgufOptions(plan, embedding_type, imatrix, calibration, prompt_keys)
+    kind, types, texts = check_type_and_options(scheme, options)
     # The library warns of what is checked here, or written as meant.
     for name in ("gguf", "metadata"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -49,7 +58,7 @@ def export_gguf(
     check_output(output, force=force)
     from exporter.formats.gguf.types import bits_per_weight
 
-    bits = bits_per_weight(kind.matrix) + (32 if by_llama_quantize(kind, plan) else 0)
+    bits = bits_per_weight(kind.matrix) + (32 if by_llama_quantize(kind, types) else 0)
     check_free_disk(output, int(checkpoint.parameters * bits / 8 * 1.1) + (1 << 23))
     name = f"{checkpoint.name}-{kind.name}.gguf"
     with staged_folder(output, force=force) as stage:
@@ -58,8 +67,8 @@ def export_gguf(
             if kind.name == "f16"
             else None
         )
-        prepared = _prepare(checkpoint, stage, kind, plan, options, texts=texts, stages=stages)
-        records = _write(checkpoint, stage / name, kind, plan, prepared, options, stages)
+        prepared = _prepare(checkpoint, stage, kind, types, options, texts=texts, stages=stages)
+        records = _write(checkpoint, stage / name, kind, types, prepared, options, stages)
         shutil.copyfile(checkpoint.path / "tokenizer.json", stage / "tokenizer.json")
         kept = sorted({f"{r.dtype}: {r.reason}" for r in records if r.reason})
         if fits is not None:
@@ -71,7 +80,7 @@ def export_gguf(
             scheme=kind.name,
             entry=name,
             tensors=records,
-            libraries=libraries(kind, plan, measured=texts is not None),
+            libraries=libraries(kind, types, measured=texts is not None),
             kept=tuple(kept),
             variant=variant(options),
             options=recorded(options, rounding=_rounding(prepared)),

@@ -1,15 +1,16 @@
 """What beside its type decides a GGUF, and which of it goes together."""
 
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from exporter.corpus.calibration import CalibrationText, read_calibration
 from exporter.errors import BadInput, MissingDependency
-from exporter.registry import GGUF_PLANS, GGUF_TYPES, resolve
-
-IMATRIX_CHOICES = ("auto", "on", "off")
+from exporter.formats.gguf.format import FORMAT
+from exporter.formats.gguf.names import PLANS, TYPES
+from exporter.registry import resolve
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def check_type_and_options(
         raise MissingDependency("gguf", extra="gguf")
     from exporter.formats.gguf.ggml import require_ggml
 
-    kind = resolve(GGUF_TYPES, type_name, kind="--type")
-    plan = resolve(GGUF_PLANS, options.plan, kind="--plan")
+    kind = resolve(TYPES, FORMAT.scheme(type_name), kind="--type")
+    plan = resolve(PLANS, options.plan, kind="--plan")
     if options.embedding_type is not None:
         plan = plan.with_table(options.embedding_type)
     if by_llama_quantize(kind, plan):
@@ -71,6 +72,21 @@ def check_type_and_options(
             f"{plan.name} and --imatrix {options.imatrix}; pass --imatrix on, or leave it out"
         )
     return kind, plan, None
+
+
+def calibrates(scheme: str, options: Mapping[str, Any]) -> bool:
+    """Return whether the file is fitted on calibration texts. Raises BadInput or MissingDependency
+    for options that do not go together."""
+    calibration = options.get("calibration")
+    given = FORMAT.given(
+        {
+            name: value
+            for name, value in options.items()
+            if value is not None and name != "calibration"
+        }
+    )
+    found = check_type_and_options(scheme, GgufOptions(**given, calibration=calibration))
+    return found[2] is not None
 
 
 def by_llama_quantize(kind: Any, plan: Any) -> bool:

@@ -12,10 +12,12 @@ from exporter.corpus.calibration import (
     read_calibration,
 )
 from exporter.errors import BadInput, MissingDependency
+from exporter.formats.onnx.format import FORMAT
+from exporter.formats.onnx.names import FLAVOURS, GRAPHS, SCHEMES
 from exporter.formats.onnx.scheme import Scheme
 from exporter.manifest import Manifest, write_manifest
 from exporter.progress import Stages, silent
-from exporter.registry import ONNX_FLAVOURS, ONNX_GRAPHS, ONNX_SCHEMES, resolve
+from exporter.registry import resolve
 from exporter.staging import check_free_disk, check_output, staged_folder
 
 # What an encoder needs beside the graph, so that the folder stands without the checkpoint. Not
@@ -39,7 +41,7 @@ def export_onnx(
     checkpoint: Checkpoint,
     output: Path,
     *,
-    quant: str = "none",
+    scheme: str = FORMAT.default_scheme,
     dim: int | None = None,
     graph: str = "built",
     flavour: str = "portable",
@@ -60,9 +62,10 @@ def export_onnx(
     """
     if importlib.util.find_spec("onnx") is None:
         raise MissingDependency("onnx", extra="onnx")
-    scheme = resolve(ONNX_SCHEMES, quant, kind="--quant")
-    write = resolve(ONNX_GRAPHS, graph, kind="--graph")
-    written_for = resolve(ONNX_FLAVOURS, flavour, kind="--flavour")
+    chosen_scheme = FORMAT.scheme(scheme)
+    storing = resolve(SCHEMES, chosen_scheme, kind="--quant")
+    write = resolve(GRAPHS, graph, kind="--graph")
+    written_for = resolve(FLAVOURS, flavour, kind="--flavour")
     width = checkpoint.dim if dim is None else dim
     if width not in checkpoint.matryoshka_dims:
         known = ", ".join(map(str, checkpoint.matryoshka_dims))
@@ -74,26 +77,26 @@ def export_onnx(
     else:
         from exporter.formats.onnx.traced import check_traced
 
-        check_traced(checkpoint, scheme=scheme, dim=width, flavour=written_for)
+        check_traced(checkpoint, scheme=storing, dim=width, flavour=written_for)
         if not _installed("optimum.exporters.onnx"):
             raise MissingDependency("optimum-onnx", extra="traced")
-    texts = _calibration_texts(scheme, calibration)
+    texts = _calibration_texts(storing, calibration)
     check_output(output, force=force)
     check_free_disk(
-        output, int(checkpoint.parameters * scheme.bytes_per_weight() * 1.1) + (1 << 20)
+        output, int(checkpoint.parameters * storing.bytes_per_weight() * 1.1) + (1 << 20)
     )
     with staged_folder(output, force=force) as stage:
         measured, chosen = None, {"graph": graph}
         if graph == "built":
             chosen["flavour"] = flavour
         if texts is not None:
-            measured = scheme.measure(
+            measured = storing.measure(
                 checkpoint, calibration_inputs(texts, checkpoint.prompts), keep=keep, stages=stages
             )
         records = write(
             checkpoint,
             stage,
-            scheme=measured.scheme if measured else scheme,
+            scheme=measured.scheme if measured else storing,
             dim=width,
             flavour=written_for,
             weights=measured.weights if measured else None,
@@ -106,14 +109,14 @@ def export_onnx(
             stage,
             checkpoint,
             kind="onnx",
-            scheme="fp32" if quant == "none" else quant,
+            scheme=chosen_scheme,
             entry="model.onnx",
             tensors=records,
             dim=width,
             options=chosen,
             variant="" if flavour == "portable" else flavour,
             libraries=LIBRARIES[graph] + (("torch",) if texts is not None else ()),
-            kept=scheme.kept,
+            kept=storing.kept,
             fp16=measured.fp16 if measured else None,
             calibration_sha256=None if texts is None else calibration_sha256(texts),
         )

@@ -55,7 +55,7 @@ BROWSER = frozenset(
 
 @dataclass(frozen=True)
 class Flavour:
-    """One way of writing the same graph. Registered in `exporter.registry.ONNX_FLAVOURS`.
+    """One way of writing the same graph. Its name stands in `names.FLAVOURS`.
 
     `attention`: `MultiHeadAttention` (com.microsoft, onnxruntime from 1.16; in float32 plain
     operators even so), `Attention` (opset 23, onnxruntime from 1.23) or `plain` operators.

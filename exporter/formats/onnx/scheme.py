@@ -24,7 +24,7 @@ TABLE_BLOCK_BYTES = 1 << 24
 
 
 class Scheme(Protocol):
-    """One way of storing weights. Registered by name in `exporter.registry.ONNX_SCHEMES`."""
+    """One way of storing weights. Its name stands in `names.SCHEMES`."""
 
     name: str
     compute: type[np.floating[Any]]

@@ -24,7 +24,7 @@ def to_fp16(values: npt.NDArray[np.float32], *, name: str) -> npt.NDArray[np.flo
     if largest > LARGEST:
         raise BadInput(
             f"'{name}' holds {largest:.3g} after rescaling, over float16's 65,504; "
-            "export with --quant none"
+            "export with --quant fp32"
         )
     return values.astype(np.float16)
 

@@ -10,7 +10,7 @@ from exporter.formats.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, PlainIn
 class Fp32(PlainInput):
     """See `exporter.formats.onnx.scheme.Scheme`."""
 
-    name = "none"
+    name = "fp32"
     compute = np.float32
     kept: tuple[str, ...] = ()
 

@@ -73,8 +73,8 @@ def check_traced(
     checkpoint: Checkpoint, *, scheme: Scheme, dim: int, flavour: Flavour = PORTABLE
 ) -> None:
     """Raise BadInput for what `export_traced` cannot do."""
-    if scheme.name != "none":
-        raise BadInput(f"--graph traced writes float32 only, not '{scheme.name}'; use --quant none")
+    if scheme.name != "fp32":
+        raise BadInput(f"--graph traced writes float32 only, not '{scheme.name}'; use --quant fp32")
     if dim != checkpoint.dim:
         raise BadInput("--graph traced writes the full dim only; cut and normalise after encoding")
     if flavour is not PORTABLE:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.corpus.calibration import calibration_inputs, calibration_sha256, read_calibration
-from exporter.errors import BadInput, unknown_name
+from exporter.errors import BadInput
+from exporter.formats.openvino.format import FORMAT
 from exporter.formats.openvino.graph import Graph
 from exporter.formats.openvino.library import openvino_module
 from exporter.manifest import Manifest, write_manifest
@@ -16,8 +17,8 @@ from exporter.quantization.int8 import quantize_int8
 from exporter.quantization.weights import ModelWeights
 from exporter.staging import check_free_disk, check_output, staged_folder
 
-QUANTS: Mapping[str, float] = {"none": 4.0, "int8": 1.05}
-"""Bytes of a weight, for the check of free disk."""
+BYTES_PER_WEIGHT: Mapping[str, float] = {"fp32": 4.0, "int8": 1.05}
+"""For the check of free disk."""
 ENTRY = "model.xml"
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 KEPT = (
@@ -32,7 +33,7 @@ def export_openvino(
     checkpoint: Checkpoint,
     output: Path,
     *,
-    quant: str = "none",
+    scheme: str = FORMAT.default_scheme,
     dim: int | None = None,
     calibration: Path | None = None,
     keep: Path | None = None,
@@ -41,13 +42,12 @@ def export_openvino(
 ) -> Manifest:
     """Write the artifact to `output` and return its manifest. Same input, same bytes.
 
-    `quant`: none or int8; int8 has the matrices, the rotations and the table of ONNX int8. The rest
-    as `exporter.formats.onnx.export.export_onnx`.
+    `scheme`: fp32 or int8; int8 has the matrices, the rotations and the table of ONNX int8. The
+    rest as `exporter.formats.onnx.export.export_onnx`.
     Raises BadInput or MissingDependency before the first long step.
     """
     openvino = openvino_module()
-    if quant not in QUANTS:
-        raise unknown_name("--quant", quant, QUANTS)
+    scheme = FORMAT.scheme(scheme)
     if checkpoint.architecture is None:
         raise BadInput(
             f"'{checkpoint.path}' is {checkpoint.model_type}, which has no OpenVINO graph here; "
@@ -58,13 +58,13 @@ def export_openvino(
         known = ", ".join(map(str, checkpoint.matryoshka_dims))
         raise BadInput(f"--dim {width} is not one that the model was trained for (known: {known})")
     texts = None
-    if quant == "int8":
+    if scheme == "int8":
         torch_module()
         texts = read_calibration(calibration)
     elif calibration is not None:
-        raise BadInput("--quant none measures nothing; leave --calibration out")
+        raise BadInput("--quant fp32 measures nothing; leave --calibration out")
     check_output(output, force=force)
-    check_free_disk(output, int(checkpoint.parameters * QUANTS[quant] * 1.1) + (1 << 20))
+    check_free_disk(output, int(checkpoint.parameters * BYTES_PER_WEIGHT[scheme] * 1.1) + (1 << 20))
     with staged_folder(output, force=force) as stage:
         int8, count = None, checkpoint.architecture.num_layers
         if texts is not None:
@@ -87,7 +87,7 @@ def export_openvino(
             stage,
             checkpoint,
             kind="openvino",
-            scheme="fp32" if quant == "none" else quant,
+            scheme=scheme,
             entry=ENTRY,
             tensors=tuple(graph.records),
             dim=width,

@@ -51,6 +51,7 @@ def tag_of(manifest: Manifest) -> str:
 PACKAGER = Packager(
     name="ollama",
     room=__package__,
+    verify="exporter.packages.ollama.verifier:verify_gguf",
     kind="gguf",
     fill=fill_ollama,
     tag=tag_of,

@@ -42,6 +42,7 @@ def fill_onnxruntime(filling: Filling) -> Sequence[str]:
 PACKAGER = Packager(
     name="onnxruntime",
     room=__package__,
+    verify="exporter.packages.onnxruntime.verifier:verify_onnxruntime",
     kind="onnx",
     fill=fill_onnxruntime,
     hint="ONNX Runtime takes ONNX: lawvault export onnx",

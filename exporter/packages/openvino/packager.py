@@ -25,6 +25,7 @@ def fill_openvino(filling: Filling) -> Sequence[str]:
 PACKAGER = Packager(
     name="openvino",
     room=__package__,
+    verify="exporter.packages.openvino.verifier:verify_openvino",
     kind="openvino",
     fill=fill_openvino,
     hint="OpenVINO takes its own format: lawvault export openvino",

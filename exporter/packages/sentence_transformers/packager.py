@@ -106,16 +106,17 @@ def check_sentence_transformers(
     del settings
     for folder, manifest in zip(folders, manifests, strict=True):
         if manifest.options.get("flavour") == "cpu23":
-            quant = "none" if manifest.scheme == "fp32" else manifest.scheme
             raise BadInput(
                 f"'{folder}' ({manifest.name}) is of the flavour cpu23, whose opset is newer than "
-                f"many an onnxruntime; export it again: lawvault export onnx --quant {quant}"
+                f"many an onnxruntime; export it again: lawvault export onnx --quant "
+                f"{manifest.scheme}"
             )
 
 
 PACKAGER = Packager(
     name="sentence-transformers",
     room=__package__,
+    verify="exporter.packages.sentence_transformers.verifier:verify_files",
     kind="onnx",
     fill=fill_sentence_transformers,
     several=True,

@@ -80,10 +80,9 @@ def check_transformersjs(
         if flavour != "web":
             traced = manifest.options.get("graph") == "traced"
             said = "a traced graph" if traced else f"of the flavour {flavour or 'portable'}"
-            quant = "none" if manifest.scheme == "fp32" else manifest.scheme
             raise BadInput(
                 f"'{folder}' ({manifest.name}) is {said}, which browsers may not run; export it "
-                f"again: lawvault export onnx --quant {quant} --flavour web"
+                f"again: lawvault export onnx --quant {manifest.scheme} --flavour web"
             )
     modules = find_node_modules(settings.get("node_modules"))
     if modules is not None:
@@ -121,6 +120,7 @@ def missing_page(package: Path) -> str:
 PACKAGER = Packager(
     name="transformersjs",
     room=__package__,
+    verify="exporter.packages.transformersjs.verifier:verify_transformersjs",
     kind="onnx",
     fill=fill_transformersjs,
     several=True,

@@ -1,0 +1,124 @@
+"""What a format says of itself, in `formats/NAME/format.py`: all that other code knows of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+from exporter.errors import unknown_name
+from exporter.registry import FORMATS, resolve, resolve_place
+
+PrecisionClass = Literal["fp32", "16bit", "8bit", "6bit", "4bit"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of an export beside its scheme. `choices`: all its values, none where any is
+    taken; `metavar`: how its value is shown; `default` None: left out. `in_recipe`: whether a
+    recipe may give it for an artifact."""
+
+    name: str
+    help: str
+    default: Any = None
+    value_type: type[Any] = str
+    choices: tuple[str, ...] = ()
+    metavar: str = ""
+    in_recipe: bool = False
+    in_name: bool = False
+    """Whether its value tells two artifacts of one scheme apart, and stands in their names."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an artifact is for. `runs_in`: what loads it; `where`: who uses it, as a heading."""
+
+    runs_in: str
+    where: str
+
+
+def _entry_alone(entry: str) -> tuple[str, ...]:
+    return (entry,)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of artifact. What imports a library is named as `module:attribute` and looked up
+    when it is needed.
+
+    `schemes`: how weights may be stored, and the class of precision by whose limits each is judged;
+    `aliases`: other names of schemes. `scheme_option`: the option that names one. `export` is an
+    `Export`, `encoder` an `Encoder` of (folder, threads), `check` and `calibrates` as `export`
+    takes options. `kernels` names which of its runtime's kernels run, where vectors depend on that.
+    `libraries`: distributions that decide vectors. `model_files` of an entry: those that count as
+    the model's size, with whatever begins with the entry's name.
+    """
+
+    name: str
+    label: str
+    summary: str
+    schemes: Mapping[str, PrecisionClass]
+    scheme_option: str
+    default_scheme: str
+    export: str
+    encoder: str
+    calibrates: str
+    """(scheme, options) -> whether the artifact is fitted on calibration texts. Raises BadInput or
+    MissingDependency for what does not go together."""
+    libraries: tuple[str, ...]
+    use: Callable[[Mapping[str, str]], Use]
+    colours: tuple[str, str]
+    """In pages, on a light and a dark ground."""
+    mark: Literal["circle", "square"] = "circle"
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[Option, ...] = ()
+    kernels: str = ""
+    model_files: Callable[[str], tuple[str, ...]] = _entry_alone
+    first_look: bool = False
+    """Whether `release --quick` looks at its 8 bits."""
+    snippet_language: str = ""
+    """Of `templates/snippet.j2` in its folder, which the card shows; nothing: none."""
+
+    def scheme(self, name: str) -> str:
+        """Return a scheme's own name. Raises BadInput, naming those that there are."""
+        found = self.aliases.get(name, name)
+        if found not in self.schemes:
+            raise unknown_name(self.scheme_option, name, self.schemes)
+        return found
+
+    def given(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all of its options, the defaults included. Raises BadInput for another's."""
+        known = {option.name: option.default for option in self.options}
+        for name in options:
+            if name not in known:
+                raise unknown_name(f"option of {self.label}", name, known)
+        return {**known, **options}
+
+    def artifact_name(self, scheme: str, options: Mapping[str, Any]) -> str:
+        """Return the name of an artifact: format, scheme, and whatever tells it from others."""
+        parts = [self.name, scheme]
+        for option in self.options:
+            value = options.get(option.name, option.default)
+            if option.in_name and value != option.default:
+                parts.append(f"{option.name}{value}" if option.value_type is int else str(value))
+        return "-".join(parts)
+
+    def resolve(self, attribute: str) -> Any:
+        """Return what `export`, `encoder`, `calibrates` or `kernels` names."""
+        return resolve_place(getattr(self, attribute))
+
+
+@cache
+def format_of(name: str) -> Format:
+    """Return a format by its name. Raises BadInput, naming those that there are."""
+    found: Format = resolve(FORMATS, name, kind="artifact format")
+    return found
+
+
+def all_formats() -> tuple[Format, ...]:
+    """Return every format, in the order of the registry."""
+    return tuple(format_of(name) for name in FORMATS)
+
+
+def precision_classes() -> dict[str, PrecisionClass]:
+    """Return the class of every scheme of every format: a name means one precision."""
+    return {scheme: name for found in all_formats() for scheme, name in found.schemes.items()}

@@ -1,0 +1,20 @@
+"""What a GGUF export is asked for by name, and where it lives. Resolved when it is asked for."""
+
+from collections.abc import Mapping
+
+TYPES: Mapping[str, str] = {
+    "f32": "exporter.formats.gguf.types:F32",
+    "f16": "exporter.formats.gguf.types:F16",
+    "bf16": "exporter.formats.gguf.types:BF16",
+    "q8_0": "exporter.formats.gguf.types:Q8_0",
+    "q6_k": "exporter.formats.gguf.types:Q6_K",
+    "q5_k_m": "exporter.formats.gguf.types:Q5_K_M",
+    "q4_k_m": "exporter.formats.gguf.types:Q4_K_M",
+    "q4_0": "exporter.formats.gguf.types:Q4_0",
+    "iq4_nl": "exporter.formats.gguf.types:IQ4_NL",
+}
+PLANS: Mapping[str, str] = {
+    "embedding": "exporter.formats.gguf.plan:EMBEDDING",
+    "upstream": "exporter.formats.gguf.plan:UPSTREAM",
+}
+IMATRIX_CHOICES = ("auto", "on", "off")
