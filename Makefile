@@ -7,7 +7,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 WHEELS := $(VENV)/wheels
 LLAMA := llama-cpp-python==0.3.36
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast check docs lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -41,6 +41,17 @@ test: $(VENV)/.installed
 
 test-fast: $(VENV)/.installed
 	$(PY) -m pytest
+
+# What needs no torch, under two minutes on two cores: for every commit.
+check: lint
+	$(PY) -m pytest -m 'not slow' parity_tests/unit/test_structure.py parity_tests/unit/test_docs.py \
+		parity_tests/unit/test_recipe.py parity_tests/unit/test_read_checkpoint.py \
+		parity_tests/unit/test_statistics.py parity_tests/unit/test_judge.py \
+		parity_tests/unit/test_errors.py parity_tests/unit/test_corpus.py parity_tests/unit/test_questions.py
+
+docs: $(VENV)/.installed
+	$(PIP) install --quiet 'mkdocs-material>=9.5'
+	$(PY) -m mkdocs build --quiet
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -299,7 +299,7 @@ def test_calibration_emulates_what_llama_cpp_computes(
         weights,
         texts,
         matrices=matrices,
-        round_input=inputs_in_llama_cpp(weights.architecture, kind, EMBEDDING),
+        round_input=inputs_in_llama_cpp(weights, kind, EMBEDDING),
         round_table=lambda rows: table_as_stored(rows, kind=kind, plan=EMBEDDING),
     )
     emulated = pooled @ weights.head(dim=miniature.dim)

@@ -105,9 +105,9 @@ def test_other_kernels_are_another_key(cpuinfo: Path) -> None:
     for text in (PLAIN_X86, AMX_X86):
         kernels.cache_clear()
         cpuinfo.write_text(text, encoding="utf-8")
-        found.append(artifact_identity("0" * 64, kernels=kernels()))
+        found.append(artifact_identity("0" * 64, kernels=kernels(), libraries=()))
     assert found[0] != found[1]
-    assert "kernels" not in artifact_identity("0" * 64, kernels=None)
+    assert "kernels" not in artifact_identity("0" * 64, kernels=None, libraries=())
 
 
 def test_without_llama_cpp_a_source_can_still_be_described(

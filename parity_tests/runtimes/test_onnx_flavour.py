@@ -88,20 +88,21 @@ def test_a_web_graph_in_float32_gathers_no_float16(
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2])
-def test_plain_attention_is_that_of_numpy(tiny: Checkpoint, tmp_path: Path, kv_heads: int) -> None:
+def test_plain_attention_is_that_of_numpy(tmp_path: Path, kv_heads: int) -> None:
     import onnxruntime
 
+    from exporter.architectures.steps import Attend
     from exporter.formats.onnx.graph_writer import FLOAT, GraphWriter, tensor_value
     from exporter.formats.onnx.plain_attention import attend_plain, mask_by_group
 
-    assert tiny.architecture is not None
     heads, dim, batch, length = 4, 8, 2, 5
-    shape = {"num_heads": heads, "num_kv_heads": kv_heads, "head_dim": dim}
-    architecture = tiny.architecture.model_copy(update=shape)
+    step = Attend(
+        "q", "k", "v", "o", heads=heads, kv_heads=kv_heads, head_dim=dim, mask="full", scale=1.0
+    )
     wide, narrow = ("b", "s", heads * dim), ("b", "s", kv_heads * dim)
     with GraphWriter(tmp_path, flavour=WEB) as writer:
         mask = mask_by_group(writer, "bias", group=heads // kv_heads)
-        found = attend_plain(writer, "q", "k", "v", mask, architecture=architecture)
+        found = attend_plain(writer, "q", "k", "v", mask, step=step)
         inputs = [
             tensor_value("q", FLOAT, wide),
             tensor_value("k", FLOAT, narrow),
