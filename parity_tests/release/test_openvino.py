@@ -148,10 +148,10 @@ def test_over_long_and_empty_texts_are_read_as_the_original_reads_them(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"quant": "int7"}, "--quant 'int7'"),
+        ({"scheme": "int7"}, "--quant 'int7'"),
         ({"dim": 17}, "not one that the model was trained for"),
         ({"calibration": Path("x.txt")}, "leave --calibration out"),
-        ({"quant": "int8", "calibration": Path("no-such.txt")}, "no-such.txt"),
+        ({"scheme": "int8", "calibration": Path("no-such.txt")}, "no-such.txt"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_and_nothing_is_left(
