@@ -12,9 +12,9 @@ from exporter.errors import unknown_name
 FAMILIES: Mapping[str, str] = {"gemma3_text": "exporter.architectures.gemma3.family:FAMILY"}
 """Model families, by the model_type of config.json."""
 
-FORMATS: Mapping[str, str] = {
-    "onnx": "exporter.formats.onnx.format:FORMAT",
+FORMATS: Mapping[str, str] = {  # in the order in which pages name them
     "gguf": "exporter.formats.gguf.format:FORMAT",
+    "onnx": "exporter.formats.onnx.format:FORMAT",
     "openvino": "exporter.formats.openvino.format:FORMAT",
 }
 
