@@ -1,6 +1,5 @@
 """How fast artifacts are on this machine, side by side: interleaved rounds, medians."""
 
-import os
 import platform
 import statistics
 import time
@@ -14,6 +13,7 @@ from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, read_manifest
 from exporter.records import Record
 from exporter.runtimes.alone import measure_alone
+from exporter.runtimes.cores import core_count
 from exporter.runtimes.encoder import Encoder
 
 SHAPES: tuple[tuple[int, int], ...] = ((8, 128), (32, 64), (1, 24), (1, 128))
@@ -90,7 +90,7 @@ def run_bench(
         encoder.close()
     return BenchReport(
         machine=platform.machine(),
-        cores=os.cpu_count() or 1,
+        cores=core_count(),
         threads=threads,
         rounds=rounds,
         results=tuple(

@@ -20,6 +20,7 @@ from exporter.corpus.calibration import (
 )
 from exporter.progress import Stages, silent
 from exporter.recipe import ArtifactSpec, Recipe
+from exporter.runtimes.cores import core_count
 
 CALIBRATION_NAME = "calibration.jsonl"
 CORES_EACH = 2
@@ -86,14 +87,7 @@ def jobs_that_fit(checkpoint: Checkpoint, *, exports: int) -> int:
     at most as many as there are."""
     each = checkpoint.parameters * MEMORY_PER_WEIGHT_BYTES + MEMORY_FIXED_BYTES
     by_memory = int(psutil.virtual_memory().available // each)
-    return max(1, min(exports, cores() // CORES_EACH, by_memory))
-
-
-def cores() -> int:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return max(1, min(exports, core_count() // CORES_EACH, by_memory))
 
 
 def export_side_by_side(
@@ -112,7 +106,7 @@ def export_side_by_side(
     done; the first error is raised when those begun have ended.
     """
     context = multiprocessing.get_context("spawn")
-    threads = max(1, cores() // jobs)
+    threads = max(1, core_count() // jobs)
     with ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_begin_worker, initargs=(threads,)
     ) as pool:

@@ -17,15 +17,10 @@ import llama_cpp
 from exporter.checkpoint.contents import Checkpoint
 from exporter.formats.gguf import llamacpp_kernels
 from exporter.formats.gguf.export import export_gguf
-from exporter.formats.gguf.llamacpp_kernels import (
-    batch_threads,
-    core_count,
-    extra_buffers,
-    kernels,
-    reduced,
-)
+from exporter.formats.gguf.llamacpp_kernels import batch_threads, extra_buffers, kernels, reduced
 from exporter.formats.gguf.runtime import LlamaCppEncoder
 from exporter.formats.open import artifact_source
+from exporter.runtimes.cores import core_count
 from exporter.runtimes.identity import artifact_identity
 
 PLAIN_X86 = "flags\t\t: fpu sse2 avx2 avx512f avx512_vnni avx512_bf16\n"

@@ -2,10 +2,11 @@
 
 import contextlib
 import functools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from exporter.runtimes.cores import core_count
 
 CPUINFO = Path("/proc/cpuinfo")
 # llama.cpp's threads wait for each other busily: on a small model the waiting costs more than the
@@ -14,13 +15,6 @@ ONE_THREAD_BYTES = 50_000_000
 # Compiled in or not, these round no product: F16C converts exactly, SSE3 to BMI2 are part of what
 # the AVX kernels are made of, OpenMP only starts threads.
 NOT_DECISIVE = frozenset({"SSE3", "SSSE3", "BMI2", "F16C", "OPENMP"})
-
-
-def core_count() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
 
 
 def batch_threads(size_bytes: int) -> int:

@@ -10,14 +10,10 @@ import numpy as np
 from exporter.errors import BadInput, MissingDependency
 from exporter.formats.gguf.llamacpp_batch import batches
 from exporter.formats.gguf.llamacpp_contexts import Contexts
-from exporter.formats.gguf.llamacpp_kernels import (
-    batch_threads,
-    core_count,
-    extra_buffers,
-    with_buffers,
-)
+from exporter.formats.gguf.llamacpp_kernels import batch_threads, extra_buffers, with_buffers
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
+from exporter.runtimes.cores import core_count
 from exporter.runtimes.encoder import Vectors, unit_rows
 from exporter.runtimes.memory import release_memory
 
