@@ -18,7 +18,8 @@ def quick_recipe(recipe: Recipe) -> Recipe:
         if spec.format.schemes[spec.scheme] == "8bit" and spec.flavour != "web":
             chosen.setdefault(spec.kind, spec)
     looked_at = [found for found in all_formats() if found.first_look]
-    wanted = [chosen[found.name] for found in looked_at if found.name in chosen]
+    names = {found.name for found in looked_at}
+    wanted = [spec for kind, spec in chosen.items() if kind in names]
     if not wanted:
         labels = " or ".join(found.label for found in looked_at)
         raise BadInput(f"the recipe has no 8-bit {labels} for a first look; leave --quick out")
