@@ -46,11 +46,12 @@ class Format:
     when it is needed.
 
     `schemes`: how weights may be stored, and the class of precision by whose limits each is judged;
-    `aliases`: other names of schemes. `scheme_option`: the option that names one. `export` is an
-    `Export`, `encoder` an `Encoder` of (folder, threads), `check` and `calibrates` as `export`
-    takes options. `kernels` names which of its runtime's kernels run, where vectors depend on that.
-    `libraries`: distributions that decide vectors. `model_files` of an entry: those that count as
-    the model's size, with whatever begins with the entry's name.
+    `aliases`: other names of schemes. `scheme_option`: the option that names one. `export` is
+    called with a checkpoint, a folder, `scheme`, `calibration`, `keep`, `force`, `stages` and the
+    format's options; `encoder` with an artifact's folder and `threads`. `kernels` names which of
+    its runtime's kernels run, where vectors depend on that. `libraries`: distributions that decide
+    vectors. `model_files` of an entry: those that count as the model's size, with whatever begins
+    with the entry's name.
     """
 
     name: str
@@ -61,9 +62,6 @@ class Format:
     default_scheme: str
     export: str
     encoder: str
-    calibrates: str
-    """(scheme, options) -> whether the artifact is fitted on calibration texts. Raises BadInput or
-    MissingDependency for what does not go together."""
     libraries: tuple[str, ...]
     use: Callable[[Mapping[str, str]], Use]
     colours: tuple[str, str]
@@ -71,6 +69,8 @@ class Format:
     mark: Literal["circle", "square"] = "circle"
     aliases: Mapping[str, str] = field(default_factory=dict)
     options: tuple[Option, ...] = ()
+    calibrates: str = ""
+    """See `fitted`; nothing: every scheme but float32 is."""
     kernels: str = ""
     model_files: Callable[[str], tuple[str, ...]] = _entry_alone
     first_look: bool = False
@@ -83,6 +83,14 @@ class Format:
         found = self.aliases.get(name, name)
         if found not in self.schemes:
             raise unknown_name(self.scheme_option, name, self.schemes)
+        return found
+
+    def fitted(self, scheme: str, options: Mapping[str, Any]) -> bool:
+        """Return whether such an artifact is fitted on calibration texts. Raises BadInput or
+        MissingDependency for what does not go together."""
+        if not self.calibrates:
+            return self.schemes[scheme] != "fp32"
+        found: bool = self.resolve("calibrates")(scheme, options)
         return found
 
     def given(self, options: Mapping[str, Any]) -> dict[str, Any]:

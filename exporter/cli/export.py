@@ -40,7 +40,7 @@ def _command(found: Format) -> None:
         scheme = found.scheme(scheme)
         output = options.output or default_output(checkpoint, found.artifact_name(scheme, own))
         say(f"writing {output}", options)
-        measures = found.resolve("calibrates")(scheme, {**own, "calibration": calibration})
+        measures = found.fitted(scheme, {**own, "calibration": calibration})
         with (
             ProgressLines(options) as progress,
             chosen.fitted_on(calibration, measures=measures) as texts,

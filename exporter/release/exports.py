@@ -62,8 +62,7 @@ def export_artifact(
 def calibrates(spec: ArtifactSpec) -> bool:
     """Return whether the artifact is fitted on calibration texts. Raises BadInput or
     MissingDependency for options that do not go together."""
-    found: bool = spec.format.resolve("calibrates")(spec.scheme, spec.options)
-    return found
+    return spec.format.fitted(spec.scheme, spec.options)
 
 
 def release_calibration(

@@ -1,6 +1,6 @@
 """Tokenize texts as given, and walk over them in batches of similar length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from exporter.errors import BadInput
+from exporter.progress import Progress
 
 
 def load_tokenizer(path: Path, *, max_tokens: int | None) -> Tokenizer:
@@ -70,3 +71,23 @@ def of_one_length(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         lengths.setdefault(len(row), []).append(index)
     for length in sorted(lengths):
         yield lengths[length]
+
+
+Run = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+"""(ids, mask), both (batch, sequence), to vectors, (batch, dim)."""
+
+
+def run_of_one_length(
+    rows: Sequence[Sequence[int]], run: Run, *, dim: int, budget: int, on_progress: Progress | None
+) -> npt.NDArray[np.float32]:
+    """Return what `run` makes of each row, (n, dim), in their order; a batch holds rows of one
+    length and at most `budget` tokens, so that nothing is padded."""
+    vectors = np.empty((len(rows), dim), np.float32)
+    for picked in of_one_length(rows):
+        same = [rows[i] for i in picked]
+        for at, ids, mask in batches_by_length(same, budget=budget):
+            batch = [picked[i] for i in at]
+            vectors[batch] = run(ids, mask)
+            if on_progress is not None:
+                on_progress(len(batch))
+    return vectors

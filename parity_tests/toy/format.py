@@ -1,8 +1,6 @@
 """A format that a test adds: the checkpoint's place in a file, run by torch."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
@@ -50,11 +48,6 @@ def open_toy(folder: Path, *, threads: int | None = None) -> Encoder:
     return encoder
 
 
-def calibrates(scheme: str, options: Mapping[str, Any]) -> bool:
-    del scheme, options
-    return False
-
-
 FORMAT = Format(
     name="toy",
     label="Toy",
@@ -64,7 +57,6 @@ FORMAT = Format(
     default_scheme="fp32",
     export="parity_tests.toy.format:export_toy",
     encoder="parity_tests.toy.format:open_toy",
-    calibrates="parity_tests.toy.format:calibrates",
     libraries=("torch",),
     model_files=lambda entry: (entry, "weights.toy"),
     use=lambda options: Use("the toy's runtime", "Toy shops"),

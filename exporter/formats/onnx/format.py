@@ -1,7 +1,6 @@
 """ONNX: a graph with the whole pipeline inside, for onnxruntime and what is built on it."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from exporter.format import Format, Option, Use
 from exporter.formats.onnx.names import FLAVOURS, GRAPHS
@@ -17,12 +16,6 @@ def use(options: Mapping[str, str]) -> Use:
     return Use(
         "ONNX Runtime (Python, C++, C#, Java, Node.js)", "Python, servers, phones (ONNX Runtime)"
     )
-
-
-def calibrates(scheme: str, options: Mapping[str, Any]) -> bool:
-    """Return whether the scheme runs the model before it writes."""
-    del options
-    return scheme != "fp32"
 
 
 FORMAT = Format(
@@ -52,7 +45,6 @@ FORMAT = Format(
     ),
     export="exporter.formats.onnx.export:export_onnx",
     encoder="exporter.formats.onnx.runtime:OnnxEncoder",
-    calibrates="exporter.formats.onnx.format:calibrates",
     libraries=("onnxruntime", "onnxruntime-gpu"),
     use=use,
     colours=("#0072b2", "#5db8f0"),

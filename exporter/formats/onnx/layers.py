@@ -35,10 +35,12 @@ def rotary_tables(
 
 @dataclass(frozen=True)
 class Held:
-    """A value of the graph. `late`: inputs whose factors it is still short of."""
+    """A value of the graph. `late`: inputs whose factors it is still short of. `scaled`: whether it
+    is multiplied by the factor of attention's scores already."""
 
     name: str
     late: tuple[Input, ...] = ()
+    scaled: bool = False
 
 
 class Layers:
@@ -89,14 +91,16 @@ class Layers:
             case Norm(heads=0):
                 env[step.out] = Held(self._norm(env[step.x].name, step.weight))
             case Norm():
-                scale = self._score_scale(steps, at) if self.plain_attention else 1.0
-                env[step.out] = Held(self._head_norm(env[step.x].name, step, scale=scale))
+                scale = self._score_scale(steps, at) if self.plain_attention else None
+                normed = self._head_norm(env[step.x].name, step, scale=scale or 1.0)
+                env[step.out] = Held(normed, scaled=scale is not None)
             case Rotate():
-                env[step.x] = Held(self._rotate(env[step.x].name, step))
+                rotated = self._rotate(env[step.x].name, step)
+                env[step.x] = Held(rotated, scaled=env[step.x].scaled)
             case Project():
                 self._project(step, env)
             case Attend():
-                env[step.out] = Held(self._attend(step, env, scaled=self._scaled_q(steps, at)))
+                env[step.out] = Held(self._attend(step, env))
             case Gate():
                 gate = w.node("FastGelu", [env[step.gate].name], domain=MICROSOFT)
                 up = env[step.up]
@@ -112,24 +116,12 @@ class Layers:
         return self.w.flavour.attention == "plain" or self.compute == np.float32
 
     @staticmethod
-    def _score_scale(steps: list[Step], at: int) -> float:
+    def _score_scale(steps: list[Step], at: int) -> float | None:
         """Return the factor of attention's scores where the norm at `at` makes its queries."""
         norm = steps[at]
         attend = next((s for s in steps[at:] if isinstance(s, Attend)), None)
         assert isinstance(norm, Norm)
-        return attend.scale if attend is not None and attend.q == norm.out else 1.0
-
-    @staticmethod
-    def _scaled_q(steps: list[Step], at: int) -> bool:
-        """Return whether a norm before the attention at `at` has taken up the scores' factor."""
-        attend = steps[at]
-        assert isinstance(attend, Attend)
-        for step in reversed(steps[:at]):
-            if isinstance(step, Norm) and step.heads and step.out == attend.q:
-                return True
-            if isinstance(step, Attend):
-                break
-        return False
+        return attend.scale if attend is not None and attend.q == norm.out else None
 
     def _gain(self, name: str, *, scale: float = 1.0) -> str:
         gain = (self.weights.gain(name) * np.float32(scale)).astype(self.compute)
@@ -223,7 +215,7 @@ class Layers:
 
         return self.scheme.matmul(self.w, x, weight, name=name)
 
-    def _attend(self, step: Attend, env: dict[str, Held], *, scaled: bool) -> str:
+    def _attend(self, step: Attend, env: dict[str, Held]) -> str:
         """Return (batch, sequence, heads * head_dim)."""
         w, bias = self.w, self._biases[step.mask]
         q, k, v = (env[name].name for name in (step.q, step.k, step.v))
@@ -238,7 +230,7 @@ class Layers:
             )
             return standard
         if self.plain_attention:
-            if not scaled:
+            if not env[step.q].scaled:
                 q = w.node("Mul", [q, w.constant(step.scale, self.compute)])
             return attend_plain(w, q, k, v, bias, step=step)
         found: str = w.node(

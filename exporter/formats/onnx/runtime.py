@@ -10,13 +10,7 @@ import numpy.typing as npt
 from exporter.errors import BadInput, MissingDependency
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
-from exporter.runtimes.batching import (
-    batches_by_length,
-    load_tokenizer,
-    of_one_length,
-    padded,
-    token_rows,
-)
+from exporter.runtimes.batching import load_tokenizer, padded, run_of_one_length, token_rows
 from exporter.runtimes.encoder import Vectors, unit_rows
 from exporter.runtimes.memory import release_memory
 
@@ -108,15 +102,10 @@ class OnnxEncoder:
         dim: int | None = None,
         on_progress: Progress | None = None,
     ) -> Vectors:
-        vectors = np.empty((len(texts), self.dim), np.float32)
         rows = self.token_ids(texts, prompt=prompt)
-        for picked in of_one_length(rows):
-            same = [rows[i] for i in picked]
-            for at, ids, mask in batches_by_length(same, budget=self._batch_tokens):
-                batch = [picked[i] for i in at]
-                vectors[batch] = self._run(ids, mask)
-                if on_progress is not None:
-                    on_progress(len(batch))
+        vectors = run_of_one_length(
+            rows, self._run, dim=self.dim, budget=self._batch_tokens, on_progress=on_progress
+        )
         return unit_rows(vectors, texts, dim=dim, source=self.name)
 
     def encode_padded(

@@ -1,7 +1,6 @@
 """OpenVINO IR: the pipeline in OpenVINO's own operators."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from exporter.format import Format, Option, Use
 
@@ -10,12 +9,6 @@ def use(options: Mapping[str, str]) -> Use:
     """Return what IR is for."""
     del options
     return Use("OpenVINO", "Intel processors (OpenVINO)")
-
-
-def calibrates(scheme: str, options: Mapping[str, Any]) -> bool:
-    """Return whether the scheme runs the model before it writes."""
-    del options
-    return scheme != "fp32"
 
 
 def model_files(entry: str) -> tuple[str, ...]:
@@ -36,7 +29,6 @@ FORMAT = Format(
     ),
     export="exporter.formats.openvino.export:export_openvino",
     encoder="exporter.formats.openvino.runtime:OpenVinoEncoder",
-    calibrates="exporter.formats.openvino.format:calibrates",
     libraries=("openvino",),
     model_files=model_files,
     use=use,

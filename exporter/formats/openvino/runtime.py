@@ -11,13 +11,7 @@ from exporter.errors import BadInput
 from exporter.formats.openvino.library import openvino_module
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
-from exporter.runtimes.batching import (
-    batches_by_length,
-    load_tokenizer,
-    of_one_length,
-    padded,
-    token_rows,
-)
+from exporter.runtimes.batching import load_tokenizer, padded, run_of_one_length, token_rows
 from exporter.runtimes.encoder import Vectors, unit_rows
 from exporter.runtimes.memory import release_memory
 
@@ -63,15 +57,10 @@ class OpenVinoEncoder:
         dim: int | None = None,
         on_progress: Progress | None = None,
     ) -> Vectors:
-        vectors = np.empty((len(texts), self.dim), np.float32)
         rows = self.token_ids(texts, prompt=prompt)
-        for picked in of_one_length(rows):
-            same = [rows[i] for i in picked]
-            for at, ids, mask in batches_by_length(same, budget=TOKEN_BUDGET):
-                batch = [picked[i] for i in at]
-                vectors[batch] = self._run(ids, mask)
-                if on_progress is not None:
-                    on_progress(len(batch))
+        vectors = run_of_one_length(
+            rows, self._run, dim=self.dim, budget=TOKEN_BUDGET, on_progress=on_progress
+        )
         return unit_rows(vectors, texts, dim=dim, source=self.name)
 
     def encode_padded(
