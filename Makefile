@@ -11,7 +11,7 @@ LLAMA := llama-cpp-python==0.3.36
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
-	$(PY) -m exporter release
+	$(PY) -m exporter demo
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
@@ -57,6 +57,7 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/typos
 
 clean:
 	rm -rf $(VENV)

@@ -1,26 +1,26 @@
-"""The files of recipes/: beside the package in a working copy, else where pip put them."""
+"""The files that ship with the tool: package data of a wheel, in a repository their own folders."""
 
-from importlib import metadata
+from importlib.resources import files
 from pathlib import Path
 
 from exporter.errors import BadInput
 
-BESIDE = Path(__file__).resolve().parents[1]
+MINIATURE = "miniature/lawvault-mini"
+IN_REPOSITORY = {MINIATURE: "parity_tests/fixtures/lawvault-mini"}
 
 
 def bundled(name: str) -> Path:
-    """Return a bundled file, `name` as in the repository: recipes/lawvault.toml.
+    """Return a bundled file or folder by its name in the wheel: recipes/lawvault.toml.
 
     Raises BadInput where it was not installed.
     """
-    beside = BESIDE / name
-    if beside.is_file():
-        return beside
-    try:
-        installed = metadata.files("lawvault-exporter") or []
-    except metadata.PackageNotFoundError:
-        installed = []
-    for entry in installed:
-        if entry.as_posix().endswith(name):
-            return Path(str(entry.locate())).resolve()
+    package = Path(str(files("exporter")))
+    for path in (package / name, package.parent / IN_REPOSITORY.get(name, name)):
+        if path.exists():
+            return path
     raise BadInput(f"'{name}' was not installed with lawvault-exporter; install it again")
+
+
+def miniature() -> Path:
+    """Return the folder of the bundled checkpoint: proves that code runs, never that it is good."""
+    return bundled(MINIATURE)

@@ -4,7 +4,25 @@ A message says what is wrong, where, and what to do next, in one line.
 """
 
 import difflib
-from collections.abc import Iterable
+import importlib.util
+from collections.abc import Iterable, Mapping
+
+EXTRAS: Mapping[str, str] = {
+    "torch": "torch",
+    "transformers": "torch",
+    "sentence_transformers": "torch",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "gguf": "gguf",
+    "yaml": "gguf",
+    "llama_cpp": "llamacpp",
+    "openvino": "openvino",
+    "lancedb": "index",
+    "pyarrow": "index",
+    "playwright": "browser",
+    "optimum": "traced",
+}
+"""The extra of pyproject.toml that brings a module."""
 
 
 class LawvaultError(Exception):
@@ -24,19 +42,38 @@ class GateClosed(LawvaultError):
 
 
 class MissingDependency(LawvaultError):
-    """An optional dependency is not installed. Exit code 3.
+    """Optional dependencies are not installed. Exit code 3.
 
-    `extra`: the extra that brings it. `install`: how to get what pip does not bring.
+    `install`: how to get what no extra brings.
     """
 
     exit_code = 3
 
-    def __init__(self, module: str, *, extra: str = "", install: str = "") -> None:
-        self.module, self.extra = module, extra
-        how = install or f"pip install 'lawvault-exporter[{extra}]' -c constraints.txt"
+    def __init__(self, *modules: str, install: str = "") -> None:
+        extras = dict.fromkeys(EXTRAS.get(name.partition(".")[0], "all") for name in modules)
+        how = install or f"pip install 'lawvault-exporter[{','.join(extras)}]'"
+        names = " and ".join(f"'{module}'" for module in modules)
+        are, them = ("are", "them") if len(modules) > 1 else ("is", "it")
         super().__init__(
-            f"this step needs '{module}', which is not installed; install it with: {how}"
+            f"this step needs {names}, which {are} not installed; install {them} with: {how}"
         )
+
+
+def require(*modules: str) -> None:
+    """Raise MissingDependency, naming all that are missing, unless `modules` are installed.
+
+    Nothing is imported.
+    """
+    missing = [name for name in dict.fromkeys(modules) if not _is_installed(name)]
+    if missing:
+        raise MissingDependency(*missing)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent is missing
+        return False
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadInput:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from exporter.errors import unknown_name
+from exporter.errors import MissingDependency, require, unknown_name
 from exporter.registry import FORMATS, resolve, resolve_place
 
 PrecisionClass = Literal["fp32", "16bit", "8bit", "6bit", "4bit"]
@@ -67,6 +67,10 @@ class Format:
     colours: tuple[str, str]
     """In pages, on a light and a dark ground."""
     mark: Literal["circle", "square"] = "circle"
+    export_needs: tuple[str, ...] = ()
+    """Modules of extras that `export` imports; torch beside them where a scheme is fitted."""
+    runtime_needs: tuple[str, ...] = ()
+    """Those that `encoder` imports."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     options: tuple[Option, ...] = ()
     calibrates: str = ""
@@ -92,6 +96,15 @@ class Format:
             return self.schemes[scheme] != "fp32"
         found: bool = self.resolve("calibrates")(scheme, options)
         return found
+
+    def require(self, scheme: str, options: Mapping[str, Any]) -> None:
+        """Raise MissingDependency, naming all, unless what such an export needs is installed."""
+        try:
+            fitted = self.fitted(scheme, options)
+        except MissingDependency:  # only the format's own library knows
+            require(*self.export_needs)
+            raise
+        require(*self.export_needs, *(("torch",) if fitted else ()))
 
     def given(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return all of its options, the defaults included. Raises BadInput for another's."""

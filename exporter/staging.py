@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from exporter.errors import BadInput
 
@@ -104,13 +105,14 @@ def _bring_back_foreign_files(old: Path, output: Path) -> None:
         path.rename(target)
 
 
-def lock_file(handle: IO[bytes], *, what: str, remedy: str) -> None:
-    """Hold `handle` for this process until it is closed. Raises BadInput where another has it."""
+def lock_file(path: Path, *, what: str, remedy: str) -> FileLock:
+    """Hold the lock at `path` until it is released, or this process ends.
+
+    Raises BadInput where another run has it.
+    """
+    lock = FileLock(path, timeout=0)
     try:
-        import fcntl
-    except ImportError:  # Windows: two runs at once are not noticed there
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        lock.acquire()
+    except Timeout:
         raise BadInput(f"{what} is being written by another run; {remedy}") from None
+    return lock

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from exporter.bundled import miniature
 from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.checkpoint.read import read_checkpoint
 from exporter.cli.common import CHECKPOINT_VARIABLE, CommonOptions, say
 from exporter.cli.recipe import ChosenRecipe
 from exporter.errors import BadInput
 
-MINIATURE = Path(__file__).resolve().parents[2] / "parity_tests" / "fixtures" / "lawvault-mini"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer.model", "vocab.txt", "README.md")
 
@@ -39,9 +39,7 @@ def load_checkpoint(
         named = recipe.checkpoint
         say(f"checkpoint: {named} (the recipe's)", options)
     if named is None:
-        if not MINIATURE.is_dir():
-            raise BadInput("no checkpoint given; pass --checkpoint FOLDER or HUB_ID")
-        named = str(MINIATURE)
+        named = str(miniature())
         say("checkpoint: none given, using the bundled miniature (pass --checkpoint)", options)
     prompts, where = _prompts(options, chosen, recorded)
     checkpoint = read_checkpoint(

@@ -35,12 +35,14 @@ def _command(found: Format) -> None:
         recipe: str | None,
         **own: Any,
     ) -> None:
+        scheme = found.scheme(scheme)
+        given = {**own, "calibration": calibration}
+        found.require(scheme, given)
         chosen = choose_recipe(recipe, options)
         checkpoint = load_checkpoint(options, chosen)
-        scheme = found.scheme(scheme)
         output = options.output or default_output(checkpoint, found.artifact_name(scheme, own))
         say(f"writing {output}", options)
-        measures = found.fitted(scheme, {**own, "calibration": calibration})
+        measures = found.fitted(scheme, given)
         with (
             ProgressLines(options) as progress,
             chosen.fitted_on(calibration, measures=measures) as texts,

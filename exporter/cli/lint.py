@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 
 from exporter.cli.findings import print_findings
-from exporter.errors import MissingDependency
+from exporter.errors import require
 from exporter.records import canonical_json
 
 
@@ -22,10 +22,9 @@ def lint(file: Path, *, as_json: bool, debug: bool) -> int:
     code 1 where a finding is an error, 2 for a file that cannot be read.
     """
     del debug  # main() reads it
-    try:
-        from exporter.formats.gguf.lint import lint_gguf
-    except ModuleNotFoundError:
-        raise MissingDependency("gguf", extra="gguf") from None
+    require("gguf")
+    from exporter.formats.gguf.lint import lint_gguf
+
     header, findings = lint_gguf(file)
     if as_json:
         described = {

@@ -9,9 +9,10 @@ from importlib import import_module
 import click
 
 from exporter import __version__
-from exporter.errors import LawvaultError, unknown_name
+from exporter.errors import EXTRAS, LawvaultError, MissingDependency, unknown_name
 
 COMMANDS: Mapping[str, str] = {
+    "demo": "exporter.cli.demo:demo",
     "inspect": "exporter.cli.inspect:inspect",
     "export": "exporter.cli.export:export",
     "lint": "exporter.cli.lint:lint",
@@ -74,6 +75,14 @@ def main(args: list[str] | None = None) -> None:
         code = _say("interrupted; nothing unfinished was kept", INTERRUPTED)
     except LawvaultError as error:
         code = _fail(str(error), error.exit_code, debug="--debug" in arguments)
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        missing = (
+            str(MissingDependency(module)) if module in EXTRAS else f"internal error ({error})"
+        )
+        code = _fail(
+            missing, 3 if module in EXTRAS else INTERNAL_ERROR, debug="--debug" in arguments
+        )
     except OSError as error:
         code = _fail(_os_error(error), 2, debug="--debug" in arguments)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one line, not a page

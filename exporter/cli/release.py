@@ -1,4 +1,4 @@
-"""lawvault release: inspect, export, judge and package by a recipe."""
+"""lawvault release: export, judge and package by a recipe."""
 
 from pathlib import Path
 
@@ -49,6 +49,22 @@ def release(
     artifact passed; the closed limit is named. --quick proves nothing: its exit code is 1 only
     where a file failed.
     """
+    return run(
+        options, corpus=corpus, recipe=recipe, bench=bench, jobs=jobs, quick=quick, pool=pool
+    )
+
+
+def run(
+    options: CommonOptions,
+    *,
+    corpus: Path | None = None,
+    recipe: str | None = None,
+    bench: bool = False,
+    jobs: int | None = None,
+    quick: bool = False,
+    pool: int | None = None,
+) -> int:
+    """Carry out a release and print what it came to. Returns the exit code."""
     from exporter.cli.table import print_verdicts
     from exporter.corpus.beir import read_corpus
     from exporter.release.estimate import estimate, float32_operations_per_second, in_words

@@ -3,17 +3,16 @@
 import shutil
 from pathlib import Path
 
-from exporter.errors import MissingDependency
+from exporter.errors import require
 from exporter.packages.assemble import Judged
 
 
 def write_graph(judged: Judged, path: Path) -> None:
     """Write an artifact's graph to `path` and its data beside it, as `path` with `_data`, where the
     graph then looks for it. Raises MissingDependency."""
-    try:
-        import onnx
-    except ImportError:
-        raise MissingDependency("onnx", extra="onnx") from None
+    require("onnx")
+    import onnx
+
     entry = judged.manifest.entry
     model = onnx.load(str(judged.folder / entry), load_external_data=False)
     data = f"{path.name}_data"

@@ -24,7 +24,7 @@ from exporter.architectures.steps import (
     writes,
 )
 from exporter.checkpoint.contents import Checkpoint
-from exporter.errors import MissingDependency
+from exporter.errors import require
 from exporter.quantization.inputs import batch_by_length, table_rows, token_rows
 from exporter.quantization.weights import ModelWeights
 
@@ -53,10 +53,9 @@ class Batch:
 
 def torch_module() -> Any:
     """Return torch. Raises MissingDependency."""
-    try:
-        import torch
-    except ImportError:
-        raise MissingDependency("torch", extra="torch") from None
+    require("torch")
+    import torch
+
     return torch
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from exporter.checkpoint.contents import Checkpoint
 from exporter.corpus.beir import Corpus
 from exporter.corpus.calibration import CalibrationText, write_calibration
-from exporter.errors import BadInput
+from exporter.errors import BadInput, require
 from exporter.formats.open import artifact_source
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, check_files, read_manifest
@@ -36,6 +36,7 @@ from exporter.report.overview import INDEX_NAME, Offer, Speed, render_overview
 from exporter.report.write import HTML_NAME, JSON_NAME, MARKDOWN_NAME, read_report, write_report
 from exporter.runtimes.memory import release_memory
 from exporter.runtimes.original import open_original
+from exporter.runtimes.torch_reference import REFERENCE_NEEDS
 from exporter.staging import check_output
 
 BENCH_NAME = "bench.json"
@@ -55,7 +56,15 @@ class ReleaseOutcome(Record):
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Refuse a recipe that cannot be carried out, before any long step. Raises BadInput."""
+    """Refuse a recipe that cannot be carried out, before any long step.
+
+    Raises BadInput, or MissingDependency, naming every library that is missing.
+    """
+    formats = [spec.format for spec in recipe.artifacts]
+    require(
+        *REFERENCE_NEEDS,
+        *(module for found in formats for module in (*found.export_needs, *found.runtime_needs)),
+    )
     for spec in recipe.artifacts:
         recipe.limits_for(spec.scheme)
         calibrates(spec)

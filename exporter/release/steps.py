@@ -66,8 +66,8 @@ def release_folder(output: Path) -> Iterator[Steps]:
     What a killed run left half-written is removed. Raises BadInput where another run is going on.
     """
     output.mkdir(parents=True, exist_ok=True)
-    with (output / f".{STEPS_NAME}.lock").open("a+b") as lock:
-        lock_file(lock, what=f"'{output}'", remedy="wait for it, or pass another --output")
+    lock = output / f".{STEPS_NAME}.lock"
+    with lock_file(lock, what=f"'{output}'", remedy="wait for it, or pass another --output"):
         steps = Steps(output)
         _remove_leftovers(output, steps)
         yield steps

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
-from exporter.errors import BadInput, MissingDependency
+from exporter.errors import BadInput, require
 from exporter.offline import offline
 from exporter.progress import Progress
 from exporter.runtimes.batching import batches_by_length, load_tokenizer, padded, token_rows
@@ -20,6 +20,7 @@ from exporter.runtimes.memory import release_memory
 
 # Measured on a CPU: 4,096 costs a fifth more, 16,384 twice as much (caches).
 TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
+REFERENCE_NEEDS = ("torch", "transformers", "sentence_transformers")
 
 
 def find_device(device: str | None) -> tuple[str, str]:
@@ -27,10 +28,9 @@ def find_device(device: str | None) -> tuple[str, str]:
 
     Raises MissingDependency without torch.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingDependency(error.name or "torch", extra="torch") from None
+    require("torch")
+    import torch
+
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     described = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
     return device, str(described)
@@ -61,11 +61,10 @@ class TorchReference:
         """`dense=False` leaves the Dense modules out, as a runtime does that does not know them."""
         self.device, _ = find_device(device)
         with offline(), quiet(), _own_head_dim():
-            try:
-                import torch
-                from sentence_transformers import SentenceTransformer
-            except ImportError as error:
-                raise MissingDependency(error.name or "torch", extra="torch") from None
+            require(*REFERENCE_NEEDS)
+            import torch
+            from sentence_transformers import SentenceTransformer
+
             self._torch: Any = torch
             config: dict[str, Any] = {}
             if checkpoint.window_used != checkpoint.window_saved:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import BadInput, MissingDependency
+from exporter.errors import BadInput, require
 
 SUFFIX = ".lance"
 """Of the folder of each table in a database folder."""
@@ -13,10 +13,9 @@ SUFFIX = ".lance"
 
 def check_installed() -> Any:
     """Return the lancedb module. Raises MissingDependency without it."""
-    try:
-        import lancedb
-    except ImportError as error:
-        raise MissingDependency(error.name or "lancedb", extra="index") from None
+    require("lancedb")
+    import lancedb
+
     return lancedb
 
 

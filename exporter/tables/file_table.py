@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.corpus.lines import read_records
-from exporter.errors import BadInput, MissingDependency, unknown_name
+from exporter.errors import BadInput, require, unknown_name
 from exporter.tables.columns import Columns, IndexOrigin
 from exporter.tables.vector_table import BLOCK_ROWS, VectorIndex, Vectors, filled
 
@@ -134,11 +134,10 @@ class ParquetTable(_FileTable):
 def open_parquet(path: Path, columns: Columns) -> ParquetTable:
     """Open a Parquet file. `columns.text` and `.title`, where None, are `text` and `title` if the
     file has those. Raises BadInput; MissingDependency without pyarrow."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingDependency(error.name or "pyarrow", extra="index") from None
+    require("pyarrow")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:

@@ -50,12 +50,12 @@ class VectorCache:
         self._rows_path, self._keys_path = folder / f"{name}.f32", folder / f"{name}.keys"
         # For people who wonder what a file is; nothing reads it.
         (folder / f"{name}.json").write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
-        self._keys_file: IO[bytes] = self._keys_path.open("a+b")
-        lock_file(
-            self._keys_file,
+        self._lock = lock_file(
+            folder / f"{name}.lock",
             what=f"'{self._keys_path}'",
             remedy="wait for it, or pass another --cache",
         )
+        self._keys_file: IO[bytes] = self._keys_path.open("a+b")
         self._rows_file: IO[bytes] = self._rows_path.open("a+b")
         self._records = self._read_records()
         self._new: list[npt.NDArray[Any]] = []
@@ -128,6 +128,7 @@ class VectorCache:
         """Release the files. Rows already mapped stay usable."""
         self._keys_file.close()
         self._rows_file.close()
+        self._lock.release()
 
 
 @contextlib.contextmanager

@@ -146,6 +146,8 @@ def test_a_missing_optimum_is_named_with_its_install_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "optimum.exporters.onnx", None)
     monkeypatch.setattr("exporter.formats.onnx.export._installed", lambda module: False)
-    with pytest.raises(MissingDependency, match=r"'optimum-onnx'.*lawvault-exporter\[traced\]"):
+    with pytest.raises(
+        MissingDependency, match=r"'optimum.exporters.onnx'.*lawvault-exporter\[traced\]"
+    ):
         export_onnx(source, tmp_path / "onnx", graph="traced")
     assert not list(tmp_path.iterdir())

@@ -5,7 +5,6 @@ llama-quantize itself calls, so the bytes are its bytes.
 """
 
 import ctypes
-import importlib.util
 from functools import cache
 from typing import Any
 
@@ -13,15 +12,14 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from exporter.errors import BadInput, MissingDependency
+from exporter.errors import BadInput, require
 
 Floats = npt.NDArray[np.float32]
 
 
 def require_ggml() -> None:
     """Raise MissingDependency where llama-cpp-python is not installed. Loads nothing."""
-    if importlib.util.find_spec("llama_cpp") is None:
-        raise MissingDependency("llama_cpp", extra="llamacpp")
+    require("llama_cpp")
 
 
 @cache

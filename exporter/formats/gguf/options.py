@@ -1,13 +1,12 @@
 """What beside its type decides a GGUF, and which of it goes together."""
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from exporter.corpus.calibration import CalibrationText, read_calibration
-from exporter.errors import BadInput, MissingDependency
+from exporter.errors import BadInput, require
 from exporter.formats.gguf.format import FORMAT
 from exporter.formats.gguf.names import PLANS, TYPES
 from exporter.registry import resolve
@@ -41,8 +40,7 @@ def check_type_and_options(
     Returns the type, the plan, and the calibration texts, None where nothing is to be measured.
     Raises BadInput or MissingDependency.
     """
-    if importlib.util.find_spec("gguf") is None:
-        raise MissingDependency("gguf", extra="gguf")
+    require("gguf")
     from exporter.formats.gguf.ggml import require_ggml
 
     kind = resolve(TYPES, FORMAT.scheme(type_name), kind="--type")
@@ -63,8 +61,7 @@ def check_type_and_options(
         options.imatrix == "auto" and kind.calibrated and plan.name == "embedding"
     )
     if measured:
-        if importlib.util.find_spec("torch") is None:
-            raise MissingDependency("torch", extra="torch")
+        require("torch")
         return kind, plan, read_calibration(options.calibration)
     if options.calibration is not None:
         raise BadInput(

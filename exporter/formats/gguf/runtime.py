@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.errors import BadInput, MissingDependency
+from exporter.errors import BadInput, require
 from exporter.formats.gguf.llamacpp_batch import batches
 from exporter.formats.gguf.llamacpp_contexts import Contexts
 from exporter.formats.gguf.llamacpp_kernels import batch_threads, extra_buffers, with_buffers
@@ -43,10 +43,9 @@ class LlamaCppEncoder:
     def __init__(
         self, folder: Path, *, threads: int | None = None, manifest: Manifest | None = None
     ) -> None:
-        try:
-            import llama_cpp
-        except ImportError:
-            raise MissingDependency("llama_cpp", extra="llamacpp") from None
+        require("llama_cpp")
+        import llama_cpp
+
         manifest = manifest or read_manifest(folder)
         self.name, self.dim = manifest.name, manifest.dim
         self._limit = manifest.max_tokens

@@ -1,6 +1,5 @@
 """checkpoint -> an ONNX artifact folder: graph, weights, tokenizer, manifest."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from exporter.corpus.calibration import (
     calibration_sha256,
     read_calibration,
 )
-from exporter.errors import BadInput, MissingDependency
+from exporter.errors import BadInput, require
 from exporter.formats.onnx.format import FORMAT
 from exporter.formats.onnx.names import FLAVOURS, GRAPHS, SCHEMES
 from exporter.formats.onnx.scheme import Scheme
@@ -60,8 +59,7 @@ def export_onnx(
     `stages` is told of layers measured and weights written. Everything is checked before the first
     long step. Raises BadInput or MissingDependency.
     """
-    if importlib.util.find_spec("onnx") is None:
-        raise MissingDependency("onnx", extra="onnx")
+    require("onnx")
     chosen_scheme = FORMAT.scheme(scheme)
     storing = resolve(SCHEMES, chosen_scheme, kind="--quant")
     write = resolve(GRAPHS, graph, kind="--graph")
@@ -78,8 +76,7 @@ def export_onnx(
         from exporter.formats.onnx.traced import check_traced
 
         check_traced(checkpoint, scheme=storing, dim=width, flavour=written_for)
-        if not _installed("optimum.exporters.onnx"):
-            raise MissingDependency("optimum-onnx", extra="traced")
+        require("optimum.exporters.onnx")
     texts = _calibration_texts(storing, calibration)
     check_output(output, force=force)
     check_free_disk(
@@ -128,14 +125,5 @@ def _calibration_texts(scheme: Scheme, path: Path | None) -> list[CalibrationTex
         if path is not None:
             raise BadInput(f"--quant {scheme.name} measures nothing; leave --calibration out")
         return None
-    if importlib.util.find_spec("torch") is None:
-        raise MissingDependency("torch", extra="torch")
+    require("torch")
     return read_calibration(path)
-
-
-def _installed(module: str) -> bool:
-    """Say whether a submodule can be imported, its parents being missing included."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False

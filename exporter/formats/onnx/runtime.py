@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.errors import BadInput, MissingDependency
+from exporter.errors import BadInput, require
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
 from exporter.runtimes.batching import load_tokenizer, padded, run_of_one_length, token_rows
@@ -64,10 +64,9 @@ class OnnxEncoder:
         manifest: Manifest | None = None,
         file: str | None = None,
     ) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingDependency("onnxruntime", extra="onnx") from None
+        require("onnxruntime")
+        import onnxruntime
+
         manifest = manifest or read_manifest(folder)
         path = folder / (file or manifest.entry)
         check_version(manifest, path, version=onnxruntime.__version__)
@@ -131,10 +130,9 @@ def write_ort_format(model: Path, target: Path) -> None:
     Only rewritings that hold on every processor are done. The same model may give other bytes:
     onnxruntime writes initializers in the order of a hash table. Raises MissingDependency.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingDependency("onnxruntime", extra="onnx") from None
+    require("onnxruntime")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(target)

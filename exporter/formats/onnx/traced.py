@@ -35,7 +35,7 @@ def export_traced(
         try:
             from optimum.exporters.onnx import main_export
         except ImportError:
-            raise MissingDependency("optimum-onnx", extra="traced") from None
+            raise MissingDependency("optimum.exporters.onnx") from None
         logging.getLogger("optimum").setLevel(logging.ERROR)
         noise = io.StringIO()
         with (

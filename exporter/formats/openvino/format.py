@@ -31,6 +31,8 @@ FORMAT = Format(
     encoder="exporter.formats.openvino.runtime:OpenVinoEncoder",
     libraries=("openvino",),
     model_files=model_files,
+    export_needs=("openvino",),
+    runtime_needs=("openvino",),
     use=use,
     colours=("#8a4a9e", "#cf9be0"),
 )

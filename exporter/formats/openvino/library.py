@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from exporter.errors import MissingDependency
+from exporter.errors import require
 
 TELEMETRY = "openvino_telemetry"
 
@@ -15,13 +15,12 @@ def openvino_module() -> Any:
     in the user's home says no. Where its telemetry package cannot be imported it has a stub of its
     own that sends nothing (openvino/tools/ovc/telemetry_utils.py), so that package is hidden.
     """
+    require("openvino")
     hidden = TELEMETRY not in sys.modules
     if hidden:
         sys.modules[TELEMETRY] = None  # type: ignore[assignment]
     try:
         import openvino
-    except ImportError:
-        raise MissingDependency("openvino", extra="openvino") from None
     finally:
         if hidden:
             del sys.modules[TELEMETRY]

@@ -1,18 +1,15 @@
 """A packaged folder in sentence-transformers, with its ONNX backend."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from exporter.errors import BadInput, MissingDependency
+from exporter.errors import BadInput, require
 from exporter.progress import Progress
 from exporter.runtimes.encoder import Vectors, unit_rows
 from exporter.runtimes.memory import release_memory
-
-NEEDED = ("sentence_transformers", "optimum.onnxruntime")
 
 
 class SentenceTransformersEncoder:
@@ -23,9 +20,7 @@ class SentenceTransformersEncoder:
     """
 
     def __init__(self, folder: Path, file: str, *, dim: int) -> None:
-        for module in NEEDED:
-            if not _installed(module):
-                raise MissingDependency(module.partition(".")[0], extra="traced")
+        require("sentence_transformers", "optimum.onnxruntime")
         from sentence_transformers import SentenceTransformer
 
         self.name, self.dim = f"{file} in sentence-transformers", dim
@@ -67,10 +62,3 @@ class SentenceTransformersEncoder:
     def close(self) -> None:
         del self._model
         release_memory()
-
-
-def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False

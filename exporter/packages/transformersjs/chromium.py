@@ -1,6 +1,5 @@
 """A headless Chromium, and a server on this machine for what it opens."""
 
-import importlib.util
 import mimetypes
 import os
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from exporter.errors import MissingDependency
+from exporter.errors import MissingDependency, require
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = (
@@ -38,8 +37,7 @@ TYPES = {
 def find_chromium() -> str:
     """Return the path of a Chromium. Raises MissingDependency without one, or without playwright,
     which drives it."""
-    if importlib.util.find_spec("playwright") is None:
-        raise MissingDependency("playwright", extra="browser")
+    require("playwright")
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         raise MissingDependency(
