@@ -1,20 +1,13 @@
 """The checkpoint that a command line names, and the prompts that hold for it."""
 
 import os
-import re
-from pathlib import Path
 
 import click
 
 from exporter.bundled import miniature
 from exporter.checkpoint.contents import Checkpoint, Prompts
-from exporter.checkpoint.read import read_checkpoint
 from exporter.cli.common import CHECKPOINT_VARIABLE, CommonOptions, say
 from exporter.cli.recipe import ChosenRecipe
-from exporter.errors import BadInput
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-HUB_FILES = ("*.json", "*.safetensors", "tokenizer.model", "vocab.txt", "README.md")
 
 
 def load_checkpoint(
@@ -30,6 +23,8 @@ def load_checkpoint(
     else `recorded` ones (of the artifacts at hand), else the checkpoint's own. What differs from
     its own is said. Raises BadInput for whatever is wrong with the checkpoint.
     """
+    from exporter.api import read_checkpoint
+
     recipe = chosen.recipe
     named = options.checkpoint
     if named is None and os.environ.get(CHECKPOINT_VARIABLE):
@@ -42,9 +37,7 @@ def load_checkpoint(
         named = str(miniature())
         say("checkpoint: none given, using the bundled miniature (pass --checkpoint)", options)
     prompts, where = _prompts(options, chosen, recorded)
-    checkpoint = read_checkpoint(
-        locate_checkpoint(named), window=options.window or recipe.window, prompts=prompts
-    )
+    checkpoint = read_checkpoint(named, window=options.window or recipe.window, prompts=prompts)
     if checkpoint.prompts != checkpoint.own_prompts:
         saved = f"saves {checkpoint.own_prompts.described}"
         say(
@@ -71,30 +64,6 @@ def _prompts(
     if chosen.recipe.prompts is not None and (chosen.is_given or recorded is None):
         return chosen.recipe.prompts, f"recipe {chosen.name}"
     return recorded, "recorded in the artifact"
-
-
-def locate_checkpoint(named: str) -> Path:
-    """Return the folder of a path, or of a hub id, fetched where it is not in the hub cache.
-
-    A path that exists is never looked up. Raises BadInput where there is neither.
-    """
-    path = Path(named).expanduser()
-    if path.exists() or HUB_ID.fullmatch(named) is None:
-        return path
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                named, allow_patterns=list(HUB_FILES), ignore_patterns=["onnx/*", "openvino/*"]
-            )
-        )
-    except Exception as error:  # noqa: BLE001 - hub errors share no base across its versions
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BadInput(
-            f"'{named}' is no folder here, and the hub did not give it as a model ({reason}); "
-            "check the name, or pass a local folder"
-        ) from None
 
 
 def show_findings(checkpoint: Checkpoint) -> None:

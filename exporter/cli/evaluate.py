@@ -5,8 +5,7 @@ from typing import Any
 
 import click
 
-from exporter.checkpoint.read import read_checkpoint
-from exporter.cli.checkpoint import load_checkpoint, locate_checkpoint, show_findings
+from exporter.cli.checkpoint import load_checkpoint, show_findings
 from exporter.cli.common import CommonOptions, common_options, default_output, parse_prompts, say
 from exporter.cli.parity import check_report_folder
 from exporter.cli.parity_index import IndexOptions, index_options, open_given_table
@@ -69,6 +68,7 @@ def evaluate(
     questions whose answer moved most. Writes evaluation.json and evaluation.md. With --index the
     documents' vectors are those of a table of the same corpus.
     """
+    from exporter.api import read_checkpoint
     from exporter.corpus.beir import read_corpus
     from exporter.evaluation.run import evaluate as run_evaluation
     from exporter.parity.run import VECTORS_NAME
@@ -92,7 +92,7 @@ def evaluate(
     other = None
     if against is not None:
         prompts = checkpoint.prompts if against_prompts is None else parse_prompts(against_prompts)
-        other = read_checkpoint(locate_checkpoint(against), prompts=prompts)
+        other = read_checkpoint(against, prompts=prompts)
         show_findings(other)
     output = options.output or default_output(checkpoint)
     check_report_folder(output)

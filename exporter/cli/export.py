@@ -35,6 +35,8 @@ def _command(found: Format) -> None:
         recipe: str | None,
         **own: Any,
     ) -> None:
+        from exporter import api
+
         scheme = found.scheme(scheme)
         given = {**own, "calibration": calibration}
         found.require(scheme, given)
@@ -47,9 +49,10 @@ def _command(found: Format) -> None:
             ProgressLines(options) as progress,
             chosen.fitted_on(calibration, measures=measures) as texts,
         ):
-            manifest = found.resolve("export")(
+            manifest = api.export(
                 checkpoint,
                 output,
+                format=found.name,
                 scheme=scheme,
                 calibration=texts,
                 force=options.force,

@@ -124,8 +124,8 @@ def _write_package(
     recipe: str | None,
     settings: dict[str, Any],
 ) -> None:
+    from exporter import api
     from exporter.packages.verdict import check_verdict, verdict_of
-    from exporter.release.package_one import package_artifacts
     from exporter.report.write import read_report
 
     manifest = read_manifest(artifacts[0])
@@ -140,7 +140,7 @@ def _write_package(
     # Beside its artifacts, where a release puts it too.
     beside = artifacts[0].parent if artifacts[0].name else artifacts[0].resolve().parent
     output = options.output or beside / "packages" / target
-    written = package_artifacts(
+    written = api.package(
         name,
         artifacts,
         output,

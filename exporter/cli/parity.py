@@ -72,7 +72,7 @@ def parity(
     """Compare ARTIFACT... with the torch reference on a retrieval corpus.
 
     Prints the verdicts and writes parity.json, parity.md and parity.html. Exit code 1 unless all
-    passed. Vectors are kept: a second run embeds nothing again, a stopped one goes on where it was.
+    passed. Vectors are kept: a second run embeds nothing again, a stopped one resumes.
     A corpus that would take long is judged by a pool of it; intervals are wider by what that may
     miss.
 
@@ -80,12 +80,10 @@ def parity(
     and nobody needs to know the right answers: do ARTIFACT's questions find in it what the
     original's find? Writes parity-index.json and parity-index.md.
     """
+    from exporter import api
     from exporter.cli.table import print_verdicts
     from exporter.corpus.beir import read_corpus
-    from exporter.formats.open import artifact_source
-    from exporter.parity.run import VECTORS_NAME, run_parity
-    from exporter.report.write import write_report
-    from exporter.runtimes.original import open_original
+    from exporter.parity.run import VECTORS_NAME
 
     chosen = choose_recipe(recipe, options)
     wanted = _dims(dims)
@@ -120,18 +118,17 @@ def parity(
     output = options.output or default_output(checkpoint)
     check_report_folder(output)
     with ProgressLines(options) as progress:
-        report = run_parity(
+        report = api.judge(
             artifacts,
-            original=open_original(checkpoint),
+            checkpoint,
             corpus=read,
             recipe=chosen.with_pool(pool),
-            tell=lambda line: say(line, options),
+            output=output,
             dims=wanted,
-            artifact_source=artifact_source,
+            cache=cache,
             stages=progress.stage,
-            cache=cache or output / VECTORS_NAME,
+            tell=lambda line: say(line, options),
         )
-    write_report(output, report)
     if options.as_json:
         click.echo(canonical_json(report), nl=False)
     else:

@@ -14,6 +14,7 @@ from parity_tests.conftest import REPOSITORY
 EXPORTER = REPOSITORY / "exporter"
 LAYERS = (
     ("cli",),
+    ("api",),
     ("release",),
     ("report",),
     ("evaluation",),
@@ -77,6 +78,7 @@ def own_imports() -> dict[str, set[str]]:
             if found in known and found != name
         }
         for name, path in known.items()
+        if name != "exporter"  # looks its names up when asked for them
     }
 
 
@@ -107,7 +109,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
     def visit(name: str, path: tuple[str, ...]) -> None:
         assert name not in path, " -> ".join((*path[path.index(name) :], name))
         if name not in done:
-            for other in sorted(below[name]):
+            for other in sorted(below.get(name, ())):
                 visit(other, (*path, name))
             done.add(name)
 
