@@ -23,6 +23,7 @@ from exporter.parity.run import VECTORS_NAME, run_parity
 from exporter.progress import Stages, silent, unheard
 from exporter.recipe import Recipe, bundled_recipe, read_recipe
 from exporter.release.package_one import package_artifacts
+from exporter.report.words import Language
 from exporter.report.write import write_report
 from exporter.runtimes.original import open_original
 
@@ -85,6 +86,7 @@ def judge(
     output: StrPath | None = None,
     dims: Sequence[int] | None = None,
     cache: StrPath | None = None,
+    language: Language = "en",
     stages: Stages = silent,
     tell: Callable[[str], None] = unheard,
 ) -> ParityReport:
@@ -94,7 +96,7 @@ def judge(
     of a bundled one, a file, or one that was read; prompts are those of `checkpoint`. `output`: a
     folder for parity.json, parity.md and parity.html; nothing is written for None. `dims`: widths
     to judge, for None all that were trained. `cache`: a folder that keeps vectors, by default in
-    `output`.
+    `output`. `language`: en or zh, of parity.html.
     `report.verdict` is pass, fail or undecided, and `report.artifacts` has one verdict each. Raises
     BadInput or MissingDependency.
     """
@@ -112,7 +114,7 @@ def judge(
         tell=tell,
     )
     if folder is not None:
-        write_report(folder, report)
+        write_report(folder, report, language)
     return report
 
 

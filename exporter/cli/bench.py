@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from exporter.cli.console import open_console
 from exporter.cli.table import NARROW
 from exporter.records import canonical_json, write_json
 
@@ -38,7 +39,6 @@ def bench(
     Batches of 8 texts of 128 tokens and 32 of 64, single texts of 24 and 128, tokenization
     included. Let nothing else run; compare within one run only.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from exporter.release.bench import run_bench
@@ -55,7 +55,7 @@ def bench(
     if as_json:
         click.echo(canonical_json(report), nl=False)
         return
-    console = Console()
+    console = open_console()
     table = Table(
         title=f"{report.machine}, {report.cores} cores, medians of {report.rounds}",
         title_justify="left",

@@ -24,7 +24,9 @@ CARD_NAME = "README.md"
     help="Their parity.json. Default: the model's below artifacts/.",
 )
 @recipe_option
-@common_options
+@common_options(
+    output="File of the card. Default: README.md beside the report.", force="Replace the file."
+)
 def card(
     options: CommonOptions,
     artifacts: tuple[Path, ...],
@@ -34,8 +36,7 @@ def card(
     """Write a Hugging Face model card for the artifacts of a parity report.
 
     Model-index, which file for which use, prompts, licence, limits. ARTIFACT... are the folders
-    that were judged; by default those beside the report. --output names the card's file, by
-    default README.md beside the report.
+    that were judged; by default those beside the report.
     """
     from exporter.packages.terms import read_terms
     from exporter.records import canonical_json, write_text
@@ -57,8 +58,8 @@ def card(
             )
         manifests[result.name] = manifest
     if folders:
-        stranger = next(iter(folders.values()))
-        raise BadInput(f"'{path}' holds no verdict on '{stranger}'; run 'lawvault parity' on it")
+        other = next(iter(folders.values()))
+        raise BadInput(f"'{path}' holds no verdict on '{other}'; run 'lawvault parity' on it")
     built = build_card(report, manifests=manifests, checkpoint=checkpoint)
     output = options.output or path.parent / CARD_NAME
     if output.is_dir():

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from exporter.checkpoint.contents import Checkpoint, Prompts, WindowChoice
 from exporter.checkpoint.prompts import as_option
 from exporter.errors import BadInput, unknown_name
+from exporter.report.words import LANGUAGES, terminal_language
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,15 +37,38 @@ class CommonOptions:
     debug: bool
 
 
-def common_options(command: Command) -> Command:
-    """Add the common options to a click command, which gets them as `options: CommonOptions`."""
+FOLDER_HELP = "Folder to write to. Default: below artifacts/."
+FORCE_HELP = "Replace an output folder that is not empty."
 
-    @functools.wraps(command)
-    def collected(**values: Any) -> Any:
-        common = {name: values.pop(name) for name in CommonOptions.__dataclass_fields__}
-        return command(options=CommonOptions(**common), **values)
 
-    decorators = (
+def common_options(
+    *, output: str | None = FOLDER_HELP, force: str | None = FORCE_HELP
+) -> Callable[[Command], Command]:
+    """Add the common options to a click command, which gets them as `options: CommonOptions`.
+
+    `output`, `force`: what --output and --force say of themselves; None leaves the option out.
+    """
+
+    def decorated(command: Command) -> Command:
+        @functools.wraps(command)
+        def collected(**values: Any) -> Any:
+            left_out = {"output": None, "force": False}
+            common = {
+                name: values.pop(name, left_out.get(name))
+                for name in CommonOptions.__dataclass_fields__
+            }
+            return command(options=CommonOptions(**common), **values)
+
+        wrapped: Any = collected
+        for decorator in reversed(_common(output, force)):
+            wrapped = decorator(wrapped)
+        return wrapped  # type: ignore[no-any-return]
+
+    return decorated
+
+
+def _common(output: str | None, force: str | None) -> list[Callable[[Any], Any]]:
+    decorators = [
         click.option(
             "--checkpoint",
             metavar="PATH|HUB_ID",
@@ -63,20 +87,17 @@ def common_options(command: Command) -> Command:
             callback=_prompts,
             help="Templates with {text} and {title}, as TOML, JSON or inline.",
         ),
-        click.option(
-            "--output",
-            type=click.Path(path_type=Path),
-            help="Folder to write to. Default: below artifacts/.",
-        ),
-        click.option("--force", is_flag=True, help="Replace an output folder that is not empty."),
+    ]
+    if output is not None:
+        decorators.append(click.option("--output", type=click.Path(path_type=Path), help=output))
+    if force is not None:
+        decorators.append(click.option("--force", is_flag=True, help=force))
+    return [
+        *decorators,
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
         click.option("--quiet", is_flag=True, help="No progress on stderr."),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-    )
-    wrapped: Any = collected
-    for decorator in reversed(decorators):
-        wrapped = decorator(wrapped)
-    return wrapped  # type: ignore[no-any-return]
+    ]
 
 
 def pool_option(command: Command) -> Command:
@@ -110,6 +131,17 @@ def node_modules_option(command: Command) -> Command:
         type=click.Path(path_type=Path),
         help="Where npm has installed @huggingface/transformers. Default: $LAWVAULT_NODE_MODULES, "
         "or node_modules of the working folder or one above.",
+    )(command)
+
+
+def language_option(command: Command) -> Command:
+    """Add --lang, given to the command as `language: Language`."""
+    return click.option(
+        "--lang",
+        "language",
+        type=click.Choice(LANGUAGES),
+        default=terminal_language,
+        help="Language of pages and of the advice printed. Default: the terminal's.",
     )(command)
 
 

@@ -6,12 +6,14 @@ from typing import Any
 import click
 
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import CommonOptions, common_options, default_output, say
+from exporter.cli.common import CommonOptions, common_options, default_output, language_option, say
+from exporter.cli.console import open_console
 from exporter.cli.parity import check_one_checkpoint, recorded_prompts
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.errors import BadInput
 from exporter.records import canonical_json, write_text
+from exporter.report.words import Language, words_of
 
 PAGE_NAME = "compare.html"
 SHOWN = 100  # characters of an article in the terminal
@@ -48,7 +50,10 @@ SHOWN = 100  # characters of an article in the terminal
     help="Folder that keeps vectors. Default: that of 'lawvault parity'.",
 )
 @recipe_option
-@common_options
+@language_option
+@common_options(
+    output="File of the page. Default: compare.html beside the reports.", force="Replace the file."
+)
 def compare(
     options: CommonOptions,
     question: str,
@@ -59,6 +64,7 @@ def compare(
     dim: int | None,
     cache: Path | None,
     recipe: str | None,
+    language: Language,
 ) -> None:
     """Ask QUESTION, and show what the original and each ARTIFACT find.
 
@@ -98,7 +104,7 @@ def compare(
             cache=cache or default_output(checkpoint) / VECTORS_NAME,
         )
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, render_one_question(shown))
+    write_text(page, render_one_question(shown, words_of(language)))
     if options.as_json:
         click.echo(canonical_json(shown), nl=False)
     else:
@@ -118,13 +124,12 @@ def _end_of(title: str, room: int) -> str:
 
 
 def _print(shown: Any) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from exporter.report.one_question import INDEX_WORDS, moved, summary
 
-    console = Console()
+    console = open_console()
     original, *others = shown.answers
     console.print(shown.question, style="bold", markup=False, highlight=False)
     console.print(

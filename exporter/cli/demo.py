@@ -6,7 +6,8 @@ import click
 
 from exporter.bundled import miniature
 from exporter.cli import release
-from exporter.cli.common import CommonOptions
+from exporter.cli.common import CommonOptions, language_option
+from exporter.report.words import Language
 
 
 @click.command()
@@ -15,9 +16,10 @@ from exporter.cli.common import CommonOptions
     type=click.Path(path_type=Path),
     help="Folder to write to. Default: artifacts/lawvault-mini.",
 )
+@language_option
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def demo(*, output: Path | None, quiet: bool, debug: bool) -> int:
+def demo(*, output: Path | None, language: Language, quiet: bool, debug: bool) -> int:
     """Release the bundled miniature: export, judge and package, in minutes, from any folder.
 
     Its figures prove that code runs, never that a scheme is good.
@@ -32,4 +34,4 @@ def demo(*, output: Path | None, quiet: bool, debug: bool) -> int:
         quiet=quiet,
         debug=debug,
     )
-    return release.run(options, recipe="demo")
+    return release.run(options, recipe="demo", language=language)

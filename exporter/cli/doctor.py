@@ -35,7 +35,7 @@ SINGULAR = {"have": "has", "hold": "holds", "share": "shares", "lie": "lies", "d
 )
 @table_options
 @recipe_option
-@common_options
+@common_options(output="A .json file for all of it. Default: none.", force=None)
 def doctor(
     options: CommonOptions,
     table_path: Path,
@@ -49,8 +49,8 @@ def doctor(
     TABLE is the folder of a LanceDB database, a .parquet file, or a .npy file with its texts in
     JSON lines beside it. Names rows without a vector, zero vectors, ids and vectors that repeat,
     and rows that hold something else than the vector of their text: another prompt, texts cut
-    short, another sliding window, another model. --output names a .json file for all of it. Exit
-    code 1 where a problem was found.
+    short, another sliding window, another model. Exit code 1
+    where a problem was found.
     """
     from exporter.parity.run import VECTORS_NAME
     from exporter.runtimes.original import open_original

@@ -7,6 +7,7 @@ import click
 
 from exporter.cli.checkpoint import load_checkpoint, show_findings
 from exporter.cli.common import CommonOptions, common_options, default_output, parse_prompts, say
+from exporter.cli.console import open_console
 from exporter.cli.parity import check_report_folder
 from exporter.cli.parity_index import IndexOptions, index_options, open_given_table
 from exporter.cli.progress import ProgressLines
@@ -49,7 +50,7 @@ from exporter.records import canonical_json
     help="Folder that keeps vectors. Default: vectors/ in the output.",
 )
 @recipe_option
-@common_options
+@common_options(output="Folder for the reports. Default: artifacts/MODEL.", force=None)
 def evaluate(
     options: CommonOptions,
     against: str | None,
@@ -120,12 +121,11 @@ def evaluate(
 
 def print_evaluation(found: Any, *, every: bool) -> None:
     """Print the card's table on stdout, then the cases, or with `every` all questions."""
-    from rich.console import Console
     from rich.table import Table
 
     from exporter.report.evaluation import cases, describe, metric_rows, show_rank
 
-    console = Console()
+    console = open_console()
     # A narrow terminal must not cut figures: the table may be wider than the window.
     console.width = max(console.width, NARROW)
     rows = metric_rows(found)

@@ -62,7 +62,7 @@ def _command(found: Format) -> None:
         _print(manifest, output, options, recipe)
 
     command: Callable[..., None] = run
-    for decorate in (common_options, recipe_option, calibration_option):
+    for decorate in (common_options(), recipe_option, calibration_option):
         command = decorate(command)
     for option in reversed(found.options):
         command = _own_option(option)(command)

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from exporter.architectures.family import family_of
 from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import CommonOptions, calibration_option, common_options, say
+from exporter.cli.console import open_console
 from exporter.cli.findings import print_findings
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.corpus.calibration import CalibrationText, calibration_inputs, read_calibration
@@ -28,7 +28,7 @@ from exporter.records import canonical_json
 )
 @calibration_option
 @recipe_option
-@common_options
+@common_options(output=None, force=None)
 def inspect(
     options: CommonOptions, *, ranges: bool, calibration: Path | None, recipe: str | None
 ) -> int:
@@ -90,7 +90,7 @@ def _print_ranges(name: str, rows: tuple[RangeRecord, ...]) -> None:
             f"{r.underflow:.3%}",
             style=over,
         )
-    console = Console()
+    console = open_console()
     console.print()
     console.print(table, highlight=False)
 
@@ -136,7 +136,7 @@ def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
 
 
 def _print(checkpoint: Checkpoint) -> None:
-    console = Console()
+    console = open_console()
     a = checkpoint.architecture
     console.print(f"[bold]{checkpoint.name}[/bold]  {checkpoint.path}", highlight=False)
     rows = [("model type", checkpoint.model_type)]

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 
+from exporter.cli.console import open_console
 from exporter.cli.findings import print_findings
 from exporter.errors import require
 from exporter.records import canonical_json
@@ -35,7 +35,7 @@ def lint(file: Path, *, as_json: bool, debug: bool) -> int:
         }
         click.echo(canonical_json(described), nl=False)
     else:
-        print_findings(Console(), findings)
+        print_findings(open_console(), findings)
         errors = sum(f.severity == "error" for f in findings)
         warnings = sum(f.severity == "warning" for f in findings)
         click.echo(f"{file}: errors {errors}, warnings {warnings}")

@@ -47,7 +47,7 @@ def _command(
     )
     @own
     @recipe_option
-    @common_options
+    @common_options()
     def command(
         options: CommonOptions,
         artifacts: tuple[Path, ...],

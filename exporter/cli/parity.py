@@ -7,13 +7,21 @@ import click
 
 from exporter.checkpoint.contents import Prompts
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import CommonOptions, common_options, default_output, pool_option, say
+from exporter.cli.common import (
+    CommonOptions,
+    common_options,
+    default_output,
+    language_option,
+    pool_option,
+    say,
+)
 from exporter.cli.parity_index import IndexOptions, index_options, run_parity_on_index
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.errors import BadInput
 from exporter.manifest import checkpoint_difference, read_manifest
 from exporter.records import canonical_json
+from exporter.report.words import Language, words_of
 
 
 @click.command()
@@ -54,7 +62,8 @@ from exporter.records import canonical_json
     help="For the table's approximate index, if any. Default: none.",
 )
 @recipe_option
-@common_options
+@language_option
+@common_options(output="Folder for the reports. Default: artifacts/MODEL.", force=None)
 def parity(
     options: CommonOptions,
     artifacts: tuple[Path, ...],
@@ -64,6 +73,7 @@ def parity(
     cache: Path | None,
     pool: int | None,
     recipe: str | None,
+    language: Language,
     metrics: tuple[str, ...],
     nprobes: int | None,
     refine_factor: int | None,
@@ -128,11 +138,12 @@ def parity(
             cache=cache,
             stages=progress.stage,
             tell=lambda line: say(line, options),
+            language=language,
         )
     if options.as_json:
         click.echo(canonical_json(report), nl=False)
     else:
-        print_verdicts(report)
+        print_verdicts(report, words_of(language))
     say(f"written: {output / 'parity.html'}, parity.md and parity.json beside it", options)
     return int(report.verdict != "pass")
 

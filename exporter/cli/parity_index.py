@@ -9,6 +9,7 @@ import click
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.common import CommonOptions, say
+from exporter.cli.console import open_console
 from exporter.cli.progress import ProgressLines
 from exporter.cli.table import print_whole, short
 from exporter.errors import BadInput
@@ -174,13 +175,12 @@ def open_given_table(given: IndexOptions) -> Any:
 
 def print_index_report(report: Any, run: Any) -> None:
     """Print one line an artifact and metric on stdout, then the verdict and every reason."""
-    from rich.console import Console
     from rich.table import Table
 
     from exporter.report.table_markdown import show_interval
     from exporter.tables.judgement import merged
 
-    console = Console()
+    console = open_console()
     table = Table(
         title=f"{report.model_name} on {report.table}: {report.rows:,} rows, "
         f"{report.questions:,} questions",

@@ -5,10 +5,18 @@ from pathlib import Path
 import click
 
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import CommonOptions, common_options, default_output, pool_option, say
+from exporter.cli.common import (
+    CommonOptions,
+    common_options,
+    default_output,
+    language_option,
+    pool_option,
+    say,
+)
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.records import canonical_json
+from exporter.report.words import Language, words_of
 
 
 @click.command()
@@ -31,7 +39,8 @@ from exporter.records import canonical_json
 )
 @pool_option
 @recipe_option
-@common_options
+@language_option
+@common_options()
 def release(
     options: CommonOptions,
     *,
@@ -41,6 +50,7 @@ def release(
     jobs: int | None,
     quick: bool,
     pool: int | None,
+    language: Language,
 ) -> int:
     """Export every artifact of a recipe, judge them, and package what passed.
 
@@ -50,13 +60,21 @@ def release(
     where a file failed.
     """
     return run(
-        options, corpus=corpus, recipe=recipe, bench=bench, jobs=jobs, quick=quick, pool=pool
+        options,
+        language=language,
+        corpus=corpus,
+        recipe=recipe,
+        bench=bench,
+        jobs=jobs,
+        quick=quick,
+        pool=pool,
     )
 
 
 def run(
     options: CommonOptions,
     *,
+    language: Language,
     corpus: Path | None = None,
     recipe: str | None = None,
     bench: bool = False,
@@ -83,7 +101,7 @@ def run(
     output = options.output or default_output(checkpoint, *(["quick"] if quick else []))
     if quick:
         taken, read = quick_recipe(taken), quick_corpus(read, seed=taken.seed)
-    if chosen.is_invented(corpus) and options.checkpoint:
+    if chosen.is_invented(corpus) and options.checkpoint and recipe != "demo":
         say("corpus: none given, judging on invented Chinese articles (pass --corpus)", options)
     expected = estimate(
         checkpoint,
@@ -106,11 +124,12 @@ def run(
             bench=bench,
             jobs=jobs,
             calibration=calibration,
+            language=language,
         )
     if options.as_json:
         click.echo(canonical_json(outcome), nl=False)
     else:
-        print_verdicts(outcome.report)
+        print_verdicts(outcome.report, words_of(language))
         for package in outcome.packages:
             click.echo(f"package: {package}")
         if outcome.closed and not quick:

@@ -5,20 +5,22 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from exporter.parity.pool_words import show_size
+from exporter.cli.console import open_console
 from exporter.parity.results import Difference, ParityReport
 from exporter.report.advice import recommend, three_sentences
 from exporter.report.markdown import show_multiple, show_power
+from exporter.report.pool_words import show_size
+from exporter.report.words import Words
 
 STYLE = {"pass": "green", "fail": "red", "undecided": "yellow"}
 NARROW, WIDEST = 80, 400
 
 
-def print_verdicts(report: ParityReport) -> None:
+def print_verdicts(report: ParityReport, words: Words) -> None:
     """Print on stdout which file is for which use, what may be done with each, one line an artifact
     and dim, and every reason of a closed gate."""
-    console = Console()
-    for sentence in (*recommend(report), *three_sentences(report)):
+    console = open_console()
+    for sentence in (*recommend(report, words), *three_sentences(report, words)):
         console.print(f"[bold]{sentence.lead}:[/] {sentence.rest}", highlight=False, soft_wrap=True)
     console.print()
     asked = f"{report.questions:,} question" + "s" * (report.questions != 1)

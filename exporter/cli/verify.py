@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from exporter.cli.common import node_modules_option
+from exporter.cli.console import open_console
 from exporter.errors import BadInput
 from exporter.packages.verify import VerifyReport, verify_package
 from exporter.records import canonical_json
@@ -99,5 +99,5 @@ def _print(report: VerifyReport) -> None:
             f"[{STYLE[check.status]}]{check.status}[/]",
             check.detail.replace("[", r"\["),
         )
-    Console().print(table, highlight=False)
+    open_console().print(table, highlight=False)
     click.echo(f"{report.package} ({report.target}): {report.verdict}")

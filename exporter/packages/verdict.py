@@ -6,7 +6,6 @@ from typing import Literal
 from exporter.errors import BadInput, GateClosed
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, read_manifest
-from exporter.parity.pool_words import show_size
 from exporter.parity.results import ParityReport
 from exporter.parity.ways import way_verdict
 from exporter.records import Record
@@ -48,7 +47,7 @@ def verdict_of(
         override_reason=None if result.verdict == "pass" else override_reason,
         corpus=report.corpus,
         corpus_sha256=report.corpus_sha256,
-        pooled=show_size(report) if report.pool else None,
+        pooled=_pooled(report),
         new_index=way_verdict(result, "both"),
         existing_index=way_verdict(result, "queries"),
         cosine_minimum=result.dims[0].cosine.minimum if result.dims else None,
@@ -63,3 +62,10 @@ def check_verdict(verdict: PackageVerdict, artifact: Path) -> None:
             f"'{artifact}' {said} ({'; '.join(verdict.reasons)}); run 'lawvault parity {artifact}'"
             " and pass its limits, or package it with --override-verdict REASON"
         )
+
+
+def _pooled(report: ParityReport) -> str | None:
+    """Return how many documents the pool holds; None where all were searched."""
+    if report.pool is None:
+        return None
+    return f"pooled: {report.pool.documents:,} of {report.documents:,} documents"

@@ -32,7 +32,9 @@ from exporter.release.exports import (
 )
 from exporter.release.package_one import package_artifacts
 from exporter.release.steps import Steps, fingerprint, release_folder
+from exporter.report.html import render_html
 from exporter.report.overview import INDEX_NAME, Offer, Speed, render_overview
+from exporter.report.words import Language, words_of
 from exporter.report.write import HTML_NAME, JSON_NAME, MARKDOWN_NAME, read_report, write_report
 from exporter.runtimes.memory import release_memory
 from exporter.runtimes.original import open_original
@@ -91,15 +93,17 @@ def run_release(
     bench: bool = False,
     jobs: int | None = None,
     calibration: Sequence[CalibrationText] | None = None,
+    language: Language = "en",
 ) -> ReleaseOutcome:
     """Carry out `recipe` below `output`. Returns the outcome; raises BadInput for bad input.
 
     A step is repeated only where something that it depends on changed: checkpoint, prompts,
     window, recipe, corpus, library versions or this package's source. A run that was killed, at
-    any point, goes on where it was. `jobs`: exports at once, None for as many as cores and memory
+    any point, resumes. `jobs`: exports at once, None for as many as cores and memory
     allow; embedding uses all cores by itself. `calibration`: what schemes are fitted on, kept as
     calibration.jsonl; the bundled texts for None. The last step writes one overview page; `bench`
     times the artifacts for it, into bench.json, the one file that differs from machine to machine.
+    `language`: of pages; packages do not depend on it.
     """
     check_recipe(recipe)
     folders = {output / spec.name: spec for spec in recipe.artifacts}
@@ -140,6 +144,7 @@ def run_release(
             steps=steps,
             stages=stages,
             tell=tell,
+            language=language,
         )
         timed = _timed(list(folders), output, steps, bench=bench, tell=tell)
         verdicts = {folder: verdict_of(folder, report) for folder in folders}
@@ -162,7 +167,9 @@ def run_release(
             for folder, verdict in verdicts.items()
             if verdict.verdict != "pass" and folders[folder].required
         }
-        page = render_overview(report, offers, closed=list(closed), machine=_machine(timed))
+        page = render_overview(
+            report, offers, closed=list(closed), machine=_machine(timed), words=words_of(language)
+        )
         write_text(output / INDEX_NAME, page)
     return ReleaseOutcome(
         report=report,
@@ -256,6 +263,7 @@ def _judge(
     steps: Steps,
     stages: Stages,
     tell: Tell,
+    language: Language,
 ) -> ParityReport:
     output = steps.path.parent
     manifests = [sha256_file(folder / MANIFEST_NAME) for folder in folders]
@@ -264,7 +272,11 @@ def _judge(
         (output / name).is_file() for name in (JSON_NAME, MARKDOWN_NAME, HTML_NAME)
     ):
         tell("parity: unchanged, kept")
-        return read_report(output / JSON_NAME)
+        report = read_report(output / JSON_NAME)
+        page = render_html(report, words_of(language))
+        if page != (output / HTML_NAME).read_text(encoding="utf-8"):  # in another language
+            write_text(output / HTML_NAME, page)
+        return report
     tell(f"parity: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions")
     report = run_parity(
         folders,
@@ -276,7 +288,7 @@ def _judge(
         cache=output / VECTORS_NAME,
         tell=tell,
     )
-    write_report(output, report)
+    write_report(output, report, language)
     steps.finish("parity", depends)
     return report
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from exporter.format import all_formats
 from exporter.parity.results import ArtifactResult, ParityReport
-from exporter.parity.ways import _listed, may
+from exporter.parity.ways import may
 from exporter.recipe import Way
 from exporter.records import Record
 from exporter.report.uses import use_of
+from exporter.report.words import ENGLISH, Words
 
 
 class Sentence(Record):
@@ -51,7 +52,7 @@ def advise(report: ParityReport) -> Advice:
 AS_GOOD = 0.01
 """How much less of fp32's first ten than torch bf16 a recommended file may find again: one document
 in a hundred. Smaller files that passed and lose more are named beside it."""
-WORDS: Mapping[str, str] = {
+REASONS: Mapping[str, str] = {
     "cosine 1st percentile": "its vectors lie too far from the original's",
     "overlap@10": "it finds other articles than the original too often",
     "lies beyond": "it loses right answers",
@@ -62,9 +63,14 @@ WORDS: Mapping[str, str] = {
     "not finite": "some of its vectors are not finite",
 }
 """What a reason says, by a part of it, for people who do not read figures."""
+NOT_USABLE: Mapping[str, str] = {
+    "fail": "%(name)s failed",
+    "undecided": "%(name)s is undecided",
+    "pass": "%(name)s passed only with the original's questions",
+}
 
 
-def recommend(report: ParityReport) -> tuple[Sentence, ...]:
+def recommend(report: ParityReport, _: Words = ENGLISH) -> tuple[Sentence, ...]:
     """Return one sentence a use that the report has files for: which to take.
 
     The smallest that passed and is nearly as good as torch bf16, on an index that exists before one
@@ -76,7 +82,7 @@ def recommend(report: ParityReport) -> tuple[Sentence, ...]:
         where = use_of(artifact.kind, flavour=artifact.flavour).where
         by_use.setdefault(where, []).append(artifact)
     for where in sorted(by_use, key=lambda name: (_order(by_use[name]), name)):
-        found.append(Sentence(lead=where, rest=_recommended(by_use[where], report)))
+        found.append(Sentence(lead=_(where), rest=_recommended(by_use[where], report, _)))
     return tuple(found)
 
 
@@ -85,36 +91,43 @@ def _order(files: Sequence[ArtifactResult]) -> int:
     return [found.name for found in all_formats()].index(files[0].kind)
 
 
-def _recommended(files: Sequence[ArtifactResult], report: ParityReport) -> str:
+def _recommended(files: Sequence[ArtifactResult], report: ParityReport, _: Words) -> str:
     ways: tuple[Way, ...] = ("queries", "both")
     usable = sorted(
         (a for a in files if a.dims and any(may(a, a.dims[0], way) for way in ways)),
         key=lambda a: (not may(a, a.dims[0], "queries"), a.size_bytes, a.name),
     )
     if not usable:
-        words = {
-            "fail": "failed",
-            "undecided": "is undecided",
-            "pass": "passed only with the original's questions",
-        }
-        said = [f"{a.name} {words[a.verdict]}" for a in files]
-        return f"no file is proven: {_listed(said)}."
+        said = [_(NOT_USABLE[a.verdict], name=a.name) for a in files]
+        return _("no file is proven: %(files)s.", files=_.listed(said))
     good = [a for a in usable if _as_good(a, report)]
     taken = good[0] if good else max(usable, key=_overlap)
     where = (
-        "its questions also search the index you have"
+        _("its questions also search the index you have")
         if may(taken, taken.dims[0], "queries")
-        else "embed all documents again with it"
+        else _("embed all documents again with it")
     )
     smaller = [a for a in usable if a.size_bytes < taken.size_bytes]
     beside = ""
     if smaller:
         least = min(smaller, key=lambda a: a.size_bytes)
-        beside = (
-            f" Smaller: {least.name} ({megabytes(least)}), which finds {_overlap(least):.0%} of "
-            f"the same first ten instead of {_overlap(taken):.0%}."
+        beside = _(
+            " Smaller: %(name)s (%(size)s), which finds %(finds)s of the same first ten instead of "
+            "%(instead)s.",
+            name=least.name,
+            size=megabytes(least),
+            finds=f"{_overlap(least):.0%}",
+            instead=f"{_overlap(taken):.0%}",
         )
-    return f"take {taken.name} ({megabytes(taken)}); {where}.{beside}"
+    return (
+        _(
+            "take %(name)s (%(size)s); %(where)s.",
+            name=taken.name,
+            size=megabytes(taken),
+            where=where,
+        )
+        + beside
+    )
 
 
 def _as_good(artifact: ArtifactResult, report: ParityReport) -> bool:
@@ -127,74 +140,81 @@ def _overlap(artifact: ArtifactResult) -> float:
     return artifact.dims[0].deployed("both").overlap_at_10.mean
 
 
-def three_sentences(report: ParityReport) -> tuple[Sentence, Sentence, Sentence]:
+def three_sentences(
+    report: ParityReport, _: Words = ENGLISH
+) -> tuple[Sentence, Sentence, Sentence]:
     """Return what may replace the original on an index that exists, what needs a new index, and
     what must not be used."""
     advice = advise(report)
     by_name = {a.name: a for a in report.artifacts}
     return (
-        _existing(advice.existing_index, report),
-        _new(advice, by_name),
-        _refused(advice.refused, by_name),
+        _existing(advice.existing_index, report, _),
+        _new(advice, by_name, _),
+        _refused(advice.refused, by_name, _),
     )
 
 
 Artifacts = dict[str, ArtifactResult]
 
 
-def _existing(names: Sequence[str], report: ParityReport) -> Sentence:
-    lead = "With the index you have"
+def _existing(names: Sequence[str], report: ParityReport, _: Words) -> Sentence:
+    lead, model = _("With the index you have"), report.model_name
     if not names:
-        return Sentence(
-            lead=lead,
-            rest=f"no file here may replace {report.model_name}: none is proven to find in an "
-            "index made by the original what the original finds.",
+        none = _(
+            "no file here may replace %(model)s: none is proven to find in an index made by the "
+            "original what the original finds.",
+            model=model,
         )
-    return Sentence(
-        lead=lead,
-        rest=f"{_listed(names)} may replace {report.model_name} for questions; the documents' "
-        "vectors stay.",
+        return Sentence(lead=lead, rest=none)
+    may_replace = _(
+        "%(files)s may replace %(model)s for questions; the documents' vectors stay.",
+        files=_.listed(names),
+        model=model,
     )
+    return Sentence(lead=lead, rest=may_replace)
 
 
-def _new(advice: Advice, by_name: Artifacts) -> Sentence:
-    lead = "With a new index"
+def _new(advice: Advice, by_name: Artifacts, _: Words) -> Sentence:
+    lead = _("With a new index")
     if advice.new_index:
-        only = (
-            "is proven only on an index of its own"
-            if len(advice.new_index) == 1
-            else "are proven only on indexes of their own"
+        only = _.plural(
+            "%(files)s is proven only on an index of its own: embed all documents again with the "
+            "same file that embeds the questions.",
+            "%(files)s are proven only on indexes of their own: embed all documents again with the "
+            "same file that embeds the questions.",
+            len(advice.new_index),
+            files=_.listed(advice.new_index),
         )
-        return Sentence(
-            lead=lead,
-            rest=f"{_listed(advice.new_index)} {only}: embed all documents again with the same "
-            "file that embeds the questions.",
-        )
+        return Sentence(lead=lead, rest=only)
     both = [n for n in advice.existing_index if may(by_name[n], by_name[n].dims[0], "both")]
     if not both:
-        return Sentence(lead=lead, rest="no file here is proven on an index of its own.")
+        return Sentence(lead=lead, rest=_("no file here is proven on an index of its own."))
     every = len(both) == len(advice.existing_index)
-    said = "all of these" if every else _listed(both)
-    return Sentence(lead=lead, rest=f"{said} may embed documents and questions alike.")
+    said = _("all of these") if every else _.listed(both)
+    alike = _("%(files)s may embed documents and questions alike.", files=said)
+    return Sentence(lead=lead, rest=alike)
 
 
-def _refused(names: Sequence[str], by_name: Artifacts) -> Sentence:
-    lead = "Do not use"
+def _refused(names: Sequence[str], by_name: Artifacts, _: Words) -> Sentence:
+    lead = _("Do not use")
     if not names:
-        return Sentence(lead=lead, rest="nothing to warn of: every file of this report passed.")
-    said = "; ".join(f"{name}: {why_refused(by_name[name])}" for name in names)
-    return Sentence(lead=lead, rest=said + ".")
+        nothing = _("nothing to warn of: every file of this report passed.")
+        return Sentence(lead=lead, rest=nothing)
+    said = [_("%(name)s: %(why)s", name=name, why=why_refused(by_name[name], _)) for name in names]
+    return Sentence(lead=lead, rest=_("; ").join(said) + _("."))
 
 
-def why_refused(artifact: ArtifactResult) -> str:
+def why_refused(artifact: ArtifactResult, _: Words = ENGLISH) -> str:
     """Return in words why an artifact may not be used."""
     if artifact.verdict == "pass":
-        return "it passed only with the original's questions on its index"
-    words = [
-        next((said for part, said in WORDS.items() if part in reason), reason)
+        return _("it passed only with the original's questions on its index")
+    said = [
+        next((_(said) for part, said in REASONS.items() if part in reason), reason)
         for reason in artifact.reasons
     ]
-    return " and ".join(dict.fromkeys(words)) or f"its verdict is {artifact.verdict}"
+    return _(" and ").join(dict.fromkeys(said)) or _(
+        "its verdict is %(verdict)s", verdict=_(artifact.verdict)
+    )
 
 
 def megabytes(artifact: ArtifactResult) -> str:

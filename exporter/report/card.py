@@ -12,11 +12,11 @@ from exporter.errors import BadInput
 from exporter.format import all_formats, format_of
 from exporter.manifest import Manifest, checkpoint_difference
 from exporter.packages.terms import GEMMA_NOTICE, GEMMA_TERMS, Terms, read_terms
-from exporter.parity.pool_words import show_pool, show_size
 from exporter.parity.results import ArtifactResult, ParityReport
 from exporter.parity.ways import dims_of
 from exporter.report.advice import megabytes, recommend, three_sentences
 from exporter.report.markdown import show_difference, show_power
+from exporter.report.pool_words import show_pool, show_size
 from exporter.report.uses import good_for, runs_in
 from exporter.templates import environment
 from exporter.vectors.search import Metrics

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from textwrap import wrap as wrapped
 
-from exporter.parity.pool_words import MISSED, WAY_NAMES, missed_rows, show_pool, show_size
 from exporter.parity.results import (
     ArtifactResult,
     CosineSummary,
@@ -20,6 +19,8 @@ from exporter.parity.results import (
     WindowEffect,
 )
 from exporter.report.advice import recommend, three_sentences, why_refused
+from exporter.report.pool_words import MISSED, WAY_NAMES, missed_rows, show_pool, show_size
+from exporter.report.words import ENGLISH, Words
 
 LEGEND = """\
 Everything is compared with torch fp32, the truth; torch bf16, which users of the checkpoint run,
@@ -75,18 +76,23 @@ def show_difference(difference: Difference | Interval, *, sign: str = "+") -> st
     return f"{d.mean:{sign}.4f} [{d.low:{sign}.4f}, {d.high:{sign}.4f}]"
 
 
-def show_power(power: Power) -> str:
+def show_power(power: Power, _: Words = ENGLISH) -> str:
     """Return what so many questions can and cannot prove, in one sentence."""
-    proves = "question proves" if power.questions == 1 else "questions prove"
-    said = (
-        f"{power.questions:,} {proves} a margin of {power.provable_margin:.4f} MRR@10 where "
-        "nothing is lost on average"
+    said = _.plural(
+        "%(count)s question proves a margin of %(margin)s MRR@10 where nothing is lost on average",
+        "%(count)s questions prove a margin of %(margin)s MRR@10 where nothing is lost on average",
+        power.questions,
+        margin=f"{power.provable_margin:.4f}",
     )
+    asked = f"{power.margin:g}"
     if power.provable_margin <= power.margin:
-        return f"{said}; asked is {power.margin:g}."
+        return said + _("; asked is %(margin)s.", margin=asked)
     needed = power.questions_for_margin
-    more = f"about {needed:,} are needed" if needed else "more than can be asked are needed"
-    return f"{said}; for {power.margin:g}, {more}."
+    if not needed:
+        return said + _("; for %(margin)s, more than can be asked are needed.", margin=asked)
+    return said + _(
+        "; for %(margin)s, about %(count)s are needed.", margin=asked, count=f"{needed:,}"
+    )
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -314,12 +320,17 @@ def _invariance(v: Invariance) -> list[str]:
     ]
 
 
-def show_padded(p: PaddedBatches) -> str:
+def show_padded(p: PaddedBatches, _: Words = ENGLISH) -> str:
     """Return what padded batches of questions give, as a sentence."""
-    return (
-        f"Questions in padded batches of {p.batch}, as sentence-transformers makes them: MRR@10 "
-        f"{show_difference(p.mrr_difference)} against fp32, overlap@10 {p.overlap_at_10:.4f}, "
-        f"least cosine to the same question not padded {p.cosine_minimum:.6f}: {p.verdict}."
+    return _(
+        "Questions in padded batches of %(batch)s, as sentence-transformers makes them: MRR@10 "
+        "%(difference)s against fp32, overlap@10 %(overlap)s, least cosine to the same question "
+        "not padded %(cosine)s: %(verdict)s.",
+        batch=p.batch,
+        difference=show_difference(p.mrr_difference),
+        overlap=f"{p.overlap_at_10:.4f}",
+        cosine=f"{p.cosine_minimum:.6f}",
+        verdict=_(p.verdict),
     )
 
 

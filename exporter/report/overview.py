@@ -7,7 +7,9 @@ from exporter.parity.results import ParityReport
 from exporter.records import Record
 from exporter.report.advice import recommend, three_sentences
 from exporter.report.html import count_sentence, page_environment
+from exporter.report.pool_words import show_size
 from exporter.report.uses import good_for, runs_in
+from exporter.report.words import ENGLISH, Words
 
 INDEX_NAME = "index.html"
 
@@ -34,7 +36,12 @@ class Offer(Record):
 
 
 def render_overview(
-    report: ParityReport, offers: Sequence[Offer], *, closed: Sequence[str], machine: str | None
+    report: ParityReport,
+    offers: Sequence[Offer],
+    *,
+    closed: Sequence[str],
+    machine: str | None,
+    words: Words = ENGLISH,
 ) -> str:
     """Return the page. Same input, same bytes.
 
@@ -44,7 +51,7 @@ def render_overview(
     by_name = {a.name: a for a in report.artifacts}
     ordered = sorted(offers, key=lambda o: (by_name[o.name].size_bytes, o.name))
     return (
-        page_environment()
+        page_environment(words)
         .get_template("overview.html.j2")
         .render(
             report=report,
@@ -52,10 +59,11 @@ def render_overview(
             results=by_name,
             closed=closed,
             machine=machine,
-            verdict=count_sentence(report),
-            recommended=recommend(report),
-            sentences=three_sentences(report),
-            runs_in=runs_in,
-            good_for=good_for,
+            verdict=count_sentence(report, words),
+            recommended=recommend(report, words),
+            sentences=three_sentences(report, words),
+            size=show_size(report, words),
+            runs_in=lambda kind, flavour: words(runs_in(kind, flavour=flavour)),
+            good_for=lambda scheme: words(good_for(scheme)),
         )
     )

@@ -2,24 +2,28 @@
 letters stay as large as the page's."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from unicodedata import east_asian_width
 
 from exporter.format import format_of
 from exporter.parity.results import ArtifactResult, ErrorHistogram, ParityReport
 from exporter.report.svg import CHARACTER_WIDTH, Svg, power_of_ten, round_steps
+from exporter.report.words import ENGLISH, Words
 
 WIDE, NARROW = 500, 320
-Plot = Callable[[ParityReport, int], str]
+NUMBER = re.compile(r"[\d,]+")
+Plot = Callable[[ParityReport, int, Words], str]
 Box = tuple[float, float, float, float]
 
 
-def size_against_mrr(report: ParityReport, width: int) -> str:
+def size_against_mrr(report: ParityReport, width: int, _: Words) -> str:
     """Draw MRR@10 over the artifact's size, its interval, and where its margin ends."""
     shown = sorted((a for a in report.artifacts if a.dims), key=lambda a: (a.size_bytes, a.name))
     height, left, top, bottom = 320, 52, 12, 276
-    svg = Svg(width, height, label="MRR@10 of each artifact over its size")
+    svg = Svg(width, height, label=_("MRR@10 of each artifact over its size"))
     full = max((a.dims[0] for a in shown), key=lambda d: d.dim)
-    widest, reference = full.dim, full.reference.mrr_at_10
+    reference = full.reference.mrr_at_10
     spans = []
     for a in shown:
         d = a.dims[0].deployed("both").differences.mrr_at_10
@@ -48,7 +52,7 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
         svg.line(x_of(math.log10(value)), bottom, x_of(math.log10(value)), bottom + 4)
         svg.text(x_of(math.log10(value)), bottom + 17, f"{value:g}", style="tick", anchor="middle")
     svg.line(left, bottom, width - 8, bottom)
-    svg.text((left + width) / 2, height - 8, "size in MB", style="tick", anchor="middle")
+    svg.text((left + width) / 2, height - 8, _("size in MB"), style="tick", anchor="middle")
     svg.line(left, y_of(reference), width - 8, y_of(reference), style="reference")
     taken: list[Box] = []
     marks = []
@@ -66,11 +70,7 @@ def size_against_mrr(report: ParityReport, width: int) -> str:
             (x - 10, y_of(margin) - 3, x + 10, y_of(margin) + 3),
         ]
         marks.append((a, x, y_of(mean), y_of(upper), y_of(lower)))
-    words = f"torch fp32, dim {widest}"
-    svg.text(width - 8, y_of(reference) - 6, words, style="tick", anchor="end")
-    taken.append(
-        (width - 8 - CHARACTER_WIDTH * len(words), y_of(reference) - 18, width, y_of(reference) + 1)
-    )
+    taken.append((left, y_of(reference) - 1, width - 8, y_of(reference) + 1))
     labels: list[Box] = []
     for a, x, y, upper, lower in marks:
         _place(
@@ -105,7 +105,7 @@ def _place(
     style: str,
 ) -> None:
     """Write `words` beside (x, y) where nothing is yet: beside it, or past its interval."""
-    half, upper, lower = CHARACTER_WIDTH * len(words) / 2, *ends
+    half, upper, lower = _width(words) / 2, *ends
     places = [(x - half - 11, y + 4), (x + half + 11, y + 4), (x, lower + 18), (x, upper - 9)]
     for i in (1, 2, 3, 4):
         places += [(x, lower + 18 + 14 * i), (x, upper - 9 - 14 * i)]
@@ -113,6 +113,33 @@ def _place(
         places += [
             (x + side * (half + 11), y + 4 + 14 * i * up) for side in (-1, 1) for up in (-1, 1)
         ]
+    box = _choose(places, half, taken, labels, bounds=bounds)
+    taken.append(box)
+    labels.append(box)
+    middle = (box[0] + box[2]) / 2
+    if box[1] > lower + 12 or box[3] < upper - 12:  # too far off to be seen as its
+        below = box[1] > lower
+        end, edge = (lower, box[1]) if below else (upper, box[3])
+        svg.line(min(max(x, box[0]), box[2]), edge, x, end, style="leader")
+    svg.text(middle, box[3] - 3, words, style=style, anchor="middle")
+
+
+def _width(words: str) -> float:
+    """Return how wide a label is, in pixels: a Chinese character is twice as wide as a letter."""
+    wide = sum(east_asian_width(character) in "WF" for character in words)
+    return CHARACTER_WIDTH * (len(words) + 0.8 * wide)
+
+
+def _choose(
+    places: Sequence[tuple[float, float]],
+    half: float,
+    taken: Sequence[Box],
+    labels: Sequence[Box],
+    *,
+    bounds: Box,
+) -> Box:
+    """Return the box of a label around the first of `places` where nothing is yet, `half` its
+    width."""
     boxes = [(cx - half, cy - 11, cx + half, cy + 3) for cx, cy in places]
     inside = [
         b
@@ -122,10 +149,7 @@ def _place(
     free = [b for b in inside if not any(_touch(b, other) for other in taken)]
     # Where every place is crossed by an interval, at least no label covers another.
     legible = [b for b in inside if not any(_touch(b, other) for other in labels)]
-    box = next(iter(free or legible or inside or boxes))
-    taken.append(box)
-    labels.append(box)
-    svg.text((box[0] + box[2]) / 2, box[3] - 3, words, style=style, anchor="middle")
+    return next(iter(free or legible or inside or boxes))
 
 
 def _touch(a: Box, b: Box) -> bool:
@@ -169,7 +193,7 @@ def _bin(histogram: ErrorHistogram, i: int) -> tuple[float, float]:
     return low, low + 1 / histogram.per_decade
 
 
-def error_distribution(report: ParityReport, width: int) -> str:
+def error_distribution(report: ParityReport, width: int, _: Words) -> str:
     """Draw how many texts have which error: a row for bf16, the noise floor, and each artifact."""
     rows: list[tuple[str, str, ErrorHistogram, float, float | None]] = [
         ("torch bf16", "noise", f.errors, 1 - f.cosine.p1, None) for f in report.noise_floor[:1]
@@ -181,7 +205,7 @@ def error_distribution(report: ParityReport, width: int) -> str:
     ]
     step, top = 56, 2
     bottom = top + step * len(rows)
-    svg = Svg(width, bottom + 40, label="Distribution of 1 - cosine to torch fp32")
+    svg = Svg(width, bottom + 40, label=_("Distribution of 1 − cosine to torch fp32"))
     axis = LogErrors(*_decades(report), left=8, right=width - 14)
     axis.draw(svg, top, bottom)
     for i, (name, kind, histogram, p1, limit) in enumerate(rows):
@@ -199,7 +223,9 @@ def error_distribution(report: ParityReport, width: int) -> str:
                 x2 - x1 - 1,
                 tall,
                 style=f"bar {kind}",
-                title=f"{name}: {count:,} texts",
+                title=_.plural(
+                    "%(name)s: %(count)s text", "%(name)s: %(count)s texts", count, name=name
+                ),
             )
         svg.line(axis.left, base, axis.right, base)
         svg.line(axis.x(p1), base - 30, axis.x(p1), base, style="percentile")
@@ -209,55 +235,63 @@ def error_distribution(report: ParityReport, width: int) -> str:
     svg.text(
         (axis.left + axis.right) / 2,
         bottom + 34,
-        "1 − cosine to torch fp32",
+        _("1 − cosine to torch fp32"),
         style="tick",
         anchor="middle",
     )
     return str(svg)
 
 
-def errors_by_length(report: ParityReport, width: int) -> str:
+def errors_by_length(report: ParityReport, width: int, _: Words) -> str:
     """Draw median, 1st percentile and worst error of each artifact in each range of lengths."""
     shown = [a for a in report.artifacts if a.dims]
     labels = [b.label for b in shown[0].dims[0].lengths if b.texts]
     left = 14 + CHARACTER_WIDTH * max(len(a.name) for a in shown)
     top, step, head = 0, 17, 30
     bottom = top + len(labels) * (head + step * len(shown))
-    svg = Svg(width, bottom + 40, label="1 - cosine to torch fp32 by length of text")
+    svg = Svg(width, bottom + 40, label=_("1 − cosine to torch fp32 by length of text"))
     axis = LogErrors(*_decades(report), left=left, right=width - 14)
     axis.draw(svg, top + head - 8, bottom)
     y = float(top)
     for label in labels:
         texts = next(b.texts for b in shown[0].dims[0].lengths if b.label == label)
-        count = f"{texts:,} text" + ("s" if texts != 1 else "")
-        words = f"{tokens_of(label)}: {count}"
+        count = _.plural("%(count)s text", "%(count)s texts", texts)
+        words = _("%(length)s: %(texts)s", length=tokens_of(label, _), texts=count)
         svg.text(0, y + 15, words, style="label strong")
         y += head
         for a in shown:
-            _length_row(svg, a, label, axis, y + step / 2)
+            _length_row(svg, a, label, axis, y + step / 2, _)
             y += step
     svg.text(
         (axis.left + axis.right) / 2,
         bottom + 34,
-        "1 − cosine to torch fp32",
+        _("1 − cosine to torch fp32"),
         style="tick",
         anchor="middle",
     )
     return str(svg)
 
 
-def tokens_of(label: str) -> str:
+LENGTHS = {
+    "up to N": "up to %(last)s tokens",
+    "N to N": "%(first)s to %(last)s tokens",
+    "over N": "over %(last)s tokens",
+}
+
+
+def tokens_of(label: str, _: Words) -> str:
     """Return a range of lengths as a phrase."""
     if label == "cut":
-        return "cut at the longest"
-    return (
-        label.replace(" (the window)", " tokens (the window)")
-        if "(" in label
-        else (f"{label} tokens")
-    )
+        return _("cut at the longest")
+    tokens = label.removesuffix(" (the window)")
+    numbers = NUMBER.findall(tokens)
+    said = _(LENGTHS[NUMBER.sub("N", tokens)], first=numbers[0], last=numbers[-1])
+    return said if tokens == label else said + _(" (the window)")
 
 
-def _length_row(svg: Svg, a: ArtifactResult, label: str, axis: LogErrors, y: float) -> None:
+def _length_row(
+    svg: Svg, a: ArtifactResult, label: str, axis: LogErrors, y: float, _: Words
+) -> None:
     cosine = next((b.cosine for b in a.dims[0].lengths if b.label == label), None)
     svg.text(axis.left - 8, y + 4, a.name, style="tick", anchor="end")
     if cosine is None:
@@ -265,7 +299,12 @@ def _length_row(svg: Svg, a: ArtifactResult, label: str, axis: LogErrors, y: flo
     middle, p1, worst = (axis.x(1 - c) for c in (cosine.median, cosine.p1, cosine.minimum))
     svg.line(middle, y, worst, y, style=f"whisker thin {a.kind}")
     svg.line(middle, y, p1, y, style=f"whisker {a.kind}")
-    said = f"{a.name}: median {1 - cosine.median:.1e}, worst {1 - cosine.minimum:.1e}"
+    said = _(
+        "%(name)s: median %(median)s, worst %(worst)s",
+        name=a.name,
+        median=f"{1 - cosine.median:.1e}",
+        worst=f"{1 - cosine.minimum:.1e}",
+    )
     svg.circle(middle, y, 4.5, style=f"mark {a.kind}", title=said)
     svg.line(worst, y - 4, worst, y + 4, style=f"whisker {a.kind}")
 
@@ -281,17 +320,17 @@ PART_STYLES = {
 }
 
 
-def part_names(report: ParityReport) -> list[tuple[str, str]]:
+def part_names(report: ParityReport, _: Words = ENGLISH) -> list[tuple[str, str]]:
     """Return (part, style) of all parts that occur, for the legend."""
     present = {p.part for a in report.artifacts for p in a.parts}
-    return [(part, style) for part, style in PART_STYLES.items() if part in present]
+    return [(_(part), style) for part, style in PART_STYLES.items() if part in present]
 
 
-def sizes_of_parts(report: ParityReport, width: int) -> str:
+def sizes_of_parts(report: ParityReport, width: int, _: Words) -> str:
     """Draw each artifact's bytes as a bar of its parts, all on one scale."""
     shown = sorted(report.artifacts, key=lambda a: (-a.size_bytes, a.name))
     step = 44
-    svg = Svg(width, step * len(shown) + 4, label="Size of each part of each artifact")
+    svg = Svg(width, step * len(shown) + 4, label=_("Size of each part of each artifact"))
     scale = width / max(a.size_bytes for a in shown)
     for i, a in enumerate(shown):
         y = step * i
@@ -312,6 +351,6 @@ def sizes_of_parts(report: ParityReport, width: int) -> str:
     return str(svg)
 
 
-def both_widths(plot: Plot, report: ParityReport) -> Sequence[tuple[str, str]]:
+def both_widths(plot: Plot, report: ParityReport, words: Words) -> Sequence[tuple[str, str]]:
     """Return (class, svg) for a wide and a narrow window."""
-    return [("wide", plot(report, WIDE)), ("narrow", plot(report, NARROW))]
+    return [("wide", plot(report, WIDE, words)), ("narrow", plot(report, NARROW, words))]

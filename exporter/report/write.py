@@ -11,17 +11,21 @@ from exporter.parity.results import SCHEMA_VERSION, ParityReport
 from exporter.records import write_json, write_text
 from exporter.report.html import render_html
 from exporter.report.markdown import render_markdown
+from exporter.report.words import Language, words_of
 
 JSON_NAME, MARKDOWN_NAME, HTML_NAME = "parity.json", "parity.md", "parity.html"
 
 
-def write_report(folder: Path, report: ParityReport) -> None:
-    """Write the three files into `folder`, each atomically; parity.json last."""
+def write_report(folder: Path, report: ParityReport, language: Language = "en") -> None:
+    """Write the three files into `folder`, each atomically; parity.json last.
+
+    `language`: of parity.html. parity.md, for release pages, is English.
+    """
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"output '{folder}' is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / MARKDOWN_NAME, render_markdown(report))
-    write_text(folder / HTML_NAME, render_html(report))
+    write_text(folder / HTML_NAME, render_html(report, words_of(language)))
     write_json(folder / JSON_NAME, report)
 
 

@@ -109,14 +109,15 @@ def test_every_page_says_pooled_and_a_whole_run_says_nothing_of_it(
     assert pooled.pool is not None
     size = f"{pooled.pool.documents} of 60 documents"
     text, page = render_markdown(pooled), render_html(pooled)
-    assert f"pooled: {size}" in text
+    assert f"a pool of {size}" in text
     assert "What lies outside the pool can change at most:" in text
-    assert f"Pooled: {size}" in page
+    assert f"a pool of {size}" in page
     assert "bfloat16, which has read them all" in page
     assert verdict_of(bench.artifact, pooled).pooled == f"pooled: {size}"
     assert ParityReport.model_validate_json(pooled.model_dump_json()) == pooled
     for quiet in (render_markdown(whole), render_html(whole)):
         assert "ooled" not in quiet
+        assert "a pool of" not in quiet
     assert verdict_of(bench.artifact, whole).pooled is None
 
 
