@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ from exporter.manifest import MANIFEST_NAME, TensorRecord, write_manifest
 from exporter.parity.results import ParityReport
 from exporter.parity.run import run_parity
 from exporter.recipe import Limits, Recipe, read_recipe
+from exporter.report.html import render_html
 from exporter.report.markdown import first_line, render_markdown
+from exporter.report.words import words_of
 from exporter.report.write import read_report, write_report
 from exporter.runtimes.encoder import Encoder, Original, Progress, Source, Vectors, unit_rows
 from exporter.runtimes.original import CheckpointTokens
@@ -576,3 +579,17 @@ def test_stray_white_space_is_measured_under_both_conventions(sound: ParityRepor
     assert all(w.stripped_minimum > 1 - 1e-12 for w in kinds)
     assert all(w.stripped_first_place_changed == 0 for w in kinds)
     assert "leading U+3000" in render_markdown(sound)
+
+
+def test_a_page_in_chinese_holds_the_same_figures_and_no_english_heading(
+    sound: ParityReport,
+) -> None:
+    english, chinese = render_html(sound), render_html(sound, words_of("zh"))
+    assert '<html lang="zh-CN">' in chinese
+    assert english != chinese
+    figures = re.compile(r"[0-9]\.[0-9]{3,}")
+    assert figures.findall(english) == figures.findall(chinese)
+    headings = re.findall(r"<h[23][^>]*>([^<]*)", chinese)
+    assert any("名次" in heading for heading in headings)
+    for word in ("verdict", "artifact", "Rank flips", "Ways of deployment"):
+        assert all(word not in heading for heading in headings)

@@ -11,7 +11,14 @@ from jinja2 import nodes
 
 from exporter.format import all_formats
 from exporter.report import advice, html, one_question, plots, pool_words, uses
-from exporter.report.words import CATALOGUES, ENGLISH, LANGUAGES, words_of
+from exporter.report.words import (
+    CATALOGUES,
+    ENGLISH,
+    LANGUAGES,
+    LOCALE_VARIABLES,
+    terminal_language,
+    words_of,
+)
 from parity_tests.conftest import REPOSITORY
 
 REPORT = REPOSITORY / "exporter" / "report"
@@ -85,3 +92,22 @@ def test_a_list_and_a_count_read_as_their_language_says() -> None:
     one, many = "%(count)s text", "%(count)s texts"
     assert [ENGLISH.plural(one, many, n) for n in (1, 2000)] == ["1 text", "2,000 texts"]
     assert chinese.plural(one, many, 1) == chinese.plural(one, many, 2).replace("2", "1")
+
+
+@pytest.mark.parametrize(
+    ("variables", "language"),
+    [
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LC_MESSAGES": "zh_TW", "LANG": "en_US.UTF-8"}, "zh"),
+        ({"LANG": "de_DE.UTF-8"}, "en"),
+    ],
+)
+def test_the_terminal_says_its_language(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], language: str
+) -> None:
+    for name in LOCALE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert terminal_language() == language
