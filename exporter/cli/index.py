@@ -59,7 +59,7 @@ def index(
     """Build a LanceDB table of a corpus with ARTIFACT's vectors, or bring one up to date.
 
     Holds ids, titles, texts and vectors, and in its metadata what made them, by which 'lawvault
-    parity --index' knows it. Vectors are kept: a run that was stopped goes on where it was, and a
+    parity --index' knows it. Vectors are kept: a run that was stopped resumes, and a
     corpus with new documents costs only these.
     """
     from exporter.corpus.beir import read_documents

@@ -179,7 +179,7 @@ def header(*, version: int = 3, tensors: int = 0, keys: int = 0) -> bytes:
         (header(keys=1) + struct.pack("<Q", 1) + b"\xff", "not UTF-8"),
         (
             header(keys=2) + (struct.pack("<Q", 1) + b"a" + struct.pack("<II", 4, 5)) * 2,
-            "stands twice",
+            "is listed twice",
         ),
     ],
 )

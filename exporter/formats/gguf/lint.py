@@ -47,7 +47,7 @@ def lint_layout(header: GgufHeader) -> Iterable[Finding]:
     twice = [name for name, n in Counter(t.name for t in header.tensors).items() if n > 1]
     if twice:
         yield _broken(
-            "tensor-twice", f"tensor '{twice[0]}' stands twice", "llama.cpp does not load it"
+            "tensor-twice", f"tensor '{twice[0]}' is listed twice", "llama.cpp does not load it"
         )
     for tensor in header.tensors:
         if tensor.kind not in KINDS:

@@ -127,7 +127,7 @@ class _Reader:
         for i in range(keys):
             name = self.name(f"key {i + 1} of {keys}")
             if name in found:
-                raise self.fail(f"key '{name}' stands twice; llama.cpp refuses such a file")
+                raise self.fail(f"key '{name}' is listed twice; llama.cpp refuses such a file")
             kind = self.number("I", f"the type of key '{name}'")
             found[name] = self._value(kind, f"key '{name}'")
         alignment = found.get("general.alignment", DEFAULT_ALIGNMENT)
