@@ -63,7 +63,7 @@ class Job:
         """Return a peer by name, an artifact of this run among them."""
         if name not in self.artifacts:
             return PEERS[name]
-        return Peer(copy, LOADS[read_manifest(self.artifacts[name]).kind])
+        return Peer(copy, LOADS[read_manifest(self.artifacts[name]).format])
 
 
 def folder_of(name: str, job: Job, checkpoint: Checkpoint) -> Path:

@@ -92,7 +92,7 @@ def sound(
     for threads in (1, os.cpu_count() or 1):
         with closing(open_artifact(folder, threads=threads)) as encoder:
             yield f"{threads} thread{'s' * (threads > 1)}", every, encoder.encode(texts)
-    if read_manifest(folder).kind == "gguf":
+    if read_manifest(folder).format == "gguf":
         yield from sound_gguf(folder, golden, checkpoint)
     if emulate:
         short = [i for i in every if len(golden.texts[i].token_ids) <= EMULATED_TOKENS]

@@ -76,9 +76,9 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadInput:
+def unknown_name(what: str, name: str, known: Iterable[str]) -> BadInput:
     """Return the error for a name that is not in `known`, with the nearest one suggested."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    return BadInput(f"unknown {kind} '{name}'{hint} (known: {', '.join(names)})")
+    return BadInput(f"unknown {what} '{name}'{hint} (known: {', '.join(names)})")

@@ -131,7 +131,7 @@ class Format:
 @cache
 def format_of(name: str) -> Format:
     """Return a format by its name. Raises BadInput, naming those that there are."""
-    found: Format = resolve(FORMATS, name, kind="artifact format")
+    found: Format = resolve(FORMATS, name, what="artifact format")
     return found
 
 

@@ -15,7 +15,7 @@ from exporter.format import format_of
 from exporter.hashing import sha256_file
 from exporter.records import Record, write_json
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 MANIFEST_NAME = "manifest.json"
 RECORDED_LIBRARIES = (
     "gguf",
@@ -122,8 +122,8 @@ class Fp16Record(Record):
 class Manifest(Record):
     """Everything that is known about an artifact. Holds no timestamp: same input, same bytes."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    kind: Name
+    schema_version: Literal[2] = SCHEMA_VERSION
+    format: Name
     scheme: Name
     name: Name
     model_name: Name
@@ -155,7 +155,7 @@ class Manifest(Record):
     @property
     def size_bytes(self) -> int:
         """Bytes of the model itself: the files that a runtime loads as weights and graph."""
-        counted = format_of(self.kind).model_files(self.entry)
+        counted = format_of(self.format).model_files(self.entry)
         # model.onnx has model.onnx_data beside it.
         return sum(
             f.size_bytes for f in self.files if f.path.startswith(self.entry) or f.path in counted
@@ -196,7 +196,7 @@ def write_manifest(
     folder: Path,
     checkpoint: Checkpoint,
     *,
-    kind: str,
+    format: str,
     scheme: str,
     entry: str,
     tensors: tuple[TensorRecord, ...],
@@ -215,10 +215,10 @@ def write_manifest(
     scheme apart in their names.
     """
     manifest = Manifest(
-        kind=kind,
+        format=format,
         scheme=scheme,
         name="-".join(
-            [kind, scheme, *([variant] if variant else [])]
+            [format, scheme, *([variant] if variant else [])]
             + ([f"dim{dim}"] if dim and dim != checkpoint.dim else [])
         ),
         model_name=checkpoint.name,

@@ -107,7 +107,7 @@ class Limits(Bounds):
 class ArtifactSpec(Record):
     """One artifact of a release: what to export, whether it must pass, what to make of it."""
 
-    kind: StrictStr
+    format: StrictStr
     """A format's name: see `exporter.registry.FORMATS`."""
     scheme: StrictStr
     required: StrictBool = True
@@ -122,9 +122,9 @@ class ArtifactSpec(Record):
     """GGUF: whether calibration text decides the rounding. auto: below 8 bits."""
 
     @property
-    def format(self) -> Format:
+    def format_record(self) -> Format:
         """Return the format's record."""
-        return format_of(self.kind)
+        return format_of(self.format)
 
     @property
     def options(self) -> dict[str, str]:
@@ -135,23 +135,23 @@ class ArtifactSpec(Record):
     @property
     def name(self) -> str:
         """Return the name of the artifact's folder."""
-        return self.format.artifact_name(self.scheme, self.options)
+        return self.format_record.artifact_name(self.scheme, self.options)
 
     @validator(mode="after")
     def _known_to_its_format(self) -> "ArtifactSpec":
-        if self.kind not in FORMATS:
+        if self.format not in FORMATS:
             raise ValueError(
-                f"artifact kind '{self.kind}' is unknown (known: {', '.join(FORMATS)})"
+                f"artifact format '{self.format}' is unknown (known: {', '.join(FORMATS)})"
             )
-        if self.scheme not in self.format.schemes:
-            known = ", ".join(self.format.schemes)
+        if self.scheme not in self.format_record.schemes:
+            known = ", ".join(self.format_record.schemes)
             raise ValueError(
-                f"artifact scheme '{self.scheme}' is unknown for {self.kind} (known: {known})"
+                f"artifact scheme '{self.scheme}' is unknown for {self.format} (known: {known})"
             )
-        taken = {option.name: option for option in self.format.options if option.in_recipe}
+        taken = {option.name: option for option in self.format_record.options if option.in_recipe}
         for name, value in self.options.items():
             if name not in taken:
-                raise ValueError(f"{name} does not belong to artifacts of kind {self.kind}")
+                raise ValueError(f"{name} does not belong to artifacts of format {self.format}")
             choices = taken[name].choices
             if choices and value not in choices:
                 raise ValueError(f"{name} '{value}' is unknown (known: {', '.join(choices)})")

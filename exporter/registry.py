@@ -34,10 +34,10 @@ ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def resolve(registry: Mapping[str, str], name: str, *, kind: str) -> Any:
+def resolve(registry: Mapping[str, str], name: str, *, what: str) -> Any:
     """Import and return the object registered as `name`. Raises BadInput for an unknown name."""
     if name not in registry:
-        raise unknown_name(kind, name, registry)
+        raise unknown_name(what, name, registry)
     return resolve_place(registry[name])
 
 

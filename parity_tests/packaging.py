@@ -85,6 +85,6 @@ def package_onnx(
     name: str, artifacts: list[Judged], output: Path, *, checkpoint: Checkpoint
 ) -> Path:
     """Write the package `name` of ONNX artifacts that passed."""
-    packager = resolve(PACKAGES, name, kind="package")
+    packager = resolve(PACKAGES, name, what="package")
     assemble(packager, artifacts, output, checkpoint=checkpoint)
     return output

@@ -147,7 +147,7 @@ class Family(ReadFamily, Protocol):
 
 def family_of(architecture: Architecture) -> Family:
     """Return the family that an architecture was read by."""
-    family: Family = resolve(FAMILIES, architecture.model_type, kind="model type")
+    family: Family = resolve(FAMILIES, architecture.model_type, what="model type")
     return family
 
 

@@ -41,5 +41,5 @@ def find_family(model_type: object) -> ReadFamily | None:
     """Return the family of a config's model_type, None where there is none for it."""
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         return None
-    family: ReadFamily = resolve(FAMILIES, model_type, kind="model type")
+    family: ReadFamily = resolve(FAMILIES, model_type, what="model type")
     return family

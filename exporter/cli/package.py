@@ -157,7 +157,7 @@ def _write_package(
                 f"{entry.verdict.override_reason}",
                 err=True,
             )
-    packager = resolve(PACKAGES, name, kind="package")
+    packager = resolve(PACKAGES, name, what="package")
     if packager.remark and (said := packager.remark(output)):
         click.echo(f"warning: {said}", err=True)
     if options.as_json:

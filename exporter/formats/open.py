@@ -17,14 +17,14 @@ def open_artifact(folder: Path, *, threads: int | None = None) -> Encoder:
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
-    encoder: Encoder = format_of(manifest.kind).resolve("encoder")(folder, threads=threads)
+    encoder: Encoder = format_of(manifest.format).resolve("encoder")(folder, threads=threads)
     return encoder
 
 
 def artifact_source(folder: Path) -> Source:
     """Return an artifact as a source of vectors, not loaded yet."""
     manifest = read_manifest(folder)
-    found = format_of(manifest.kind)
+    found = format_of(manifest.format)
     kernels = found.resolve("kernels")() if found.kernels else None
     return Source(
         name=manifest.name,

@@ -76,15 +76,15 @@ class Packager:
     """One consumer. `fill` writes its files and returns, for each artifact, the model's file.
 
     `several`: whether one package holds artifacts of several schemes; `schemes`: those that the
-    consumer has a name for, None for all of its kind. `tag`: the name of the model on a server.
+    consumer has a name for, None for all of its format. `tag`: the name of the model on a server.
     """
 
     name: str
     room: str
-    kind: str
+    format: str
     fill: Callable[[Filling], Sequence[str]]
     hint: str
-    """Why another kind is refused, and what to export instead."""
+    """Why another format is refused, and what to export instead."""
     verify: str = ""
     """Runs a package of this consumer: `module:attribute` of a `verify.VerifyPackaged`."""
     several: bool = False
@@ -180,8 +180,8 @@ def written_out(prompts: Prompts) -> WrittenPrompts:
 
 def check_taken(packager: Packager, folder: Path, manifest: Manifest) -> None:
     """Raise BadInput for an artifact that the consumer cannot load or has no name for."""
-    if manifest.kind != packager.kind:
-        raise BadInput(f"'{folder}' is {manifest.kind}; {packager.hint}")
+    if manifest.format != packager.format:
+        raise BadInput(f"'{folder}' is {manifest.format}; {packager.hint}")
     if packager.schemes is not None and manifest.scheme not in packager.schemes:
         raise BadInput(
             f"'{folder}' is {manifest.scheme}; {packager.name} has names for "

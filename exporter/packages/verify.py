@@ -111,7 +111,7 @@ def verify_package(
         found = verify_server(server, golden, entry.artifact)
         checks += [Check(name=name, status=status, detail=detail) for name, status, detail in found]
         return _report(folder, server.name, checks)
-    packager: Packager = resolve(PACKAGES, manifest.package, kind="package")
+    packager: Packager = resolve(PACKAGES, manifest.package, what="package")
     verify: VerifyPackaged = resolve_place(packager.verify)
     taken = inspect.signature(verify).parameters
     for option in settings or {}:

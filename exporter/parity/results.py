@@ -6,7 +6,7 @@ from exporter.recipe import Limits, Way
 from exporter.records import Record
 from exporter.vectors.search import Metrics
 
-SCHEMA_VERSION: Literal[6] = 6
+SCHEMA_VERSION: Literal[7] = 7
 Verdict = Literal["pass", "fail", "undecided"]
 
 
@@ -281,7 +281,7 @@ class ArtifactResult(Record):
     """
 
     name: str
-    kind: str
+    format: str
     flavour: str
     """An ONNX graph's: portable, web or cpu23; nothing for other kinds."""
     scheme: str
@@ -394,7 +394,7 @@ class Question(Record):
 class ParityReport(Record):
     """The whole report. No timestamps: the same input gives the same bytes."""
 
-    schema_version: Literal[6] = SCHEMA_VERSION
+    schema_version: Literal[7] = SCHEMA_VERSION
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]

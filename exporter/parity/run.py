@@ -93,7 +93,7 @@ def run_parity(
         recipe.limits_for(manifest.scheme)
         if chosen[-1] > manifest.dim:
             raise BadInput(f"'{folder}' has only {manifest.dim} dimensions; pass smaller --dims")
-        format_of(manifest.kind)
+        format_of(manifest.format)
         # Loaded once before the long steps: a missing runtime or a broken file shows now.
         source.open().close()
     texts, documents = Texts(corpus, checkpoint.prompts), len(corpus.doc_ids)
@@ -247,7 +247,7 @@ def _judge_artifact(
         verdicts.append("fail")
     return ArtifactResult(
         name=manifest.name,
-        kind=manifest.kind,
+        format=manifest.format,
         flavour=str(manifest.options.get("flavour", "")),
         scheme=manifest.scheme,
         manifest_sha256=sha256_file(folder / MANIFEST_NAME),

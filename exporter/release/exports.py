@@ -47,7 +47,7 @@ def export_artifact(
     for rounded weights that several artifacts are written from.
     """
     texts = calibration if calibrates(spec) else None
-    spec.format.resolve("export")(
+    spec.format_record.resolve("export")(
         checkpoint,
         folder,
         scheme=spec.scheme,
@@ -62,7 +62,7 @@ def export_artifact(
 def calibrates(spec: ArtifactSpec) -> bool:
     """Return whether the artifact is fitted on calibration texts. Raises BadInput or
     MissingDependency for options that do not go together."""
-    return spec.format.fitted(spec.scheme, spec.options)
+    return spec.format_record.fitted(spec.scheme, spec.options)
 
 
 def release_calibration(

@@ -47,7 +47,7 @@ def package_artifacts(
     that consumer's own. Raises GateClosed,
     BadInput, or MissingDependency without the artifacts' runtime or torch.
     """
-    packager: Packager = resolve(PACKAGES, name, kind="package")
+    packager: Packager = resolve(PACKAGES, name, what="package")
     manifests = [read_manifest(folder) for folder in folders]
     verdicts: list[PackageVerdict] = []
     for folder, manifest in zip(folders, manifests, strict=True):

@@ -15,11 +15,11 @@ def quick_recipe(recipe: Recipe) -> Recipe:
     the whole of a small corpus, without packages. Raises BadInput where it has neither."""
     chosen: dict[str, ArtifactSpec] = {}
     for spec in recipe.artifacts:
-        if spec.format.schemes[spec.scheme] == "8bit" and spec.flavour != "web":
-            chosen.setdefault(spec.kind, spec)
+        if spec.format_record.schemes[spec.scheme] == "8bit" and spec.flavour != "web":
+            chosen.setdefault(spec.format, spec)
     looked_at = [found for found in all_formats() if found.first_look]
     names = {found.name for found in looked_at}
-    wanted = [spec for kind, spec in chosen.items() if kind in names]
+    wanted = [spec for format, spec in chosen.items() if format in names]
     if not wanted:
         labels = " or ".join(found.label for found in looked_at)
         raise BadInput(f"the recipe has no 8-bit {labels} for a first look; leave --quick out")

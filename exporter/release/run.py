@@ -44,7 +44,7 @@ from exporter.staging import check_output
 BENCH_NAME = "bench.json"
 # Rounded weights that several artifacts are written from; gone when all are.
 KEPT_NAME = ".rounded"
-MAKES_AN_ARTIFACT = {"kind", "scheme", "flavour", "plan", "embedding_type", "imatrix"}
+MAKES_AN_ARTIFACT = {"format", "scheme", "flavour", "plan", "embedding_type", "imatrix"}
 Tell = Callable[[str], None]
 
 
@@ -62,7 +62,7 @@ def check_recipe(recipe: Recipe) -> None:
 
     Raises BadInput, or MissingDependency, naming every library that is missing.
     """
-    formats = [spec.format for spec in recipe.artifacts]
+    formats = [spec.format_record for spec in recipe.artifacts]
     require(
         *REFERENCE_NEEDS,
         *(module for found in formats for module in (*found.export_needs, *found.runtime_needs)),
@@ -71,13 +71,13 @@ def check_recipe(recipe: Recipe) -> None:
         recipe.limits_for(spec.scheme)
         calibrates(spec)
         for package in spec.packages:
-            packager = resolve(PACKAGES, package, kind="package")
+            packager = resolve(PACKAGES, package, what="package")
             takes = packager.schemes or (spec.scheme,)
-            if spec.kind != packager.kind or spec.scheme not in takes:
+            if spec.format != packager.format or spec.scheme not in takes:
                 named = f" {', '.join(packager.schemes)}" if packager.schemes else ""
                 raise BadInput(
-                    f"the recipe packages {spec.kind} {spec.scheme} for {package}, "
-                    f"which takes {packager.kind}{named}"
+                    f"the recipe packages {spec.format} {spec.scheme} for {package}, "
+                    f"which takes {packager.format}{named}"
                 )
 
 
@@ -311,11 +311,11 @@ def _package_all(
     _withdraw(output, steps, keep=packages, tell=tell)
     goldens: dict[str, Golden] = {}
     articles = list(zip(corpus.doc_ids, corpus.titles, corpus.texts, strict=True))
-    for name, (kind, held) in packages.items():
-        packager: Packager = resolve(PACKAGES, kind, kind="package")
+    for name, (consumer, held) in packages.items():
+        packager: Packager = resolve(PACKAGES, consumer, what="package")
         around = packager.environment() if packager.environment else None
         depends = fingerprint(
-            kind,
+            consumer,
             around,
             corpus.sha256,
             [(sha256_file(f / MANIFEST_NAME), verdicts[f].model_dump()) for f in held],
@@ -327,7 +327,7 @@ def _package_all(
         may_replace = force or steps.is_ours(name)
         steps.begin(name)
         package_artifacts(
-            kind,
+            consumer,
             held,
             output / name,
             checkpoint=checkpoint,
@@ -355,14 +355,14 @@ def _withdraw(output: Path, steps: Steps, *, keep: Container[str], tell: Tell) -
 
 
 def packages_of(folders: Mapping[Path, ArtifactSpec]) -> dict[str, tuple[str, list[Path]]]:
-    """Return each package's name below the output, its kind, and the artifacts it holds: one, or
+    """Return each package's name below the output, its consumer, and its artifacts: one, or
     all that ask for it where the consumer takes several."""
     found: dict[str, tuple[str, list[Path]]] = {}
     for folder, spec in folders.items():
-        for kind in spec.packages:
-            packager = resolve(PACKAGES, kind, kind="package")
-            own = kind if packager.several else spec.name.replace(spec.kind, kind, 1)
-            found.setdefault(f"packages/{own}", (kind, []))[1].append(folder)
+        for consumer in spec.packages:
+            packager = resolve(PACKAGES, consumer, what="package")
+            own = consumer if packager.several else spec.name.replace(spec.format, consumer, 1)
+            found.setdefault(f"packages/{own}", (consumer, []))[1].append(folder)
     return found
 
 

@@ -79,7 +79,7 @@ def recommend(report: ParityReport, _: Words = ENGLISH) -> tuple[Sentence, ...]:
     found = []
     by_use: dict[str, list[ArtifactResult]] = {}
     for artifact in report.artifacts:
-        where = use_of(artifact.kind, flavour=artifact.flavour).where
+        where = use_of(artifact.format, flavour=artifact.flavour).where
         by_use.setdefault(where, []).append(artifact)
     for where in sorted(by_use, key=lambda name: (_order(by_use[name]), name)):
         found.append(Sentence(lead=_(where), rest=_recommended(by_use[where], report, _)))
@@ -88,7 +88,7 @@ def recommend(report: ParityReport, _: Words = ENGLISH) -> tuple[Sentence, ...]:
 
 def _order(files: Sequence[ArtifactResult]) -> int:
     """Return the place of a use among others: as formats are listed."""
-    return [found.name for found in all_formats()].index(files[0].kind)
+    return [found.name for found in all_formats()].index(files[0].format)
 
 
 def _recommended(files: Sequence[ArtifactResult], report: ParityReport, _: Words) -> str:

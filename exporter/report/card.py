@@ -60,7 +60,7 @@ def build_card(
         license_link=terms.link,
         base_model=_base_model(checkpoint, terms),
         pipeline_tag="sentence-similarity",
-        tags=["sentence-transformers", "feature-extraction", *sorted({a.kind for a in passed})],
+        tags=["sentence-transformers", "feature-extraction", *sorted({a.format for a in passed})],
     )
     body = _template().render(
         report=report,
@@ -103,11 +103,11 @@ def unknown(report: ParityReport, terms: Terms) -> list[str]:
 def _snippets(
     report: ParityReport, passed: Sequence[ArtifactResult], manifests: Mapping[str, Manifest]
 ) -> Iterator[dict[str, Any]]:
-    """Yield how to use the first file of a kind, the recommended one where there is one."""
+    """Yield how to use the first file of a format, the recommended one where there is one."""
     asked = Prompts(query=report.query_prompt, document=report.document_prompt)
     question = asked.render_query("房东不退押金怎么办")
     for found in all_formats():
-        files = [a for a in passed if a.kind == found.name and a.flavour != "web"]
+        files = [a for a in passed if a.format == found.name and a.flavour != "web"]
         if files and found.snippet_language:
             # Of 8 bits before the smallest: what most want.
             taken = next((a for a in files if found.schemes[a.scheme] == "8bit"), files[0])
@@ -163,10 +163,10 @@ def _title(report: ParityReport, passed: Sequence[ArtifactResult]) -> str:
     name = report.model_name
     if UNNAMED.fullmatch(name):
         name = "[title of your model]"
-    kinds = sorted({format_of(a.kind).label for a in passed}, reverse=True)
-    if not kinds:
+    labels = sorted({format_of(a.format).label for a in passed}, reverse=True)
+    if not labels:
         return name
-    named = ", ".join(kinds[:-1]) + " and " + kinds[-1] if kinds[1:] else kinds[0]
+    named = ", ".join(labels[:-1]) + " and " + labels[-1] if labels[1:] else labels[0]
     return f"{name} in {named}"
 
 
@@ -181,7 +181,7 @@ def _row(a: ArtifactResult, manifest: Manifest) -> dict[str, Any]:
     return {
         "name": a.name,
         "size": megabytes(a),
-        "runs_in": runs_in(a.kind, flavour=flavour),
+        "runs_in": runs_in(a.format, flavour=flavour),
         "good_for": good_for(a.scheme),
         "mrr": f"{both.metrics.mrr_at_10:.4f}",
         "difference": show_difference(both.differences.mrr_at_10),

@@ -63,7 +63,7 @@ def render_overview(
             recommended=recommend(report, words),
             sentences=three_sentences(report, words),
             size=show_size(report, words),
-            runs_in=lambda kind, flavour: words(runs_in(kind, flavour=flavour)),
+            runs_in=lambda format, flavour: words(runs_in(format, flavour=flavour)),
             good_for=lambda scheme: words(good_for(scheme)),
         )
     )

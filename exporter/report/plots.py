@@ -59,12 +59,12 @@ def size_against_mrr(report: ParityReport, width: int, _: Words) -> str:
     for a, at, (lower, mean, upper, margin) in zip(shown, logs, spans, strict=True):
         x = x_of(at)
         svg.line(x - 9, y_of(margin), x + 9, y_of(margin), style="limit")
-        svg.line(x, y_of(lower), x, y_of(upper), style=f"whisker {a.kind}")
+        svg.line(x, y_of(lower), x, y_of(upper), style=f"whisker {a.format}")
         said = f"{a.name}: {mean:.4f} [{lower:.4f}, {upper:.4f}]"
-        if format_of(a.kind).mark == "square":
-            svg.rect(x - 5, y_of(mean) - 5, 10, 10, style=f"mark {a.kind}", title=said)
+        if format_of(a.format).mark == "square":
+            svg.rect(x - 5, y_of(mean) - 5, 10, 10, style=f"mark {a.format}", title=said)
         else:
-            svg.circle(x, y_of(mean), 5.5, style=f"mark {a.kind}", title=said)
+            svg.circle(x, y_of(mean), 5.5, style=f"mark {a.format}", title=said)
         taken += [
             (x - 8, y_of(upper) - 5, x + 8, y_of(lower) + 5),
             (x - 10, y_of(margin) - 3, x + 10, y_of(margin) + 3),
@@ -82,7 +82,7 @@ def size_against_mrr(report: ParityReport, width: int, _: Words) -> str:
             taken,
             labels,
             bounds=(left, top, width, bottom),
-            style=f"label {a.kind}",
+            style=f"label {a.format}",
         )
     return str(svg)
 
@@ -199,7 +199,7 @@ def error_distribution(report: ParityReport, width: int, _: Words) -> str:
         ("torch bf16", "noise", f.errors, 1 - f.cosine.p1, None) for f in report.noise_floor[:1]
     ]
     rows += [
-        (a.name, a.kind, d.errors, 1 - d.cosine.p1, 1 - a.limits.cosine_p1_min)
+        (a.name, a.format, d.errors, 1 - d.cosine.p1, 1 - a.limits.cosine_p1_min)
         for a in report.artifacts
         for d in a.dims[:1]
     ]
@@ -297,16 +297,16 @@ def _length_row(
     if cosine is None:
         return
     middle, p1, worst = (axis.x(1 - c) for c in (cosine.median, cosine.p1, cosine.minimum))
-    svg.line(middle, y, worst, y, style=f"whisker thin {a.kind}")
-    svg.line(middle, y, p1, y, style=f"whisker {a.kind}")
+    svg.line(middle, y, worst, y, style=f"whisker thin {a.format}")
+    svg.line(middle, y, p1, y, style=f"whisker {a.format}")
     said = _(
         "%(name)s: median %(median)s, worst %(worst)s",
         name=a.name,
         median=f"{1 - cosine.median:.1e}",
         worst=f"{1 - cosine.minimum:.1e}",
     )
-    svg.circle(middle, y, 4.5, style=f"mark {a.kind}", title=said)
-    svg.line(worst, y - 4, worst, y + 4, style=f"whisker {a.kind}")
+    svg.circle(middle, y, 4.5, style=f"mark {a.format}", title=said)
+    svg.line(worst, y - 4, worst, y + 4, style=f"whisker {a.format}")
 
 
 PART_STYLES = {

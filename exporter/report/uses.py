@@ -13,14 +13,14 @@ GOOD_FOR: Mapping[PrecisionClass, str] = {
 }
 
 
-def use_of(kind: str, *, flavour: str = "") -> Use:
+def use_of(format: str, *, flavour: str = "") -> Use:
     """Return what an artifact of this format is for; `flavour`: an ONNX graph's."""
-    return format_of(kind).use({"flavour": flavour})
+    return format_of(format).use({"flavour": flavour})
 
 
-def runs_in(kind: str, *, flavour: str = "") -> str:
+def runs_in(format: str, *, flavour: str = "") -> str:
     """Return what loads an artifact of this format."""
-    return use_of(kind, flavour=flavour).runs_in
+    return use_of(format, flavour=flavour).runs_in
 
 
 def good_for(scheme: str) -> str:

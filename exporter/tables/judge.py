@@ -142,7 +142,7 @@ class TableBaseline:
         reasons = _without_repetition(judged)
         return IndexArtifact(
             name=manifest.name,
-            kind=manifest.kind,
+            format=manifest.format,
             scheme=manifest.scheme,
             manifest_sha256=manifest_sha256,
             size_bytes=manifest.size_bytes,

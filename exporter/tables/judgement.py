@@ -77,7 +77,7 @@ class IndexArtifact(Record):
     """One artifact on the table. `searches` is empty where it gave no usable vectors."""
 
     name: str
-    kind: str
+    format: str
     scheme: str
     manifest_sha256: str
     size_bytes: int
@@ -101,7 +101,7 @@ class IndexNoise(Record):
 class IndexReport(Record):
     """The whole report, exact search only. Same table version, same input: same bytes."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]

@@ -60,7 +60,7 @@ def run_index_parity(
     _check_dim(table, checkpoint, artifacts, manifests)
     for folder, manifest in zip(artifacts, manifests, strict=True):
         recipe.limits_for(manifest.scheme)
-        format_of(manifest.kind)
+        format_of(manifest.format)
         artifact_source(folder).open().close()
     clock = _Clock()
     scan = scan_table(table, progress=stages(f"{table.name}: read", table.rows))
@@ -217,7 +217,7 @@ def _key(folder: Path) -> str:
 def _broken(folder: Path, manifest: Manifest, askers: _Askers) -> IndexArtifact:
     return IndexArtifact(
         name=manifest.name,
-        kind=manifest.kind,
+        format=manifest.format,
         scheme=manifest.scheme,
         manifest_sha256=sha256_file(folder / MANIFEST_NAME),
         size_bytes=manifest.size_bytes,

@@ -45,6 +45,20 @@ def test_the_bundled_miniature_and_recipes_come_with_the_wheel(
     assert str(REPOSITORY) not in inspected.stdout
 
 
+def test_the_bundled_corpus_and_calibration_texts_come_with_it(
+    installed: Path, tmp_path: Path
+) -> None:
+    code = (
+        "from exporter.corpus.beir import read_corpus as c\n"
+        "from exporter.corpus.calibration import read_calibration as r\n"
+        "from exporter.recipe import bundled_recipe as b, read_recipe\n"
+        "path = b('demo')\n"
+        "print(len(c(path.parent / read_recipe(path).corpus).query_ids), len(r(None)))"
+    )
+    ran = run(installed.with_name("python"), "-c", code, cwd=tmp_path)
+    assert ran.stdout.split() == ["600", "605"], ran.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "extras"),
     [

@@ -21,8 +21,8 @@ RECIPE = Recipe.model_validate(
         "corpus": "unused",
         "limits": dict.fromkeys(("fp32", "16bit", "8bit"), LIMIT),
         "artifacts": [
-            {"kind": "onnx", "scheme": "int8"},
-            {"kind": "gguf", "scheme": "q8_0", "packages": ["ollama"]},
+            {"format": "onnx", "scheme": "int8"},
+            {"format": "gguf", "scheme": "q8_0", "packages": ["ollama"]},
         ],
     }
 )

@@ -36,7 +36,7 @@ def test_a_package_without_a_pass_is_refused(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(str(MINIATURE))
     artifact = tmp_path / "artifact"
     manifest = export(checkpoint, artifact, format="onnx")
-    assert (manifest.kind, manifest.scheme) == ("onnx", "fp32")
+    assert (manifest.format, manifest.scheme) == ("onnx", "fp32")
     with pytest.raises(GateClosed, match="lawvault parity"):
         package("onnxruntime", [artifact], tmp_path / "out", checkpoint=checkpoint, report=None)
     assert not (tmp_path / "out").exists()

@@ -228,4 +228,4 @@ def test_the_command_writes_what_the_function_writes(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["export", "openvino", "--output", str(tmp_path / "o"), "--quiet"])
     assert stopped.value.code == 0
-    assert read_manifest(tmp_path / "o").kind == "openvino"
+    assert read_manifest(tmp_path / "o").format == "openvino"

@@ -249,13 +249,13 @@ def test_golden_vectors_find_a_dropped_end_a_wrong_prompt_and_another_artifact(
 
 def test_a_recipe_that_cannot_be_carried_out_is_refused() -> None:
     for spec, expected in (
-        (ArtifactSpec(kind="onnx", scheme="int8", packages=("ollama",)), "which takes gguf"),
-        (ArtifactSpec(kind="gguf", scheme="f16", packages=("olama",)), "did you mean 'ollama'"),
+        (ArtifactSpec(format="onnx", scheme="int8", packages=("ollama",)), "which takes gguf"),
+        (ArtifactSpec(format="gguf", scheme="f16", packages=("olama",)), "did you mean 'ollama'"),
     ):
         with pytest.raises(BadInput, match=expected):
             check_recipe(RECIPE.model_copy(update={"artifacts": (spec,)}))
     with pytest.raises(ValueError, match="scheme 'int8' is unknown for gguf"):
-        ArtifactSpec(kind="gguf", scheme="int8")
+        ArtifactSpec(format="gguf", scheme="int8")
 
 
 def test_an_artifact_of_another_checkpoint_is_refused(

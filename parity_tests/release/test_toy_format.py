@@ -35,7 +35,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_format_of_one_folder_goes_the_whole_way(
     tiny: Checkpoint, tiny_corpus: Path, tmp_path: Path
 ) -> None:
-    spec = {"kind": "toy", "scheme": "fp32", "packages": ["toybox"]}
+    spec = {"format": "toy", "scheme": "fp32", "packages": ["toybox"]}
     recipe = Recipe.model_validate(RECIPE.model_dump() | {"artifacts": [spec]})
     output = tmp_path / "out"
     outcome = run_release(

@@ -25,7 +25,7 @@ def bits(values: Floats) -> np.ndarray:  # type: ignore[type-arg]
 
 
 def unpacked(codes: np.ndarray, grid: BlockGrid) -> Floats:  # type: ignore[type-arg]
-    found: Floats = gguf.quants.dequantize(pack_codes(codes, grid), grid.kind)
+    found: Floats = gguf.quants.dequantize(pack_codes(codes, grid), grid.ggml_type)
     return found
 
 

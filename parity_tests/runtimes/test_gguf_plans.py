@@ -274,9 +274,9 @@ def test_calibration_emulates_what_llama_cpp_computes(
     monkeypatch: pytest.MonkeyPatch,
     type_name: str,
 ) -> None:
-    kind = {"q8_0": Q8_0, "q4_k_m": Q4_K_M}[type_name]
+    gguf_type = {"q8_0": Q8_0, "q4_k_m": Q4_K_M}[type_name]
     inputs = calibration_inputs(read_calibration(few), miniature.prompts)
-    prepared = compensated(miniature, inputs, kind=kind, plan=EMBEDDING)
+    prepared = compensated(miniature, inputs, gguf_type=gguf_type, plan=EMBEDDING)
     monkeypatch.setattr("exporter.formats.gguf.prepare.compensated", lambda *_, **__: prepared)
     options = GgufOptions(imatrix="on", calibration=few)
     export_gguf(miniature, tmp_path / "g", scheme=type_name, **vars(options))
@@ -286,7 +286,7 @@ def test_calibration_emulates_what_llama_cpp_computes(
 
         def __init__(self, name: str) -> None:
             kept, _ = EMBEDDING.storage(
-                kind, gguf_family(miniature).tensor_name(name), miniature.tensors[name].shape
+                gguf_type, gguf_family(miniature).tensor_name(name), miniature.tensors[name].shape
             )
             self.rows = gguf.quants.dequantize(prepared.packed[name], kept)
 
@@ -299,8 +299,8 @@ def test_calibration_emulates_what_llama_cpp_computes(
         weights,
         texts,
         matrices=matrices,
-        round_input=inputs_in_llama_cpp(weights, kind, EMBEDDING),
-        round_table=lambda rows: table_as_stored(rows, kind=kind, plan=EMBEDDING),
+        round_input=inputs_in_llama_cpp(weights, gguf_type, EMBEDDING),
+        round_table=lambda rows: table_as_stored(rows, gguf_type=gguf_type, plan=EMBEDDING),
     )
     emulated = pooled @ weights.head(dim=miniature.dim)
     emulated /= np.linalg.norm(emulated, axis=1, keepdims=True)

@@ -208,7 +208,7 @@ def test_a_tensor_past_the_end_is_an_error_with_its_name(sound: Path, tmp_path: 
 def test_the_header_reader_agrees_with_the_library(sound: Path) -> None:
     expected = gguf.GGUFReader(sound)
     found = read_gguf_header(sound)
-    assert [(t.name, t.offset, t.kind, t.shape) for t in found.tensors] == [
+    assert [(t.name, t.offset, t.ggml_type, t.shape) for t in found.tensors] == [
         (t.name, t.data_offset, int(t.tensor_type), tuple(int(n) for n in t.shape[::-1]))
         for t in expected.tensors
     ]

@@ -36,7 +36,7 @@ def verify(
 PACKAGER = Packager(
     name="toybox",
     room=__package__,
-    kind="toy",
+    format="toy",
     fill=fill,
     verify="parity_tests.toy.consumer:verify",
     hint="a toy box takes toys",

@@ -31,7 +31,7 @@ def export_toy(
         return write_manifest(
             stage,
             checkpoint,
-            kind="toy",
+            format="toy",
             scheme=scheme,
             entry=ENTRY,
             libraries=("torch",),

@@ -1,7 +1,5 @@
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,7 @@ from exporter.corpus.calibration import (
     write_calibration,
 )
 from exporter.errors import BadInput
-from parity_tests.conftest import BUNDLED_CORPUS, REPOSITORY, write_corpus
+from parity_tests.conftest import BUNDLED_CORPUS, write_corpus
 
 BUNDLED = calibration.bundled  # before tests are made to calibrate on few
 
@@ -188,47 +186,6 @@ def test_a_missing_calibration_file_is_named(tmp_path: Path) -> None:
 def test_without_the_bundled_file_the_way_out_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundled, "BESIDE", tmp_path)
-    monkeypatch.setattr(bundled.metadata, "files", lambda name: [])
+    monkeypatch.setattr(bundled, "files", lambda name: tmp_path / name)
     with pytest.raises(BadInput, match="was not installed with lawvault-exporter"):
         read_calibration(None)
-
-
-@pytest.mark.slow
-def test_an_installed_package_has_the_bundled_texts_and_recipes(tmp_path: Path) -> None:
-    source = tmp_path / "source"  # building leaves files behind
-    for name in ("exporter", "recipes"):
-        shutil.copytree(REPOSITORY / name, source / name)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copyfile(REPOSITORY / name, source / name)
-    home = tmp_path / "home"
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "install",
-        "--no-deps",
-        "--ignore-installed",
-        "--prefix",
-        str(home),
-        str(source),
-    ]
-    subprocess.run(install, check=True, capture_output=True)
-    site = next(home.rglob("exporter/__init__.py")).parents[1]
-    code = (
-        "from exporter.corpus.beir import read_corpus as c\n"
-        "from exporter.corpus.calibration import read_calibration as r\n"
-        "from exporter.recipe import bundled_recipe as b, read_recipe\n"
-        "path = b('demo')\n"
-        "assert len(c(path.parent / read_recipe(path).corpus).query_ids) == 600\n"
-        "print(len(r(None)))"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(site), "PATH": ""},
-    )
-    assert int(ran.stdout) >= 512, ran.stderr

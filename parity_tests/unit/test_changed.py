@@ -84,6 +84,6 @@ def test_a_report_names_only_so_many_changes(corpus: Corpus) -> None:
 def test_a_tensor_belongs_to_the_part_its_name_says(name: str, part: str) -> None:
     tensor = TensorRecord(name=name, dtype="Q8_0", shape=(4, 32), bits_per_weight=8.5)
     manifest = Manifest.model_construct(
-        kind="onnx", tensors=(tensor,), files=(), entry="model.onnx"
+        format="onnx", tensors=(tensor,), files=(), entry="model.onnx"
     )  # no file: the tensor alone
     assert [(p.part, p.size_bytes) for p in part_sizes(manifest)] == [(part, 136)]

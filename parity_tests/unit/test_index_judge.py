@@ -47,7 +47,7 @@ def judge(
         metrics=metrics,
     )
     manifest = Manifest.model_construct(
-        name="onnx-x", kind="onnx", scheme=scheme, entry="x", files=(), prompts=LAWVAULT_PROMPTS
+        name="onnx-x", format="onnx", scheme=scheme, entry="x", files=(), prompts=LAWVAULT_PROMPTS
     )
     return baseline.judge(
         as_rows(vectors),

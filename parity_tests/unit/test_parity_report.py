@@ -18,7 +18,7 @@ from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, TensorRecord, write_manifest
-from exporter.parity.results import ParityReport
+from exporter.parity.results import SCHEMA_VERSION, ParityReport
 from exporter.parity.run import run_parity
 from exporter.recipe import Limits, Recipe, read_recipe
 from exporter.report.html import render_html
@@ -127,7 +127,7 @@ class Bench:
         write_manifest(
             folder,
             checkpoint or self.checkpoint,
-            kind="onnx",
+            format="onnx",
             scheme=scheme,
             entry="model.onnx",
             tensors=(TensorRecord(name="t", dtype="F32", shape=(2, 2), bits_per_weight=32),),
@@ -463,7 +463,7 @@ def test_a_missing_damaged_or_foreign_report_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "parity.json"
     with pytest.raises(BadInput, match="no parity report"):
         read_report(path)
-    for text in ("{", json.dumps({"schema_version": 6}), "[]"):
+    for text in ("{", json.dumps({"schema_version": SCHEMA_VERSION}), "[]"):
         path.write_text(text)
         with pytest.raises(BadInput, match="not a sound parity report"):
             read_report(path)

@@ -79,7 +79,7 @@ def test_an_unknown_key_of_a_limit_is_named_with_its_place(tmp_path: Path) -> No
         ("schema_version = 1", "schema_version = 1\npool = true", "pool"),
         ("[limits.8bit]", "[limits.7bit]", "7bit"),
         ('scheme = "int8"', 'scheme = "int7"', "int7"),
-        ('kind = "onnx"', 'kind = "tflite"', "kind"),
+        ('format = "onnx"', 'format = "tflite"', "format"),
     ],
 )
 def test_a_wrong_value_names_its_key(tmp_path: Path, old: str, new: str, named: str) -> None:
@@ -120,7 +120,7 @@ def test_an_artifact_may_choose_its_gguf_plan(tmp_path: Path) -> None:
         (
             'scheme = "int8"\n',
             'scheme = "int8"\nimatrix = "on"\n',
-            "imatrix does not belong to artifacts of kind onnx",
+            "imatrix does not belong to artifacts of format onnx",
         ),
         ('scheme = "q4_k_m"\n', 'scheme = "q8_0"\n', "'gguf-q8_0' is listed twice"),
         ('scheme = "q4_k_m"\n', 'scheme = "q4_k_m"\nplan = "mine"\n', "known: embedding, upstream"),

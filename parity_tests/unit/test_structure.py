@@ -151,7 +151,7 @@ def test_every_registered_name_resolves() -> None:
     for kind, registry in ALL_REGISTRIES.items():
         assert registry, kind
         for name in registry:
-            assert resolve(registry, name, kind=kind) is not None
+            assert resolve(registry, name, what=kind) is not None
 
 
 def test_all_never_brings_both_onnxruntimes() -> None:

@@ -35,7 +35,7 @@ def compensated_bytes(
     weights: RotatedWeights,
     texts: Sequence[str],
     *,
-    kind: GgufType,
+    gguf_type: GgufType,
     plan: Plan,
     stages: Stages = silent,
 ) -> Mapping[str, Bytes]:
@@ -49,7 +49,7 @@ def compensated_bytes(
     tensor_name = gguf_family(weights.checkpoint).tensor_name
 
     def fit(name: str, weight: Any, importance: Any) -> Grid | None:
-        stored, _ = plan.storage(kind, tensor_name(name + ".weight"), weight.shape)
+        stored, _ = plan.storage(gguf_type, tensor_name(name + ".weight"), weight.shape)
         if stored not in LAYOUTS:
             return None
         try:
@@ -71,8 +71,8 @@ def compensated_bytes(
         weights,
         texts,
         fit=fit,
-        round_input=inputs_in_llama_cpp(weights, kind, plan),
-        round_table=lambda rows: table_as_stored(rows, kind=kind, plan=plan),
+        round_input=inputs_in_llama_cpp(weights, gguf_type, plan),
+        round_table=lambda rows: table_as_stored(rows, gguf_type=gguf_type, plan=plan),
         on_layer=by_layer(stages("gguf: layers rounded", weights.architecture.num_layers)),
     )
     return {
@@ -82,7 +82,7 @@ def compensated_bytes(
 
 
 def inputs_in_llama_cpp(
-    weights: ModelWeights, kind: GgufType, plan: Plan
+    weights: ModelWeights, gguf_type: GgufType, plan: Plan
 ) -> Callable[[str, Any], Any]:
     """Return what llama.cpp makes of the inputs of each site's first matrix.
 
@@ -92,15 +92,15 @@ def inputs_in_llama_cpp(
     rounding = {}
     for site in weights.sites:
         name = tensor_name(layer_name(0, site.matrices[0]) + ".weight")
-        stored, _ = plan.storage(kind, name, (1, site.width))
+        stored, _ = plan.storage(gguf_type, name, (1, site.width))
         if stored in LAYOUTS:
             rounding[site.name] = round_blocks(256 if stored in K_QUANTS else 32)
     return lambda site, values: rounding[site](values) if site in rounding else values
 
 
-def table_as_stored(rows: Floats, *, kind: GgufType, plan: Plan) -> Floats:
+def table_as_stored(rows: Floats, *, gguf_type: GgufType, plan: Plan) -> Floats:
     """Return rows of the embedding table as the file holds them."""
-    stored, _ = plan.storage(kind, TABLE, rows.shape)
+    stored, _ = plan.storage(gguf_type, TABLE, rows.shape)
     if stored not in LAYOUTS:
         return unpack(pack(rows, stored), stored)
     grid = fit_grid(rows, stored)

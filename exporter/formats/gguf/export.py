@@ -48,7 +48,7 @@ def export_gguf(
     """
     del keep  # nothing that other files could use again
     options = GgufOptions(plan, embedding_type, imatrix, calibration, prompt_keys)
-    kind, types, texts = check_type_and_options(scheme, options)
+    gguf_type, types, texts = check_type_and_options(scheme, options)
     # The library warns of what is checked here, or written as meant.
     for name in ("gguf", "metadata"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -58,17 +58,19 @@ def export_gguf(
     check_output(output, force=force)
     from exporter.formats.gguf.types import bits_per_weight
 
-    bits = bits_per_weight(kind.matrix) + (32 if by_llama_quantize(kind, types) else 0)
+    bits = bits_per_weight(gguf_type.matrix) + (32 if by_llama_quantize(gguf_type, types) else 0)
     check_free_disk(output, int(checkpoint.parameters * bits / 8 * 1.1) + (1 << 23))
-    name = f"{checkpoint.name}-{kind.name}.gguf"
+    name = f"{checkpoint.name}-{gguf_type.name}.gguf"
     with staged_folder(output, force=force) as stage:
         fits = (
             check_fp16_inputs(checkpoint, options.calibration, stages=stages)
-            if kind.name == "f16"
+            if gguf_type.name == "f16"
             else None
         )
-        prepared = _prepare(checkpoint, stage, kind, types, options, texts=texts, stages=stages)
-        records = _write(checkpoint, stage / name, kind, types, prepared, options, stages)
+        prepared = _prepare(
+            checkpoint, stage, gguf_type, types, options, texts=texts, stages=stages
+        )
+        records = _write(checkpoint, stage / name, gguf_type, types, prepared, options, stages)
         shutil.copyfile(checkpoint.path / "tokenizer.json", stage / "tokenizer.json")
         kept = sorted({f"{r.dtype}: {r.reason}" for r in records if r.reason})
         if fits is not None:
@@ -76,11 +78,11 @@ def export_gguf(
         return write_manifest(
             stage,
             checkpoint,
-            kind="gguf",
-            scheme=kind.name,
+            format="gguf",
+            scheme=gguf_type.name,
             entry=name,
             tensors=records,
-            libraries=libraries(kind, types, measured=texts is not None),
+            libraries=libraries(gguf_type, types, measured=texts is not None),
             kept=tuple(kept),
             variant=variant(options),
             options=recorded(options, rounding=_rounding(prepared)),
@@ -91,7 +93,7 @@ def export_gguf(
 def _prepare(
     checkpoint: Checkpoint,
     stage: Path,
-    kind: Any,
+    gguf_type: Any,
     plan: Any,
     options: GgufOptions,
     *,
@@ -110,7 +112,7 @@ def _prepare(
         return Prepared(ModelWeights(checkpoint))
     inputs = calibration_inputs(texts, checkpoint.prompts)
     if plan.own_grids:
-        return compensated(checkpoint, inputs, kind=kind, plan=plan, stages=stages)
+        return compensated(checkpoint, inputs, gguf_type=gguf_type, plan=plan, stages=stages)
     prepared = importances(checkpoint, inputs, stages=stages)
     dataset = "bundled" if options.calibration is None else options.calibration.name
     assert prepared.measured is not None
@@ -130,7 +132,7 @@ def _rounding(prepared: Any) -> str:
 def _write(
     checkpoint: Checkpoint,
     path: Path,
-    kind: Any,
+    gguf_type: Any,
     plan: Any,
     prepared: Any,
     options: GgufOptions,
@@ -141,11 +143,11 @@ def _write(
     from exporter.formats.gguf.upstream import quantize_upstream
     from exporter.formats.gguf.writer import write_gguf
 
-    if not by_llama_quantize(kind, plan):
+    if not by_llama_quantize(gguf_type, plan):
         return write_gguf(
             checkpoint,
             path,
-            kind,
+            gguf_type,
             plan=plan,
             prepared=prepared,
             prompt_keys=options.prompt_keys,
@@ -164,6 +166,6 @@ def _write(
         )
         names = {info.name: name for name, info in gguf_tensors(checkpoint)}
         importance = {names[at]: values for at, values in prepared.importance.items()}
-        return quantize_upstream(whole, path, kind, importance=importance)
+        return quantize_upstream(whole, path, gguf_type, importance=importance)
     finally:
         whole.unlink(missing_ok=True)

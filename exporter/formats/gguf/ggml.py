@@ -49,7 +49,7 @@ def _library() -> Any:
 
 
 def quantize_rows(
-    values: Floats, kind: gguf.GGMLQuantizationType, *, importance: Floats | None = None
+    values: Floats, ggml_type: gguf.GGMLQuantizationType, *, importance: Floats | None = None
 ) -> npt.NDArray[np.uint8]:
     """Return the bytes of `values` in a ggml type. values: (rows, n) float32, n a multiple of the
     type's block; importance: (n,), the weight of each column's squared error, or None.
@@ -59,7 +59,7 @@ def quantize_rows(
     library = _library()
     rows = np.ascontiguousarray(values, np.float32)
     count, width = rows.shape
-    block, size = gguf.GGML_QUANT_SIZES[kind]
+    block, size = gguf.GGML_QUANT_SIZES[ggml_type]
     made = np.empty((count, width // block * size), np.uint8)
     floats = ctypes.POINTER(ctypes.c_float)
     weights = None
@@ -68,12 +68,12 @@ def quantize_rows(
         kept = np.ascontiguousarray(importance, np.float32)
         weights = kept.ctypes.data_as(floats)
     written = library.ggml_quantize_chunk(
-        int(kind), rows.ctypes.data_as(floats), made.ctypes.data, 0, count, width, weights
+        int(ggml_type), rows.ctypes.data_as(floats), made.ctypes.data, 0, count, width, weights
     )
     assert written == made.nbytes, (written, made.nbytes)
-    if not library.ggml_validate_row_data(int(kind), made.ctypes.data, made.nbytes):
+    if not library.ggml_validate_row_data(int(ggml_type), made.ctypes.data, made.nbytes):
         raise BadInput(
             f"weights up to {float(np.abs(rows).max()):.3g} do not fit the fp16 scales of "
-            f"{kind.name}; export --type f32 or bf16"
+            f"{ggml_type.name}; export --type f32 or bf16"
         )
     return made

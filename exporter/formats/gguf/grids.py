@@ -58,11 +58,11 @@ LAYOUTS = {
 
 @dataclass(frozen=True)
 class BlockGrid:
-    """The grid of one matrix in `kind`. d, dmin: (rows, blocks), what blocks hold in fp16; sub,
+    """The grid of a matrix in `ggml_type`. d, dmin: (rows, blocks), what blocks hold in fp16; sub,
     sub_min: (rows, groups), their integers. Where a format has no such field, dmin is zero and the
     integers are one."""
 
-    kind: gguf.GGMLQuantizationType
+    ggml_type: gguf.GGMLQuantizationType
     d: Halves
     dmin: Halves
     sub: Integers
@@ -71,7 +71,7 @@ class BlockGrid:
     @property
     def layout(self) -> Layout:
         """Return what the format can say."""
-        return LAYOUTS[self.kind]
+        return LAYOUTS[self.ggml_type]
 
     @property
     def scale(self) -> Floats:
@@ -108,20 +108,20 @@ class BlockGrid:
 
 
 def fit_grid(
-    values: Floats, kind: gguf.GGMLQuantizationType, *, importance: Floats | None = None
+    values: Floats, ggml_type: gguf.GGMLQuantizationType, *, importance: Floats | None = None
 ) -> BlockGrid:
     """Return the grid that rounds `values` with the least squared error, as far as searched.
 
-    values: (rows, columns) float32, finite, whole blocks of `kind`; importance: (columns,), the
-    weight of each column's error, as the diagonal of the Hessian. Raises BadInput where a scale
+    values: (rows, columns) float32, finite, whole blocks of `ggml_type`; importance: (columns,),
+    the weight of each column's error, as the diagonal of the Hessian. Raises BadInput where a scale
     does not fit into fp16, KeyError for a type without a grid.
     """
-    layout = LAYOUTS[kind]
+    layout = LAYOUTS[ggml_type]
     rows, width = values.shape
     weight = np.ones(width, np.float32) if importance is None else _floored(importance)
     groups = weight.reshape(-1, layout.group)
     parts = [
-        _fit(part.reshape(len(part), -1, layout.group), groups, layout, kind)
+        _fit(part.reshape(len(part), -1, layout.group), groups, layout, ggml_type)
         for part in _in_parts(values)
     ]
     if not parts:
@@ -136,13 +136,13 @@ def fit_grid(
     if not (np.isfinite(grid.d).all() and np.isfinite(grid.dmin).all()):
         raise BadInput(
             f"weights up to {float(np.abs(values).max()):.3g} do not fit the fp16 scales of "
-            f"{kind.name}; export --type f32 or bf16"
+            f"{ggml_type.name}; export --type f32 or bf16"
         )
     return grid
 
 
 def _fit(
-    grouped: Floats, weight: Floats, layout: Layout, kind: gguf.GGMLQuantizationType
+    grouped: Floats, weight: Floats, layout: Layout, ggml_type: gguf.GGMLQuantizationType
 ) -> BlockGrid:
     """Return the grid of some rows. grouped: (rows, groups, group); weight: (groups, group)."""
     one = np.ones(grouped.shape[:2], np.int16)
@@ -155,12 +155,14 @@ def _fit(
         offset = np.zeros_like(scale)
     if layout.groups == 1:
         with np.errstate(over="ignore"):  # refused by name in `fit_grid`
-            return BlockGrid(kind, scale.astype(np.float16), offset.astype(np.float16), one, one)
+            return BlockGrid(
+                ggml_type, scale.astype(np.float16), offset.astype(np.float16), one, one
+            )
     bounds = Bounds(layout.low, layout.high, layout.groups, layout.sub_low, layout.sub_high)
     found = fit_levels(grouped, weight, scale, offset, bounds=bounds)
     with np.errstate(over="ignore", invalid="ignore"):
         return BlockGrid(
-            kind,
+            ggml_type,
             found.d.astype(np.float16),
             found.dmin.astype(np.float16),
             found.sub.astype(np.int16),

@@ -13,7 +13,7 @@ from exporter.formats.gguf.lint_tokenizer import lint_tokenizer
 from exporter.formats.gguf.lint_values import lint_values
 from exporter.formats.gguf.read import GgufHeader, GgufTensor, read_gguf_header
 
-KINDS = {int(kind): kind for kind in gguf.GGMLQuantizationType}
+KINDS = {int(ggml_type): ggml_type for ggml_type in gguf.GGMLQuantizationType}
 CHECKS: tuple[Callable[[GgufHeader], Iterable[Finding]], ...] = (
     lint_model,
     lint_tokenizer,
@@ -50,19 +50,19 @@ def lint_layout(header: GgufHeader) -> Iterable[Finding]:
             "tensor-twice", f"tensor '{twice[0]}' is listed twice", "llama.cpp does not load it"
         )
     for tensor in header.tensors:
-        if tensor.kind not in KINDS:
+        if tensor.ggml_type not in KINDS:
             yield _broken(
                 "unknown-type",
-                f"tensor '{tensor.name}' has type {tensor.kind}",
+                f"tensor '{tensor.name}' has type {tensor.ggml_type}",
                 "this version of llama.cpp's formats has no such type",
             )
             continue
-        block, _ = gguf.GGML_QUANT_SIZES[KINDS[tensor.kind]]
+        block, _ = gguf.GGML_QUANT_SIZES[KINDS[tensor.ggml_type]]
         if tensor.shape and tensor.shape[-1] % block:
             yield _broken(
                 "broken-row",
                 f"tensor '{tensor.name}': rows of {tensor.shape[-1]} are no whole "
-                f"blocks of {KINDS[tensor.kind].name}",
+                f"blocks of {KINDS[tensor.ggml_type].name}",
                 "llama.cpp does not load it",
             )
         end = tensor.offset + size_bytes(tensor)
@@ -83,7 +83,7 @@ def lint_layout(header: GgufHeader) -> Iterable[Finding]:
 
 def size_bytes(tensor: GgufTensor) -> int:
     """Return the bytes of a tensor's data."""
-    block, size = gguf.GGML_QUANT_SIZES[KINDS[tensor.kind]]
+    block, size = gguf.GGML_QUANT_SIZES[KINDS[tensor.ggml_type]]
     return int(math.prod(tensor.shape) // block * size)
 
 

@@ -125,12 +125,12 @@ def _dense(header: GgufHeader, name: str) -> Iterable[Finding]:
             "take both modules from one checkpoint",
         )
     for tensor in (first, last):
-        bits = bits_per_weight(Q(tensor.kind))
+        bits = bits_per_weight(Q(tensor.ggml_type))
         if bits < HEAD_BITS:
             yield _finding(
                 "coarse-dense",
                 "warning",
-                f"{tensor.name} is {Q(tensor.kind).name} ({bits:g} bits a weight)",
+                f"{tensor.name} is {Q(tensor.ggml_type).name} ({bits:g} bits a weight)",
                 "the head's errors are the vector's: presets made for chat models round it as far "
                 "as the rest",
                 "keep dense at F16 (lawvault export gguf --plan embedding)",
@@ -197,15 +197,15 @@ def _window(header: GgufHeader, name: str) -> Iterable[Finding]:
 
 def _types(header: GgufHeader) -> Iterable[Finding]:
     matrices = [t for t in header.tensors if len(t.shape) > 1]
-    counted = Counter(Q(t.kind).name for t in matrices)
-    listed = ", ".join(f"{n} {kind}" for kind, n in counted.most_common())
+    counted = Counter(Q(t.ggml_type).name for t in matrices)
+    listed = ", ".join(f"{n} {ggml_type}" for ggml_type, n in counted.most_common())
     yield _finding("types", "info", f"matrices: {listed}", "none by itself", "none needed")
     table = next((t for t in matrices if t.name == "token_embd.weight"), None)
-    if table is not None and bits_per_weight(Q(table.kind)) < TABLE_BITS:
+    if table is not None and bits_per_weight(Q(table.ggml_type)) < TABLE_BITS:
         yield _finding(
             "coarse-table",
             "warning",
-            f"token_embd is {Q(table.kind).name}",
+            f"token_embd is {Q(table.ggml_type).name}",
             "the words themselves are rounded to fewer than 6 bits, before any layer",
             "judge by parity, or keep the table at 8 bits",
         )
@@ -220,7 +220,7 @@ def _file_type(header: GgufHeader, matrices: list[GgufTensor]) -> Iterable[Findi
         name = gguf.LlamaFileType(said).name.removeprefix("MOSTLY_").removeprefix("ALL_")
     except ValueError:
         name = f"unknown ({said})"
-    most = Counter(Q(t.kind).name for t in matrices).most_common(1)[0][0]
+    most = Counter(Q(t.ggml_type).name for t in matrices).most_common(1)[0][0]
     if not name.startswith(most):
         yield _finding(
             "file-type",

@@ -36,8 +36,8 @@ def lint_values(header: GgufHeader) -> Iterable[Finding]:
     """Read every tensor once, block by block."""
     low = count = 0
     for tensor in header.tensors:
-        kind = Q(tensor.kind)
-        bad = sum(_not_finite(block, kind) for block in _blocks(header, tensor, kind))
+        ggml_type = Q(tensor.ggml_type)
+        bad = sum(_not_finite(block, ggml_type) for block in _blocks(header, tensor, ggml_type))
         if bad:
             yield Finding(
                 id="not-finite",
@@ -47,8 +47,8 @@ def lint_values(header: GgufHeader) -> Iterable[Finding]:
                 effect="vectors of the texts that meet them are NaN",
                 remedy="convert again from a sound checkpoint, with fewer or other 16-bit types",
             )
-        if tensor.name.endswith("norm.weight") and kind is Q.F32:
-            for block in _blocks(header, tensor, kind):
+        if tensor.name.endswith("norm.weight") and ggml_type is Q.F32:
+            for block in _blocks(header, tensor, ggml_type):
                 values = block.view("<f4")
                 low, count = low + int((values <= 0).sum()), count + values.size
     architecture = str(header.keys.get("general.architecture", ""))
@@ -64,10 +64,10 @@ def lint_values(header: GgufHeader) -> Iterable[Finding]:
 
 
 def _blocks(
-    header: GgufHeader, tensor: GgufTensor, kind: gguf.GGMLQuantizationType
+    header: GgufHeader, tensor: GgufTensor, ggml_type: gguf.GGMLQuantizationType
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield the tensor's bytes, whole ggml blocks at a time."""
-    per_block, size = gguf.GGML_QUANT_SIZES[kind]
+    per_block, size = gguf.GGML_QUANT_SIZES[ggml_type]
     total = int(np.prod(tensor.shape)) // per_block * size
     step = max(1, BLOCK_BYTES // size) * size
     for at in range(0, total, step):
@@ -75,14 +75,14 @@ def _blocks(
         yield np.fromfile(header.path, np.uint8, length, offset=tensor.offset + at)
 
 
-def _not_finite(block: npt.NDArray[np.uint8], kind: gguf.GGMLQuantizationType) -> int:
-    if kind is Q.BF16:
+def _not_finite(block: npt.NDArray[np.uint8], ggml_type: gguf.GGMLQuantizationType) -> int:
+    if ggml_type is Q.BF16:
         return int(((block.view("<u2") & BF16_EXPONENT) == BF16_EXPONENT).sum())
-    if kind in PLAIN:
-        return int((~np.isfinite(block.view(PLAIN[kind]))).sum())
-    if kind not in SCALES:  # not one that embedding models are stored in; layout was checked
+    if ggml_type in PLAIN:
+        return int((~np.isfinite(block.view(PLAIN[ggml_type]))).sum())
+    if ggml_type not in SCALES:  # not one that embedding models are stored in; layout was checked
         return 0
-    start, end = SCALES[kind]
-    size = gguf.GGML_QUANT_SIZES[kind][1]
+    start, end = SCALES[ggml_type]
+    size = gguf.GGML_QUANT_SIZES[ggml_type][1]
     scales = np.ascontiguousarray(block.reshape(-1, size)[:, start:end])
     return int((~np.isfinite(scales.view("<f2"))).sum())

@@ -27,7 +27,7 @@ def _read_metadata(folder: Path, parameters: int) -> Any:
     return metadata
 
 
-def add_metadata(writer: Any, checkpoint: Checkpoint, kind: GgufType) -> None:
+def add_metadata(writer: Any, checkpoint: Checkpoint, gguf_type: GgufType) -> None:
     """Add all keys in upstream's order."""
     a = checkpoint.architecture
     assert a is not None
@@ -37,7 +37,7 @@ def add_metadata(writer: Any, checkpoint: Checkpoint, kind: GgufType) -> None:
         metadata.size_label = gguf.size_label(total, shared, expert, expert_count)
     writer.add_type(gguf.GGUFType.MODEL)
     metadata.set_gguf_meta_model(writer)
-    for name, value in gguf_family(checkpoint).keys(a, file_type=kind.file_type):
+    for name, value in gguf_family(checkpoint).keys(a, file_type=gguf_type.file_type):
         getattr(writer, f"add_{name}")(value)
     for i, dense in enumerate(checkpoint.dense, start=2):
         writer.add_dense_features_dims(f"dense_{i}", dense.in_features, dense.out_features)

@@ -43,32 +43,32 @@ def check_type_and_options(
     require("gguf")
     from exporter.formats.gguf.ggml import require_ggml
 
-    kind = resolve(TYPES, FORMAT.scheme(type_name), kind="--type")
-    plan = resolve(PLANS, options.plan, kind="--plan")
+    gguf_type = resolve(TYPES, FORMAT.scheme(type_name), what="--type")
+    plan = resolve(PLANS, options.plan, what="--plan")
     if options.embedding_type is not None:
         plan = plan.with_table(options.embedding_type)
-    if by_llama_quantize(kind, plan):
+    if by_llama_quantize(gguf_type, plan):
         require_ggml()
-    if options.embedding_type is not None and not kind.quantized:
+    if options.embedding_type is not None and not gguf_type.quantized:
         raise BadInput(
-            f"--type {kind.name} stores the table as all else; leave --embedding-type out"
+            f"--type {gguf_type.name} stores the table as all else; leave --embedding-type out"
         )
-    if options.imatrix not in ("auto", "off") and not kind.quantized:
-        raise BadInput(f"--type {kind.name} rounds nothing by importance; leave --imatrix out")
-    if kind.name == "f16":
-        return kind, plan, None  # `check_fp16_inputs` reads the texts
+    if options.imatrix not in ("auto", "off") and not gguf_type.quantized:
+        raise BadInput(f"--type {gguf_type.name} rounds nothing by importance; leave --imatrix out")
+    if gguf_type.name == "f16":
+        return gguf_type, plan, None  # `check_fp16_inputs` reads the texts
     measured = options.imatrix == "on" or (
-        options.imatrix == "auto" and kind.calibrated and plan.name == "embedding"
+        options.imatrix == "auto" and gguf_type.calibrated and plan.name == "embedding"
     )
     if measured:
         require("torch")
-        return kind, plan, read_calibration(options.calibration)
+        return gguf_type, plan, read_calibration(options.calibration)
     if options.calibration is not None:
         raise BadInput(
-            f"--calibration has nothing to measure for --type {kind.name} with --plan "
+            f"--calibration has nothing to measure for --type {gguf_type.name} with --plan "
             f"{plan.name} and --imatrix {options.imatrix}; pass --imatrix on, or leave it out"
         )
-    return kind, plan, None
+    return gguf_type, plan, None
 
 
 def calibrates(scheme: str, options: Mapping[str, Any]) -> bool:
@@ -86,17 +86,17 @@ def calibrates(scheme: str, options: Mapping[str, Any]) -> bool:
     return found[2] is not None
 
 
-def by_llama_quantize(kind: Any, plan: Any) -> bool:
+def by_llama_quantize(gguf_type: Any, plan: Any) -> bool:
     """Say whether llama-quantize itself makes the file."""
     from exporter.formats.gguf.types import PLAIN
 
-    return plan.name == "upstream" and kind.matrix not in PLAIN
+    return plan.name == "upstream" and gguf_type.matrix not in PLAIN
 
 
-def libraries(kind: Any, plan: Any, *, measured: bool) -> tuple[str, ...]:
+def libraries(gguf_type: Any, plan: Any, *, measured: bool) -> tuple[str, ...]:
     """Return the distributions that decide the bytes."""
     found: tuple[str, ...] = ("gguf", "numpy", "sentencepiece")
-    if by_llama_quantize(kind, plan):
+    if by_llama_quantize(gguf_type, plan):
         found += ("llama-cpp-python",)
     return found + (("torch",) if measured else ())
 

@@ -27,18 +27,20 @@ def pack_codes(codes: npt.NDArray[np.integer], grid: BlockGrid) -> Bytes:
     _check(codes, layout.low, layout.high, what="codes")
     _check(grid.sub, layout.sub_low, layout.sub_high, what="scales")
     _check(grid.sub_min, 0, max(1, layout.sub_high), what="offsets")
-    block, size = gguf.GGML_QUANT_SIZES[grid.kind]
+    block, size = gguf.GGML_QUANT_SIZES[grid.ggml_type]
     # Signed codes are stored from 0 on, but for 8 bits.
-    stored = codes if grid.kind is QTYPE.Q8_0 else codes.astype(np.int16) - layout.low
-    fields = _PACKERS[grid.kind](stored.astype(np.int8).view(np.uint8).reshape(-1, block), grid)
+    stored = codes if grid.ggml_type is QTYPE.Q8_0 else codes.astype(np.int16) - layout.low
+    fields = _PACKERS[grid.ggml_type](
+        stored.astype(np.int8).view(np.uint8).reshape(-1, block), grid
+    )
     made = np.concatenate(fields, axis=1)
-    assert made.shape[1] == size, (grid.kind, made.shape)
+    assert made.shape[1] == size, (grid.ggml_type, made.shape)
     return made.reshape(len(codes), -1)
 
 
 def pack_nearest(
     values: npt.NDArray[np.float32],
-    kind: gguf.GGMLQuantizationType,
+    ggml_type: gguf.GGMLQuantizationType,
     *,
     importance: npt.NDArray[np.float32] | None = None,
 ) -> Bytes:
@@ -46,7 +48,7 @@ def pack_nearest(
 
     The arguments and errors are those of `grids.fit_grid`; returns (rows, bytes of a row) uint8.
     """
-    grid = fit_grid(values, kind, importance=importance)
+    grid = fit_grid(values, ggml_type, importance=importance)
     return pack_codes(grid.nearest(values), grid)
 
 

@@ -13,8 +13,8 @@ Storage = tuple[gguf.GGMLQuantizationType, str]
 TABLE = "token_embd.weight"
 TABLE_NARROW = QTYPE.Q8_0  # where the model's width does not divide into the type's blocks
 TABLE_TYPES = {
-    kind.name.lower(): kind
-    for kind in (
+    ggml_type.name.lower(): ggml_type
+    for ggml_type in (
         QTYPE.F32,
         QTYPE.F16,
         QTYPE.BF16,
@@ -39,7 +39,7 @@ class Plan(Protocol):
     own_grids: bool
     """Whether scales are searched, and codes chosen, by this project rather than as ggml does."""
 
-    def storage(self, kind: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
+    def storage(self, gguf_type: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
         """Return the type of one tensor, and the reason where it is not the file's own type."""
         ...
 
@@ -60,28 +60,28 @@ class EmbeddingPlan:
     own_grids: bool = True
     table: gguf.GGMLQuantizationType | None = None
 
-    def storage(self, kind: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
+    def storage(self, gguf_type: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
         if len(shape) <= 1:
-            return QTYPE.F32, "" if kind.matrix is QTYPE.F32 else "norms stay F32"
-        if not kind.quantized:
-            return kind.matrix, ""
+            return QTYPE.F32, "" if gguf_type.matrix is QTYPE.F32 else "norms stay F32"
+        if not gguf_type.quantized:
+            return gguf_type.matrix, ""
         if name.startswith("dense_"):
             return QTYPE.F16, "the Dense head stays F16: its errors are the vector's"
         if name == TABLE:
-            return self._table(kind, shape[-1])
-        if kind.better is not None and name.endswith(SENSITIVE):
-            reason = f"attn_v takes {kind.better.name}: few bytes that all query heads read"
-            return _fitting(kind.better, shape[-1], reason)
-        if divides(shape[-1], kind.matrix):
-            return kind.matrix, ""
-        block = gguf.GGML_QUANT_SIZES[kind.matrix][0]
-        narrow = kind.narrow or QTYPE.F16
+            return self._table(gguf_type, shape[-1])
+        if gguf_type.better is not None and name.endswith(SENSITIVE):
+            reason = f"attn_v takes {gguf_type.better.name}: few bytes that all query heads read"
+            return _fitting(gguf_type.better, shape[-1], reason)
+        if divides(shape[-1], gguf_type.matrix):
+            return gguf_type.matrix, ""
+        block = gguf.GGML_QUANT_SIZES[gguf_type.matrix][0]
+        narrow = gguf_type.narrow or QTYPE.F16
         return _fitting(
             narrow, shape[-1], f"rows of {shape[-1]} do not divide by {block}: {narrow.name}"
         )
 
-    def _table(self, kind: GgufType, width: int) -> Storage:
-        chosen = self.table or kind.table
+    def _table(self, gguf_type: GgufType, width: int) -> Storage:
+        chosen = self.table or gguf_type.table
         if self.table is None and not divides(width, chosen):
             chosen = TABLE_NARROW
         return _fitting(chosen, width, f"the embedding table is {chosen.name}")
@@ -99,24 +99,24 @@ class UpstreamPlan:
     name: str = "upstream"
     own_grids: bool = False
 
-    def storage(self, kind: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
+    def storage(self, gguf_type: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
         """Return the converter's choice; types that only llama-quantize makes are not asked for."""
-        assert kind.matrix in PLAIN, kind.name
+        assert gguf_type.matrix in PLAIN, gguf_type.name
         if len(shape) <= 1:
-            return QTYPE.F32, "" if kind.matrix is QTYPE.F32 else "norms stay F32"
-        if divides(shape[-1], kind.matrix):
-            return kind.matrix, ""
-        block = gguf.GGML_QUANT_SIZES[kind.matrix][0]
+            return QTYPE.F32, "" if gguf_type.matrix is QTYPE.F32 else "norms stay F32"
+        if divides(shape[-1], gguf_type.matrix):
+            return gguf_type.matrix, ""
+        block = gguf.GGML_QUANT_SIZES[gguf_type.matrix][0]
         return QTYPE.F16, f"rows of {shape[-1]} do not divide by {block}: F16"
 
     def with_table(self, type_name: str) -> "UpstreamPlan":
         raise BadInput("--embedding-type belongs to --plan embedding; upstream chooses by itself")
 
 
-def _fitting(kind: gguf.GGMLQuantizationType, width: int, reason: str) -> Storage:
-    if divides(width, kind):
-        return kind, reason
-    return QTYPE.F16, f"rows of {width} do not divide into blocks of {kind.name}: F16"
+def _fitting(ggml_type: gguf.GGMLQuantizationType, width: int, reason: str) -> Storage:
+    if divides(width, ggml_type):
+        return ggml_type, reason
+    return QTYPE.F16, f"rows of {width} do not divide into blocks of {ggml_type.name}: F16"
 
 
 EMBEDDING = EmbeddingPlan()

@@ -35,7 +35,7 @@ def compensated(
     checkpoint: Checkpoint,
     texts: Sequence[str],
     *,
-    kind: GgufType,
+    gguf_type: GgufType,
     plan: Plan,
     stages: Stages = silent,
 ) -> Prepared:
@@ -47,7 +47,7 @@ def compensated(
     """
     layers = layers_of(checkpoint, stages, "gguf: layers measured")
     weights = RotatedWeights(smoothed_weights(checkpoint, texts, on_layer=layers), {})
-    packed = compensated_bytes(weights, texts, kind=kind, plan=plan, stages=stages)
+    packed = compensated_bytes(weights, texts, gguf_type=gguf_type, plan=plan, stages=stages)
     return Prepared(weights, packed=packed)
 
 

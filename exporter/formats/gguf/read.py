@@ -42,12 +42,12 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """One tensor as the header has it. shape: slowest axis first, as numpy counts; `kind`: the
+    """One tensor as the header has it. shape: slowest axis first, as numpy counts; `ggml_type`: the
     number of a ggml type; `offset`: from the start of the file."""
 
     name: str
     shape: tuple[int, ...]
-    kind: int
+    ggml_type: int
     offset: int
 
 
@@ -143,7 +143,7 @@ class _Reader:
         if version == VERSION:
             return
         if int.from_bytes(version.to_bytes(4, "little"), "big") == VERSION:
-            raise self.fail("it is big-endian; convert it for this kind of machine")
+            raise self.fail("it is big-endian; convert it for this sort of machine")
         raise self.fail(
             f"it is GGUF version {version}, and version {VERSION} is what llama.cpp and Ollama "
             "load; convert the model again"

@@ -19,7 +19,7 @@ def gguf_family(checkpoint: Checkpoint) -> GgufFamily:
 def known_families() -> Iterator[GgufFamily]:
     """Yield every family that llama.cpp knows."""
     for name in FAMILIES:
-        family: Family = resolve(FAMILIES, name, kind="model type")
+        family: Family = resolve(FAMILIES, name, what="model type")
         if family.gguf is not None:
             yield family.gguf
 

@@ -45,11 +45,11 @@ def check_tokenizer(folder: Path) -> None:
             f"'{path}' has {found} byte pieces of {BYTES}; llama.cpp falls back to bytes for "
             f"unknown characters. {NEXT}"
         )
-    kind = (read_object(folder / "tokenizer.json").get("model") or {}).get("type")
-    if kind != "BPE":
+    model_type = (read_object(folder / "tokenizer.json").get("model") or {}).get("type")
+    if model_type != "BPE":
         raise BadInput(
-            f"'{folder / 'tokenizer.json'}' is a {kind} model; llama.cpp merges pieces as BPE "
-            f"does. {NEXT}"
+            f"'{folder / 'tokenizer.json'}' is a {model_type} model; llama.cpp merges pieces as "
+            f"BPE does. {NEXT}"
         )
     _check_ends(folder, size=model.get_piece_size())
 

@@ -69,38 +69,40 @@ Q4_0 = GgufType("q4_0", gguf.LlamaFileType.MOSTLY_Q4_0, QTYPE.Q4_0, table=QTYPE.
 IQ4_NL = GgufType("iq4_nl", gguf.LlamaFileType.MOSTLY_IQ4_NL, QTYPE.IQ4_NL, table=QTYPE.Q5_K)
 
 
-def bits_per_weight(kind: gguf.GGMLQuantizationType) -> float:
+def bits_per_weight(ggml_type: gguf.GGMLQuantizationType) -> float:
     """Return the realised bits of one weight, block scales included."""
-    block, size_bytes = gguf.GGML_QUANT_SIZES[kind]
+    block, size_bytes = gguf.GGML_QUANT_SIZES[ggml_type]
     return 8.0 * float(size_bytes) / float(block)
 
 
-def divides(width: int, kind: gguf.GGMLQuantizationType) -> bool:
-    """Say whether rows of `width` are whole blocks of `kind`."""
-    return bool(width % gguf.GGML_QUANT_SIZES[kind][0] == 0)
+def divides(width: int, ggml_type: gguf.GGMLQuantizationType) -> bool:
+    """Say whether rows of `width` are whole blocks of `ggml_type`."""
+    return bool(width % gguf.GGML_QUANT_SIZES[ggml_type][0] == 0)
 
 
 def pack(
     values: npt.NDArray[np.float32],
-    kind: gguf.GGMLQuantizationType,
+    ggml_type: gguf.GGMLQuantizationType,
     *,
     importance: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Return the bytes of float32 rows in `kind`. values: (rows, n) or (n,); importance: (n,), the
-    weight of each column's error, which the types of `PLAIN` have no use for.
+    """Return the bytes of float32 rows in `ggml_type`. values: (rows, n) or (n,); importance: (n,),
+    the weight of each column's error, which the types of `PLAIN` have no use for.
 
     Raises MissingDependency without llama-cpp-python for the others.
     """
-    if kind not in PLAIN:
-        return quantize_rows(values, kind, importance=importance)
+    if ggml_type not in PLAIN:
+        return quantize_rows(values, ggml_type, importance=importance)
     with np.errstate(over="ignore"):  # the writer looks for Inf and names the tensor
-        packed: npt.NDArray[np.uint8] = np.ascontiguousarray(gguf.quants.quantize(values, kind))
+        packed: npt.NDArray[np.uint8] = np.ascontiguousarray(
+            gguf.quants.quantize(values, ggml_type)
+        )
     return packed.view(np.uint8)
 
 
 def unpack(
-    packed: npt.NDArray[np.uint8], kind: gguf.GGMLQuantizationType
+    packed: npt.NDArray[np.uint8], ggml_type: gguf.GGMLQuantizationType
 ) -> npt.NDArray[np.float32]:
     """Return what `pack` left of the values, (rows, n) float32."""
-    values: npt.NDArray[np.float32] = gguf.quants.dequantize(packed, kind)
+    values: npt.NDArray[np.float32] = gguf.quants.dequantize(packed, ggml_type)
     return values

@@ -19,7 +19,11 @@ Floats = npt.NDArray[np.float32]
 
 
 def quantize_upstream(
-    source: Path, target: Path, kind: GgufType, *, importance: Mapping[str, Floats] | None = None
+    source: Path,
+    target: Path,
+    gguf_type: GgufType,
+    *,
+    importance: Mapping[str, Floats] | None = None,
 ) -> tuple[TensorRecord, ...]:
     """Write `target` from the F32 GGUF `source` as `llama-quantize` does. Returns what it chose.
 
@@ -37,7 +41,7 @@ def quantize_upstream(
         said.append(text.decode("utf-8", "replace"))
 
     parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = int(kind.file_type)
+    parameters.ftype = int(gguf_type.file_type)
     entries = _entries(importance or {})
     if importance:
         parameters.imatrix = entries
@@ -50,8 +54,8 @@ def quantize_upstream(
         llama_cpp.llama_log_set(_silent(), ctypes.c_void_p(0))
     if failed:
         reason = next((line.strip() for line in reversed(said) if "failed" in line), "no reason")
-        raise BadInput(f"llama.cpp cannot quantize to {kind.name} ({reason})")
-    return _records(target, kind)
+        raise BadInput(f"llama.cpp cannot quantize to {gguf_type.name} ({reason})")
+    return _records(target, gguf_type)
 
 
 def _entries(importance: Mapping[str, Floats]) -> Any:
@@ -79,11 +83,11 @@ def _silent() -> Any:
     return drop
 
 
-def _records(path: Path, kind: GgufType) -> tuple[TensorRecord, ...]:
+def _records(path: Path, gguf_type: GgufType) -> tuple[TensorRecord, ...]:
     made = []
     for tensor in gguf.GGUFReader(path).tensors:
         chosen = tensor.tensor_type
-        other = len(tensor.shape) > 1 and chosen != kind.matrix
+        other = len(tensor.shape) > 1 and chosen != gguf_type.matrix
         made.append(
             TensorRecord(
                 name=tensor.name,

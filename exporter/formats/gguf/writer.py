@@ -31,7 +31,7 @@ Q8_0_BLOCK_BYTES = 34  # an fp16 scale, then 32 signed bytes
 def write_gguf(
     checkpoint: Checkpoint,
     path: Path,
-    kind: GgufType,
+    gguf_type: GgufType,
     *,
     plan: Plan,
     prepared: Prepared,
@@ -45,8 +45,8 @@ def write_gguf(
     """
     writer = gguf.GGUFWriter(path=None, arch=gguf_family(checkpoint).architecture)
     tensors = gguf_tensors(checkpoint)
-    records = tuple(_announce(writer, name, info, kind, plan=plan) for name, info in tensors)
-    add_metadata(writer, checkpoint, kind)
+    records = tuple(_announce(writer, name, info, gguf_type, plan=plan) for name, info in tensors)
+    add_metadata(writer, checkpoint, gguf_type)
     if prepared.importance:
         add_calibration_keys(writer, entries=len(prepared.importance))
     if prompt_keys:
@@ -58,7 +58,7 @@ def write_gguf(
         output = writer.fout[0]
         writer.write_padding(output, output.tell())
         for name, info in tensors:
-            stored, _ = plan.storage(kind, name, info.shape)
+            stored, _ = plan.storage(gguf_type, name, info.shape)
             written = 0
             for data, count in _data(name, info, stored, plan=plan, prepared=prepared):
                 output.write(data.data)
@@ -72,10 +72,10 @@ def write_gguf(
 
 
 def _announce(
-    writer: Any, name: str, info: TensorInfo, kind: GgufType, *, plan: Plan
+    writer: Any, name: str, info: TensorInfo, gguf_type: GgufType, *, plan: Plan
 ) -> TensorRecord:
     """Tell the writer of a tensor that will follow. Returns its record."""
-    stored, reason = plan.storage(kind, name, info.shape)
+    stored, reason = plan.storage(gguf_type, name, info.shape)
     block, size = gguf.GGML_QUANT_SIZES[stored]
     count = int(np.prod(info.shape))
     plain = {QTYPE.F32: np.float32, QTYPE.F16: np.float16}.get(stored)

@@ -61,9 +61,9 @@ def export_onnx(
     """
     require("onnx")
     chosen_scheme = FORMAT.scheme(scheme)
-    storing = resolve(SCHEMES, chosen_scheme, kind="--quant")
-    write = resolve(GRAPHS, graph, kind="--graph")
-    written_for = resolve(FLAVOURS, flavour, kind="--flavour")
+    storing = resolve(SCHEMES, chosen_scheme, what="--quant")
+    write = resolve(GRAPHS, graph, what="--graph")
+    written_for = resolve(FLAVOURS, flavour, what="--flavour")
     width = checkpoint.dim if dim is None else dim
     if width not in checkpoint.matryoshka_dims:
         known = ", ".join(map(str, checkpoint.matryoshka_dims))
@@ -105,7 +105,7 @@ def export_onnx(
         return write_manifest(
             stage,
             checkpoint,
-            kind="onnx",
+            format="onnx",
             scheme=chosen_scheme,
             entry="model.onnx",
             tensors=records,

@@ -86,7 +86,7 @@ def export_openvino(
         return write_manifest(
             stage,
             checkpoint,
-            kind="openvino",
+            format="openvino",
             scheme=scheme,
             entry=ENTRY,
             tensors=tuple(graph.records),

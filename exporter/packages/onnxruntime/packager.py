@@ -43,7 +43,7 @@ PACKAGER = Packager(
     name="onnxruntime",
     room=__package__,
     verify="exporter.packages.onnxruntime.verifier:verify_onnxruntime",
-    kind="onnx",
+    format="onnx",
     fill=fill_onnxruntime,
     hint="ONNX Runtime takes ONNX: lawvault export onnx",
 )

@@ -26,7 +26,7 @@ PACKAGER = Packager(
     name="openvino",
     room=__package__,
     verify="exporter.packages.openvino.verifier:verify_openvino",
-    kind="openvino",
+    format="openvino",
     fill=fill_openvino,
     hint="OpenVINO takes its own format: lawvault export openvino",
 )
