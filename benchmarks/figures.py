@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from exporter.corpus.beir import Corpus
 from exporter.parity.compare import row_cosines
-from exporter.parity.results import Difference
+from exporter.parity.measured import Difference
 from exporter.parity.statistics import paired_difference
 from exporter.vectors.rows import Rows
 from exporter.vectors.search import Ranking, measure, overlap, search

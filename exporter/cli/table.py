@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from exporter.cli.console import open_console
-from exporter.parity.results import Difference, ParityReport
+from exporter.parity.measured import Difference
+from exporter.parity.results import ParityReport
 from exporter.report.advice import recommend, three_sentences
 from exporter.report.markdown import show_multiple, show_power
 from exporter.report.pool_words import show_size

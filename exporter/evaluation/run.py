@@ -32,7 +32,7 @@ MEASURES = ("hit_at_10", "top_1", "mrr_at_10", "ndcg_at_10")
 
 
 @dataclass(frozen=True)
-class Found:
+class RankedQuestions:
     """A ranking (q, 10) and its measures, each (q,)."""
 
     ranking: Ranking
@@ -96,7 +96,7 @@ def evaluate(
 
 def _retrieve(
     original: Original, corpus: Corpus, *, dim: int, stages: Stages, cache: Path
-) -> Found:
+) -> RankedQuestions:
     checkpoint = original.checkpoint
     if dim > checkpoint.dim:
         raise BadInput(f"'{checkpoint.name}' has only {checkpoint.dim} dimensions, not {dim}")
@@ -117,7 +117,7 @@ def _retrieve_from_table(
     document_prompt: str,
     stages: Stages,
     cache: Path,
-) -> tuple[Found, OriginCheck]:
+) -> tuple[RankedQuestions, OriginCheck]:
     checkpoint = original.checkpoint
     check_width(table, checkpoint)
     scan = scan_table(table, progress=stages(f"{table.name}: read", table.rows))
@@ -174,14 +174,16 @@ def check_same_documents(table: VectorTable, ids: Sequence[str], corpus: Corpus)
         )
 
 
-def _found(corpus: Corpus, ranking: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> Found:
+def _found(
+    corpus: Corpus, ranking: np.ndarray[tuple[int, int], np.dtype[np.int64]]
+) -> RankedQuestions:
     values = measure(
         ranking, doc_ids=corpus.doc_ids, query_ids=corpus.query_ids, qrels=corpus.qrels
     )
-    return Found(ranking, values)
+    return RankedQuestions(ranking, values)
 
 
-def _model(checkpoint: Checkpoint, found: Found) -> EvaluatedModel:
+def _model(checkpoint: Checkpoint, found: RankedQuestions) -> EvaluatedModel:
     return EvaluatedModel(
         name=checkpoint.name,
         checkpoint_files={path: digest for path, _, digest in checkpoint.file_hashes()},
@@ -192,8 +194,10 @@ def _model(checkpoint: Checkpoint, found: Found) -> EvaluatedModel:
     )
 
 
-def _ranks(corpus: Corpus, ours: Found, theirs: Found | None) -> tuple[QuestionRanks, ...]:
-    def place(found: Found, at: int) -> int | None:
+def _ranks(
+    corpus: Corpus, ours: RankedQuestions, theirs: RankedQuestions | None
+) -> tuple[QuestionRanks, ...]:
+    def place(found: RankedQuestions, at: int) -> int | None:
         reciprocal = float(found.values["mrr_at_10"][at])
         return round(1 / reciprocal) if reciprocal else None
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from exporter.parity.results import Differences, Interval, McNemar
+from exporter.parity.measured import Differences, Interval, McNemar
 from exporter.records import Record
 from exporter.tables.judgement import OriginCheck
 

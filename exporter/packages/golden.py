@@ -46,7 +46,7 @@ class GoldenText(Record):
     distance_max: float = Field(gt=0, le=2)
 
 
-class Mistake(Record):
+class GoldenMistake(Record):
     """What the artifact would give for the texts `at` with something done wrong.
 
     `said`: what such vectors are.
@@ -66,7 +66,7 @@ class Golden(Record):
     query_prompt: str
     document_prompt: str
     texts: tuple[GoldenText, ...] = Field(min_length=1)
-    mistakes: tuple[Mistake, ...]
+    mistakes: tuple[GoldenMistake, ...]
 
     def is_cut(self, index: int) -> bool:
         """Return whether the model's limit cuts this text: the golden text made to be cut is."""
@@ -114,7 +114,7 @@ def _mistake(
     vectors: npt.NDArray[np.float64],
     truth: Truth,
     limits: npt.NDArray[np.float64],
-) -> Mistake | None:
+) -> GoldenMistake | None:
     """Return what the artifact would give: its own vectors, moved as torch's are.
 
     Only for the texts on which it shows best; None where it shows on none.
@@ -128,7 +128,7 @@ def _mistake(
         return None
     rows = vectors[at[best]] + mistaken.vectors[best] - right[best]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return Mistake(
+    return GoldenMistake(
         said=mistaken.said,
         at=tuple(int(at[i]) for i in best),
         vectors=tuple(_rounded(row, digits=MISTAKE_DIGITS) for row in rows),

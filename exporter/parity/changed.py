@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporter.corpus.beir import Corpus
-from exporter.parity.results import ChangedAnswer
+from exporter.parity.measured import ChangedAnswer
 from exporter.vectors.rows import Rows
 from exporter.vectors.search import Ranking, Values
 

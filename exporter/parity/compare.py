@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.corpus.beir import TextRole
-from exporter.parity.results import CosineSummary, ErrorHistogram, WorstText
+from exporter.parity.measured import CosineSummary, ErrorHistogram, WorstText
 from exporter.vectors.rows import Rows, Vectors, as_rows
 
 Cosines = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ from contextlib import closing
 import numpy as np
 
 from exporter.parity.compare import row_cosines
-from exporter.parity.results import Invariance
+from exporter.parity.measured import Invariance
 from exporter.runtimes.encoder import PaddedEncoder, Source
 from exporter.vectors.rows import Rows, Vectors
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.errors import BadInput
-from exporter.parity.results import Difference, Invariance, Verdict
+from exporter.parity.measured import Difference, Invariance, Verdict
 from exporter.parity.statistics import non_inferiority
 from exporter.recipe import Limits, Way
 
@@ -26,7 +26,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredWay:
     """One way of deployment against torch fp32, at one dim.
 
     Cosines are of the texts that the artifact embeds in this way. `margin`: of MRR@10. `needed`:
@@ -66,7 +66,7 @@ def margin_of(limits: Limits, way: Way, *, reference: float) -> float:
 
 
 def judge_way(
-    found: Measured, *, baseline: Baseline | None, limits: Limits
+    found: MeasuredWay, *, baseline: Baseline | None, limits: Limits
 ) -> tuple[Verdict, tuple[str, ...]]:
     """Return the verdict on one way of deployment at one dim, and the reasons where it is no pass.
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from exporter.corpus.beir import Corpus
 from exporter.parity.compare import Cosines, summarize_cosines
-from exporter.parity.results import LengthBucket
+from exporter.parity.measured import LengthBucket
 from exporter.vectors.embed import Texts
 from exporter.vectors.search import Values
 

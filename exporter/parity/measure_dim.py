@@ -12,27 +12,26 @@ from exporter.parity.compare import Cosines, count_errors, row_cosines, summariz
 from exporter.parity.judge import (
     FP32_ROUNDING,
     Baseline,
-    Measured,
+    MeasuredWay,
     judge_way,
     margin_of,
     worst_verdict,
 )
 from exporter.parity.lengths import Lengths
-from exporter.parity.pool import Pool
-from exporter.parity.pool_falls import grades_of
-from exporter.parity.pool_intervals import missed_of, widened_differences, widened_overlap
-from exporter.parity.pool_missed import Bound, Near, bound_missed, near_outside
-from exporter.parity.results import (
+from exporter.parity.measured import (
     ChangedAnswer,
     CosineSummary,
     Deployment,
     Difference,
     DimResult,
-    NoiseFloor,
-    NoiseWay,
     PaddedBatches,
     RankFlips,
 )
+from exporter.parity.pool import Pool
+from exporter.parity.pool_falls import grades_of
+from exporter.parity.pool_intervals import missed_of, widened_differences, widened_overlap
+from exporter.parity.pool_missed import Bound, Near, bound_missed, near_outside
+from exporter.parity.results import NoiseFloor, NoiseWay
 from exporter.parity.statistics import (
     compare_measures,
     exact_mcnemar,
@@ -235,14 +234,14 @@ class References:
         cosines: Cosines,
         shared: float,
         difference: Difference,
-    ) -> Measured:
+    ) -> MeasuredWay:
         """Return what is judged of a ranking found in one way."""
         truth = self.found(self.truth, dim)
         mine, base = found.values["mrr_at_10"], truth.values["mrr_at_10"]
         missed = missed_of(found.bound, truth.bound)
         lost = missed.mrr_at_10 if missed else 0.0
         margin = margin_of(limits, way, reference=float(base.mean()))
-        return Measured(
+        return MeasuredWay(
             way,
             float(np.percentile(cosines, 1)),
             float(np.median(cosines)),

@@ -4,14 +4,8 @@ from collections.abc import Iterable
 
 from exporter.corpus.beir import Corpus
 from exporter.parity.compare import shorten
-from exporter.parity.results import (
-    Article,
-    ArtifactResult,
-    ChangedAnswer,
-    CosineSummary,
-    NoiseFloor,
-    Question,
-)
+from exporter.parity.measured import ChangedAnswer, CosineSummary
+from exporter.parity.results import Article, ArtifactResult, NoiseFloor, Question
 
 EXCERPT = 240
 """Characters of an article: three in four of the bundled corpus stand whole."""

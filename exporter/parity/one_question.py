@@ -30,7 +30,7 @@ class FoundArticle(Record):
     was: int | None
 
 
-class Answers(Record):
+class AnswerList(Record):
     """What one encoder finds. `in_common`: articles that are among the original's, too."""
 
     name: str
@@ -58,7 +58,7 @@ class OneQuestion(Record):
     documents: int
     dim: int
     index: Index
-    answers: tuple[Answers, ...]
+    answers: tuple[AnswerList, ...]
     articles: dict[str, ShownArticle]
 
 
@@ -144,13 +144,13 @@ def _answers(
     top: int,
     ranks: dict[str, int] | None = None,
     size_bytes: int | None = None,
-) -> Answers:
+) -> AnswerList:
     places = search(asked, documents, k=top)[0]
     question = asked.block(0, 1)[0].astype(np.float64)
     scores = [float(documents.block(p, p + 1)[0].astype(np.float64) @ question) for p in places]
     ids = [corpus.doc_ids[int(place)] for place in places]
     known = {key: i + 1 for i, key in enumerate(ids)} if ranks is None else ranks
-    return Answers(
+    return AnswerList(
         name=name,
         size_bytes=size_bytes,
         found=tuple(

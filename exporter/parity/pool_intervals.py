@@ -1,8 +1,8 @@
 """Intervals wider by what a pool may miss. Without a pool, whose bounds are None, as they were."""
 
+from exporter.parity.measured import Differences, Interval, Missed
 from exporter.parity.pool_falls import DEPTH
 from exporter.parity.pool_missed import Bound
-from exporter.parity.results import Differences, Interval, Missed
 from exporter.parity.statistics import widened
 
 

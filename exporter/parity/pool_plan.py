@@ -5,7 +5,7 @@ from pathlib import Path
 
 from exporter.corpus.beir import Corpus
 from exporter.parity.pool import DEFAULT_FIRST, SAMPLE_DOCUMENTS, Pool, choose_pool
-from exporter.parity.pool_time import WORTH_POOLING, Speed, may_be_long, measure_speeds
+from exporter.parity.pool_time import WORTH_POOLING, EncodingSpeed, may_be_long, measure_speeds
 from exporter.progress import Stages
 from exporter.recipe import Recipe
 from exporter.runtimes.encoder import Original, Source
@@ -38,7 +38,7 @@ def plan_pool(
     if first == 0:
         return None
     encoders = 2 + len(sources)
-    speeds: list[Speed] = []
+    speeds: list[EncodingSpeed] = []
     if may_be_long(
         texts.unique, encoders, tokens=original.tokens, weights=original.checkpoint.parameters
     ):
@@ -87,7 +87,7 @@ def plan_pool(
 
 
 def choose_chooser(
-    speeds: Sequence[Speed], *, original: Original, sources: Sequence[Source]
+    speeds: Sequence[EncodingSpeed], *, original: Original, sources: Sequence[Source]
 ) -> Source:
     """Return torch bf16, or the artifact that is through with the corpus in half its time.
 

@@ -27,7 +27,7 @@ CHOOSER_COSINE = 0.99
 
 
 @dataclass(frozen=True)
-class Speed:
+class EncodingSpeed:
     """An encoder, its tokens a second on this machine, and the seconds it needs for the texts that
     the cache does not hold. `trusted`: it may choose documents for others."""
 
@@ -54,7 +54,7 @@ def measure_speeds(
     cache: Path,
     stages: Stages,
     clock: Callable[[], float] = time.perf_counter,
-) -> list[Speed]:
+) -> list[EncodingSpeed]:
     """Return the speed of `used`, torch bf16, then of each of `sources`, on a few of `texts`.
 
     An encoder that gives no usable vectors, or whose token ids are not the original's, counts as
@@ -79,7 +79,7 @@ def measure_speeds(
                 vectors = encoder.encode(timed)
                 seconds = max(clock() - began, 1e-9)
         except BadInput:
-            found.append(Speed(source, float("inf"), 0.0, trusted=False))
+            found.append(EncodingSpeed(source, float("inf"), 0.0, trusted=False))
             progress(1)
             continue
         base = vectors if base is None else base
@@ -88,7 +88,9 @@ def measure_speeds(
             and vectors.shape == base.shape
             and float(np.median(row_cosines(vectors, base))) >= CHOOSER_COSINE
         )
-        found.append(Speed(source, count / seconds, missing * whole * seconds / count, trusted))
+        found.append(
+            EncodingSpeed(source, count / seconds, missing * whole * seconds / count, trusted)
+        )
         progress(1)
     return found
 

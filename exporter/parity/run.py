@@ -30,11 +30,12 @@ from exporter.parity.invariance import encode_in_padded_batches, measure_invaria
 from exporter.parity.judge import judge_invariance, worst_verdict
 from exporter.parity.lengths import Lengths
 from exporter.parity.measure_dim import PADDED_BATCH, References
+from exporter.parity.measured import DimResult
 from exporter.parity.mentioned import mentioned
 from exporter.parity.parts import part_sizes
 from exporter.parity.pool import SAMPLE_DOCUMENTS
 from exporter.parity.pool_plan import plan_pool
-from exporter.parity.results import ArtifactResult, DimResult, ParityReport
+from exporter.parity.results import ArtifactResult, ParityReport
 from exporter.progress import Stages, unheard
 from exporter.recipe import Recipe
 from exporter.runtimes.encoder import Encoder, Original, Source, TokenIds

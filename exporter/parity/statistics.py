@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from exporter.parity.mean_bounds import lower_bound, upper_bound
-from exporter.parity.results import Difference, Differences, Interval, McNemar, Power, Verdict
+from exporter.parity.measured import Difference, Differences, Interval, McNemar, Power, Verdict
 
 MOST_QUESTIONS = 10_000_000
 """More than that many are never asked for."""

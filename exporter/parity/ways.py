@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from exporter.parity.results import ArtifactResult, DimResult
+from exporter.parity.measured import DimResult
+from exporter.parity.results import ArtifactResult
 from exporter.recipe import Way
 
 

@@ -15,7 +15,7 @@ LENGTH_LIMIT = 255.0
 """Longest row whose squares fp16 can add up."""
 
 
-class Lengths(Record):
+class RowLengths(Record):
     """The longest and shortest row (L2) that a norm was given. Rows of zeros are not counted."""
 
     largest: float = 0.0
@@ -30,7 +30,7 @@ class LayerRanges(Record):
 
     largest: dict[str, float]
     exponents: dict[str, dict[int, int]]
-    length: dict[str, Lengths]
+    length: dict[str, RowLengths]
 
 
 LayerScale = dict[str, int]

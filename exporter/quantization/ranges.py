@@ -10,8 +10,8 @@ from exporter.quantization.forward import RESIDUAL, run_backbone, torch_module
 from exporter.quantization.inputs import check_finite
 from exporter.quantization.measured import (
     LayerRanges,
-    Lengths,
     Rescaling,
+    RowLengths,
     no_rescaling,
     range_records,
 )
@@ -89,7 +89,7 @@ class _Layer:
         self._norm_inputs = norm_inputs
         self.largest: dict[str, float] = {}
         self.exponents: dict[str, dict[int, int]] = {}
-        self.length: dict[str, Lengths] = {}
+        self.length: dict[str, RowLengths] = {}
 
     def see(self, site: str, values: Any) -> None:
         torch = torch_module()
@@ -104,9 +104,9 @@ class _Layer:
         if site in self._norm_inputs:
             rows = torch.linalg.vector_norm(values.double(), dim=-1)
             rows = rows[rows > 0]
-            before = self.length.get(site, Lengths())
+            before = self.length.get(site, RowLengths())
             if rows.numel():
-                self.length[site] = Lengths(
+                self.length[site] = RowLengths(
                     largest=max(before.largest, float(rows.max())),
                     smallest=min(before.smallest, float(rows.min())),
                 )

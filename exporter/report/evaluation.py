@@ -6,7 +6,7 @@ from pathlib import Path
 
 from exporter.errors import BadInput
 from exporter.evaluation.table import Evaluation, QuestionRanks
-from exporter.parity.results import Difference, Interval
+from exporter.parity.measured import Difference, Interval
 from exporter.records import write_json
 
 JSON_NAME, MARKDOWN_NAME = "evaluation.json", "evaluation.md"

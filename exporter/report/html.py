@@ -8,7 +8,8 @@ import jinja2
 from markupsafe import Markup
 
 from exporter.format import all_formats
-from exporter.parity.results import Difference, Interval, ParityReport
+from exporter.parity.measured import Difference, Interval
+from exporter.parity.results import ParityReport
 from exporter.parity.ways import dims_of
 from exporter.report.advice import megabytes, recommend, three_sentences, why_refused
 from exporter.report.markdown import show_multiple, show_padded, show_power

@@ -3,18 +3,20 @@
 from collections.abc import Iterable, Sequence
 from textwrap import wrap as wrapped
 
-from exporter.parity.results import (
-    ArtifactResult,
+from exporter.parity.measured import (
     CosineSummary,
     Difference,
     DimResult,
     Interval,
     Invariance,
-    NoiseFloor,
     PaddedBatches,
-    ParityReport,
     Power,
     RankFlips,
+)
+from exporter.parity.results import (
+    ArtifactResult,
+    NoiseFloor,
+    ParityReport,
     Stripping,
     WindowEffect,
 )

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from exporter.parity.one_question import Answers, FoundArticle, OneQuestion
+from exporter.parity.one_question import AnswerList, FoundArticle, OneQuestion
 from exporter.report.html import page_environment
 from exporter.report.words import ENGLISH, Words
 
@@ -22,7 +22,7 @@ def moved(article: FoundArticle, _: Words = ENGLISH) -> str:
     return f"↑{step}" if step > 0 else f"↓{-step}"
 
 
-def summary(answers: Answers, original: Answers, _: Words = ENGLISH) -> str:
+def summary(answers: AnswerList, original: AnswerList, _: Words = ENGLISH) -> str:
     """Return one sentence on how far an artifact's answers are the original's."""
     same = answers.found[0].id == original.found[0].id
     order = [a.id for a in answers.found] == [a.id for a in original.found]

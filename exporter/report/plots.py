@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from unicodedata import east_asian_width
 
 from exporter.format import format_of
-from exporter.parity.results import ArtifactResult, ErrorHistogram, ParityReport
+from exporter.parity.measured import ErrorHistogram
+from exporter.parity.results import ArtifactResult, ParityReport
 from exporter.report.svg import CHARACTER_WIDTH, Svg, power_of_ten, round_steps
 from exporter.report.words import ENGLISH, Words
 

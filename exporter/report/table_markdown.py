@@ -1,6 +1,6 @@
 """parity-index.md: what a table that is already shipped makes of artifacts' queries."""
 
-from exporter.parity.results import Interval, RankFlips
+from exporter.parity.measured import Interval, RankFlips
 from exporter.report.markdown import show_difference
 from exporter.tables.judgement import (
     ApproximateIndex,

@@ -10,16 +10,16 @@ from exporter.parity.compare import row_cosines, summarize_cosines
 from exporter.parity.judge import (
     FP32_ROUNDING,
     Baseline,
-    Measured,
+    MeasuredWay,
     judge_way,
     margin_of,
     worst_verdict,
 )
-from exporter.parity.results import RankFlips
+from exporter.parity.measured import RankFlips
 from exporter.parity.statistics import mean_interval, paired_difference, questions_to_decide
 from exporter.recipe import Recipe
 from exporter.tables.judgement import (
-    ChangedAnswer,
+    ChangedFirst,
     IndexArtifact,
     IndexNoise,
     IndexSearch,
@@ -106,7 +106,7 @@ class TableBaseline:
             difference = paired_difference(mine, base)
             shared = mean_interval(overlap(ranking, truth))
             margin = margin_of(limits, "queries", reference=float(base.mean()))
-            measured = Measured(
+            measured = MeasuredWay(
                 "queries",
                 cosine.p1,
                 cosine.median,
@@ -163,13 +163,13 @@ class TableBaseline:
             answer_moved=tuple(tuple(answer_moved(a, b) for b in ranks) for a in ranks),
         )
 
-    def _changed(self, ours: Ranking, theirs: Ranking) -> tuple[ChangedAnswer, ...]:
+    def _changed(self, ours: Ranking, theirs: Ranking) -> tuple[ChangedFirst, ...]:
         ranks = reciprocal_ranks(ours, theirs[:, 0])
         changed = np.flatnonzero(ours[:, 0] != theirs[:, 0])
         # The worst first: those whose former first document fell farthest.
         order = changed[np.argsort(ranks[changed], kind="stable")][:SHOWN_CHANGES]
         return tuple(
-            ChangedAnswer(
+            ChangedFirst(
                 id=self.questions.ids[i],
                 question=self.questions.texts[i],
                 reference=self.ids[int(theirs[i, 0])],

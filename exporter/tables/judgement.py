@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, TypeVar
 
-from exporter.parity.results import CosineSummary, Difference, Interval, RankFlips, Verdict
+from exporter.parity.measured import CosineSummary, Difference, Interval, RankFlips, Verdict
 from exporter.records import Record
 from exporter.tables.columns import Columns, IndexOrigin
 from exporter.tables.vector_table import Metric
@@ -35,7 +35,7 @@ class OriginCheck(Record):
     stripped: int
 
 
-class ChangedAnswer(Record):
+class ChangedFirst(Record):
     """A question whose first document is another than torch bf16's.
 
     `reference_rank`: where the reference's first document stands in the artifact's list, None
@@ -67,7 +67,7 @@ class IndexSearch(Record):
     difference: Difference
     rank_flips: RankFlips
     """Between torch fp32, torch bf16 and the artifact; the answer is torch fp32's first."""
-    changed: tuple[ChangedAnswer, ...]
+    changed: tuple[ChangedFirst, ...]
     judged: bool
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -165,12 +165,12 @@ class IndexRun(Record):
     approximate: tuple[ApproximateIndex, ...]
 
 
-Found = TypeVar("Found", IndexSearch, IndexNoise)
+FoundRows = TypeVar("FoundRows", IndexSearch, IndexNoise)
 
 
-def merged(results: Sequence[Found]) -> list[tuple[str, Found]]:
+def merged(results: Sequence[FoundRows]) -> list[tuple[str, FoundRows]]:
     """Return (metrics, result), what is the same under two metrics once: for people."""
-    groups: list[tuple[list[str], Found]] = []
+    groups: list[tuple[list[str], FoundRows]] = []
     for result in results:
         same = (g for g in groups if g[1].model_copy(update={"metric": result.metric}) == result)
         group = next(same, None)

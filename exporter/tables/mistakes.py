@@ -33,7 +33,7 @@ TRIED_ROWS = 24
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row with its text."""
 
     id: str
@@ -47,13 +47,13 @@ class Mistake:
     `remedy`: what to pass where the table is right and the run is not."""
 
     said: str
-    vectors: Callable[[Sequence[Row], Sequence[Tokens]], Vectors]
+    vectors: Callable[[Sequence[TableRow], Sequence[Tokens]], Vectors]
     applies: Callable[[Tokens], bool] = lambda tokens: bool(tokens)
     remedy: str = ""
 
 
 def explain(
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     vectors: Vectors,
     doubtful: Sequence[int],
     *,
@@ -167,7 +167,7 @@ def _mistakes(
 
 def _with_prompt(
     encoder: Encoder, template: str
-) -> Callable[[Sequence[Row], Sequence[Tokens]], Vectors]:
+) -> Callable[[Sequence[TableRow], Sequence[Tokens]], Vectors]:
     prompts = Prompts(query="{text}", document=template)
     return lambda rows, _: encoder.encode(
         [prompts.render_document(row.text, title=row.title) for row in rows]
@@ -176,7 +176,7 @@ def _with_prompt(
 
 def _of_tokens(encoder: PaddedEncoder) -> Iterator[Mistake]:
     def changed(change: Callable[[Tokens], Tokens]) -> Callable[..., Vectors]:
-        def vectors(_: Sequence[Row], tokens: Sequence[Tokens]) -> Vectors:
+        def vectors(_: Sequence[TableRow], tokens: Sequence[Tokens]) -> Vectors:
             rows = [change(row) for row in tokens]
             return np.concatenate([encoder.encode_padded([r], width=len(r)) for r in rows])
 
@@ -204,7 +204,7 @@ def _of_variants(variants: Sequence[Variant], prompts: Prompts) -> Iterator[Mist
     """Yield what a model that was loaded wrongly gives; each is loaded when its turn comes."""
 
     def by(variant: Variant) -> Callable[..., Vectors]:
-        def vectors(rows: Sequence[Row], _: Sequence[Tokens]) -> Vectors:
+        def vectors(rows: Sequence[TableRow], _: Sequence[Tokens]) -> Vectors:
             texts = [prompts.render_document(row.text, title=row.title) for row in rows]
             with closing(variant.load()) as encoder:
                 return encoder.encode(texts)

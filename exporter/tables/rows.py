@@ -11,7 +11,7 @@ from exporter.parity.compare import Cosines, row_cosines
 from exporter.progress import Stages
 from exporter.recipe import Recipe
 from exporter.runtimes.encoder import Original, Source
-from exporter.tables.mistakes import Mistake, Row, as_unit, explain
+from exporter.tables.mistakes import Mistake, TableRow, as_unit, explain
 from exporter.tables.vector_table import Vectors, VectorTable
 from exporter.vectors.rows import Rows
 
@@ -32,7 +32,7 @@ Embed = Callable[[Source, Sequence[str]], Rows]
 class RowSample:
     """Rows of a table with a text, and their vectors, (rows, dim), scaled to length 1."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     vectors: Vectors
 
 
@@ -61,14 +61,14 @@ class Remade:
 def take_rows(table: VectorTable, wanted: Sequence[int]) -> RowSample:
     """Read the rows at these places, in ascending order."""
     places = set(wanted)
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     vectors: list[Vectors] = []
     start = 0
     for (ids, block), (_, titles, texts) in zip(
         table.vectors(missing=True), table.texts(), strict=True
     ):
         for i in (i for i in range(len(ids)) if start + i in places):
-            rows.append(Row(ids[i], titles[i], texts[i]))
+            rows.append(TableRow(ids[i], titles[i], texts[i]))
             vectors.append(block[i].copy())
         start += len(ids)
     return RowSample(tuple(rows), as_unit(np.stack(vectors)))

@@ -16,7 +16,7 @@ from exporter.cli.main import main  # noqa: E402
 from exporter.corpus.beir import read_corpus  # noqa: E402
 from exporter.formats.onnx.export import export_onnx  # noqa: E402
 from exporter.formats.onnx.runtime import OnnxEncoder  # noqa: E402
-from exporter.parity.one_question import Answers, FoundArticle  # noqa: E402
+from exporter.parity.one_question import AnswerList, FoundArticle  # noqa: E402
 from exporter.report.one_question import moved, summary  # noqa: E402
 from exporter.runtimes.original import reference_source  # noqa: E402
 from parity_tests.conftest import LAWVAULT_PROMPTS  # noqa: E402
@@ -128,13 +128,13 @@ def test_an_existing_page_is_not_replaced_unasked(
 
 
 def test_moves_are_told_in_words_and_signs() -> None:
-    def found(*articles: tuple[str, int | None]) -> Answers:
+    def found(*articles: tuple[str, int | None]) -> AnswerList:
         made = [
             FoundArticle(id=key, rank=i + 1, score=0.5, was=was)
             for i, (key, was) in enumerate(articles)
         ]
         known = sum(was is not None for _, was in articles)
-        return Answers(name="x", size_bytes=1, found=tuple(made), in_common=known)
+        return AnswerList(name="x", size_bytes=1, found=tuple(made), in_common=known)
 
     original = found(("a", 1), ("b", 2), ("c", 3))
     other = found(("b", 2), ("d", None), ("a", 1))

@@ -14,7 +14,8 @@ pytest.importorskip("onnxruntime")
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.manifest import read_manifest
-from exporter.parity.results import ArtifactResult, ParityReport, Verdict
+from exporter.parity.measured import Verdict
+from exporter.parity.results import ArtifactResult, ParityReport
 from exporter.recipe import Way
 from exporter.report.advice import advise, recommend, three_sentences
 from exporter.report.html import count_sentence, render_html

@@ -7,13 +7,13 @@ import pytest
 from exporter.errors import BadInput
 from exporter.parity.judge import (
     Baseline,
-    Measured,
+    MeasuredWay,
     judge_invariance,
     judge_way,
     margin_of,
     worst_verdict,
 )
-from exporter.parity.results import Difference, Invariance
+from exporter.parity.measured import Difference, Invariance
 from exporter.recipe import Bounds, Limits
 
 LIMITS = Limits(cosine_p1_min=0.99, overlap_at_10_min=0.9, mrr_at_10_margin=0.01)
@@ -34,7 +34,7 @@ SOUND: dict[str, Any] = {
 def judged(
     *, limits: Limits = LIMITS, baseline: Baseline | None = None, **change: Any
 ) -> tuple[str, tuple[str, ...]]:
-    return judge_way(Measured(**{**SOUND, **change}), limits=limits, baseline=baseline)
+    return judge_way(MeasuredWay(**{**SOUND, **change}), limits=limits, baseline=baseline)
 
 
 def test_an_artifact_on_its_limits_passes() -> None:

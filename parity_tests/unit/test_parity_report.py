@@ -468,7 +468,9 @@ def test_a_missing_damaged_or_foreign_report_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match="not a sound parity report"):
             read_report(path)
     path.write_text(json.dumps({"schema_version": 5}))
-    with pytest.raises(BadInput, match=rf"has schema version 5, this tool reads {SCHEMA_VERSION}; run 'lawvault"):
+    with pytest.raises(
+        BadInput, match=rf"has schema version 5, this tool reads {SCHEMA_VERSION}; run 'lawvault"
+    ):
         read_report(path)
 
 

@@ -11,7 +11,7 @@ from exporter.formats.open import artifact_source
 from exporter.packages.verdict import verdict_of
 from exporter.parity import pool_plan, pool_time
 from exporter.parity.pool_plan import choose_chooser, minutes
-from exporter.parity.pool_time import Speed
+from exporter.parity.pool_time import EncodingSpeed
 from exporter.parity.results import ParityReport
 from exporter.parity.run import run_parity
 from exporter.progress import silent
@@ -183,9 +183,9 @@ def test_an_artifact_chooses_only_where_it_is_trusted_and_takes_half_the_time() 
 
     def chosen(used: float, artifact: float, *, trusted: bool = True) -> Source:
         speeds = [
-            Speed(original.used, 1.0, used, trusted=True),
-            Speed(original.truth, 1.0, 0.0, trusted=True),
-            Speed(ours, 1.0, artifact, trusted=trusted),
+            EncodingSpeed(original.used, 1.0, used, trusted=True),
+            EncodingSpeed(original.truth, 1.0, 0.0, trusted=True),
+            EncodingSpeed(ours, 1.0, artifact, trusted=trusted),
         ]
         return choose_chooser(speeds, original=original, sources=[ours])
 

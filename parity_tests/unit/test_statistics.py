@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from exporter.parity.mean_bounds import lower_bound
-from exporter.parity.results import Difference
+from exporter.parity.measured import Difference
 from exporter.parity.statistics import (
     compare_measures,
     exact_mcnemar,

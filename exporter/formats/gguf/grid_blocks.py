@@ -34,7 +34,7 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class CodeBounds:
     """Codes, and integers of groups, lie within these. groups: of a block."""
 
     low: int
@@ -45,7 +45,7 @@ class Bounds:
 
 
 def fit_levels(
-    values: Floats, weight: Floats, scale: Floats, offset: Floats, *, bounds: Bounds
+    values: Floats, weight: Floats, scale: Floats, offset: Floats, *, bounds: CodeBounds
 ) -> Levels:
     """Return the two levels that round `values` best, near the scales and offsets asked for.
 
@@ -78,7 +78,7 @@ def half(values: Floats) -> Floats:
         return values.astype(np.float16).astype(np.float32)
 
 
-def _codes(values: Floats, scale: Floats, offset: Floats, bounds: Bounds) -> Floats:
+def _codes(values: Floats, scale: Floats, offset: Floats, bounds: CodeBounds) -> Floats:
     steps = (values + offset[..., None]) * inverse(scale)[..., None]
     codes: Floats = np.clip(np.rint(steps), bounds.low, bounds.high)
     return codes
@@ -89,7 +89,7 @@ def _error(values: Floats, weight: Floats, codes: Floats, scale: Floats, offset:
     return weighted_sum(np.square(missing), weight)
 
 
-def _neighbours(values: Floats, weight: Floats, found: Levels, bounds: Bounds) -> Levels:
+def _neighbours(values: Floats, weight: Floats, found: Levels, bounds: CodeBounds) -> Levels:
     """Return the integers that round each group best, of the present ones and those beside them."""
     d, dmin = found.by_group(found.d), found.by_group(found.dmin)
     sub, sub_min, least = found.sub, found.sub_min, np.full_like(found.sub, np.inf)
@@ -105,7 +105,7 @@ def _neighbours(values: Floats, weight: Floats, found: Levels, bounds: Bounds) -
     return Levels(found.d, found.dmin, sub, sub_min)
 
 
-def _refitted(values: Floats, weight: Floats, found: Levels, bounds: Bounds) -> Levels:
+def _refitted(values: Floats, weight: Floats, found: Levels, bounds: CodeBounds) -> Levels:
     """Return the blocks' numbers that fit the present codes best, where that is better."""
     scale, offset = found.by_group(found.d) * found.sub, found.by_group(found.dmin) * found.sub_min
     codes = _codes(values, scale, offset, bounds)

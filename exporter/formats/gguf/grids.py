@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.errors import BadInput
-from exporter.formats.gguf.grid_blocks import Bounds, fit_levels
+from exporter.formats.gguf.grid_blocks import CodeBounds, fit_levels
 from exporter.formats.gguf.grid_search import fit_affine, fit_symmetric, halfways, inverse
 from exporter.formats.gguf.types import QTYPE
 
@@ -158,7 +158,7 @@ def _fit(
             return BlockGrid(
                 ggml_type, scale.astype(np.float16), offset.astype(np.float16), one, one
             )
-    bounds = Bounds(layout.low, layout.high, layout.groups, layout.sub_low, layout.sub_high)
+    bounds = CodeBounds(layout.low, layout.high, layout.groups, layout.sub_low, layout.sub_high)
     found = fit_levels(grouped, weight, scale, offset, bounds=bounds)
     with np.errstate(over="ignore", invalid="ignore"):
         return BlockGrid(

@@ -34,7 +34,7 @@ def rotary_tables(
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldTensor:
     """A value of the graph. `late`: inputs whose factors it is still short of. `scaled`: whether it
     is multiplied by the factor of attention's scores already."""
 
@@ -69,13 +69,13 @@ class Layers:
         self._tables = self._rotary()
         table = self.weights.checkpoint.tensors[TABLE]
         x = self.scheme.lookup(w, table, ids, scale=self.weights.embed_scale)
-        env = {"x": Held(x)}
+        env = {"x": HeldTensor(x)}
         at = 0
         while at < len(steps):
             at += self._lower(steps, at, env)
         return env["h"].name
 
-    def _lower(self, steps: list[Step], at: int, env: dict[str, Held]) -> int:
+    def _lower(self, steps: list[Step], at: int, env: dict[str, HeldTensor]) -> int:
         """Add the step at `at`, together with the next where one operator does both. Returns how
         many were added."""
         w, step = self.w, steps[at]
@@ -84,27 +84,27 @@ class Layers:
             case Add() if isinstance(following, Norm) and following.x == step.out:
                 y, x = env[step.y].name, env[step.x].name
                 normed, total = self._add_norm(y, x, following.weight)
-                env[step.out], env[following.out] = Held(total), Held(normed)
+                env[step.out], env[following.out] = HeldTensor(total), HeldTensor(normed)
                 return 2
             case Add():
-                env[step.out] = Held(w.node("Add", [env[step.x].name, env[step.y].name]))
+                env[step.out] = HeldTensor(w.node("Add", [env[step.x].name, env[step.y].name]))
             case Norm(heads=0):
-                env[step.out] = Held(self._norm(env[step.x].name, step.weight))
+                env[step.out] = HeldTensor(self._norm(env[step.x].name, step.weight))
             case Norm():
                 scale = self._score_scale(steps, at) if self.plain_attention else None
                 normed = self._head_norm(env[step.x].name, step, scale=scale or 1.0)
-                env[step.out] = Held(normed, scaled=scale is not None)
+                env[step.out] = HeldTensor(normed, scaled=scale is not None)
             case Rotate():
                 rotated = self._rotate(env[step.x].name, step)
-                env[step.x] = Held(rotated, scaled=env[step.x].scaled)
+                env[step.x] = HeldTensor(rotated, scaled=env[step.x].scaled)
             case Project():
                 self._project(step, env)
             case Attend():
-                env[step.out] = Held(self._attend(step, env))
+                env[step.out] = HeldTensor(self._attend(step, env))
             case Gate():
                 gate = w.node("FastGelu", [env[step.gate].name], domain=MICROSOFT)
                 up = env[step.up]
-                env[step.out] = Held(w.node("Mul", [gate, up.name]), up.late)
+                env[step.out] = HeldTensor(w.node("Mul", [gate, up.name]), up.late)
         return 1
 
     @property
@@ -196,7 +196,7 @@ class Layers:
             made[name] = bias
         return made
 
-    def _project(self, step: Project, env: dict[str, Held]) -> None:
+    def _project(self, step: Project, env: dict[str, HeldTensor]) -> None:
         """Add all matrices of a site. Not merged: cutting the product apart again is a pass over
         it."""
         given = env[step.x]
@@ -204,10 +204,10 @@ class Layers:
         made = [(product, self._matmul(x, product.weight)) for product in step.products]
         for product, name in made:
             if product.late_factor:
-                env[product.out] = Held(name, (x,))
+                env[product.out] = HeldTensor(name, (x,))
             else:
                 # Those of queries and keys too, although norms follow: their eps is not nothing.
-                env[product.out] = Held(whole(self.w, name, x, *given.late))
+                env[product.out] = HeldTensor(whole(self.w, name, x, *given.late))
 
     def _matmul(self, x: Input, name: str) -> str:
         def weight() -> npt.NDArray[np.float32]:
@@ -215,7 +215,7 @@ class Layers:
 
         return self.scheme.matmul(self.w, x, weight, name=name)
 
-    def _attend(self, step: Attend, env: dict[str, Held]) -> str:
+    def _attend(self, step: Attend, env: dict[str, HeldTensor]) -> str:
         """Return (batch, sequence, heads * head_dim)."""
         w, bias = self.w, self._biases[step.mask]
         q, k, v = (env[name].name for name in (step.q, step.k, step.v))

@@ -94,7 +94,7 @@ def row_scales(writer: GraphWriter, scales: str, ids: str) -> str:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A scheme that knows the model's activations, and the weights that it wants to store."""
 
     scheme: Scheme
@@ -112,7 +112,7 @@ class MeasuringScheme(Scheme, Protocol):
         *,
         keep: Path | None = None,
         stages: Stages = silent,
-    ) -> Measured:
+    ) -> Measurement:
         """Return the scheme to write with. texts: prompts applied; keep: a folder for what other
         graphs of the same scheme can use again. Raises BadInput for
         activations that are not finite, MissingDependency without torch."""

@@ -10,7 +10,7 @@ from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.safetensors_file import TensorInfo, read_row_blocks
 from exporter.errors import BadInput
 from exporter.formats.onnx.graph_writer import GraphWriter
-from exporter.formats.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, Measured, PlainInput
+from exporter.formats.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, Measurement, PlainInput
 from exporter.progress import Stages, by_layer, silent
 from exporter.quantization.ranges import measure_fp16
 from exporter.quantization.rescale import RescaledWeights
@@ -48,12 +48,12 @@ class Fp16(PlainInput):
         *,
         keep: Path | None = None,
         stages: Stages = silent,
-    ) -> Measured:
+    ) -> Measurement:
         del keep
         assert checkpoint.architecture is not None
         measured = by_layer(stages("fp16: layers measured", checkpoint.architecture.num_layers))
         rescaling, record = measure_fp16(checkpoint, texts, on_layer=measured)
-        return Measured(self, RescaledWeights(checkpoint, rescaling), fp16=record)
+        return Measurement(self, RescaledWeights(checkpoint, rescaling), fp16=record)
 
     def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
         def blocks() -> Iterator[npt.NDArray[np.float16]]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.safetensors_file import TensorInfo
 from exporter.formats.onnx.graph_writer import FLOAT, GraphWriter
-from exporter.formats.onnx.scheme import Input, Load, Measured, rotate, row_scales
+from exporter.formats.onnx.scheme import Input, Load, Measurement, rotate, row_scales
 from exporter.progress import Stages, next_stage, silent
 from exporter.quantization.int8 import Int8Model, quantize_int8
 from exporter.quantization.rounding import SMALLEST_ROW, STEP
@@ -54,7 +54,7 @@ class Int8:
         *,
         keep: Path | None = None,
         stages: Stages = silent,
-    ) -> Measured:
+    ) -> Measurement:
         assert checkpoint.architecture is not None
         count = checkpoint.architecture.num_layers
         model = quantize_int8(
@@ -64,7 +64,7 @@ class Int8:
             on_measured=next_stage(stages, "int8: layers measured", count),
             on_layer=next_stage(stages, "int8: layers rounded", count),
         )
-        return Measured(Int8(model), model.weights)
+        return Measurement(Int8(model), model.weights)
 
     def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
         """Plain operators, since browsers lack GatherBlockQuantized on the CPU."""

@@ -23,7 +23,7 @@ from exporter.formats.onnx.scheme import (
     TABLE_BLOCK_BYTES,
     Input,
     Load,
-    Measured,
+    Measurement,
     rotate,
     row_scales,
 )
@@ -61,7 +61,7 @@ class Q4:
         *,
         keep: Path | None = None,
         stages: Stages = silent,
-    ) -> Measured:
+    ) -> Measurement:
         del keep
         assert checkpoint.architecture is not None
         if checkpoint.architecture.hidden_size % 2:
@@ -79,7 +79,7 @@ class Q4:
             weights = smoothed_weights(checkpoint, texts, on_layer=measured)
         rounded = by_layer(stages(f"{self.name}: layers rounded", count))
         model = quantize_q4(weights, texts, on_layer=rounded)
-        return Measured(Q4(self.name, self.compute, model=model), model.weights, fp16=fp16)
+        return Measurement(Q4(self.name, self.compute, model=model), model.weights, fp16=fp16)
 
     def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
         """Plain operators, since browsers lack GatherBlockQuantized on the CPU.

@@ -16,7 +16,7 @@ from exporter.architectures.family import TABLE
 from exporter.architectures.steps import Add, Attend, Gate, Norm, Project, Rotate, Step
 from exporter.formats.openvino.library import openvino_module
 from exporter.formats.openvino.positions import attention_biases, rotary_tables
-from exporter.formats.openvino.rows import Rows, bits_per_weight, product, rounded_rows, whole
+from exporter.formats.openvino.rows import TokenRows, bits_per_weight, product, rounded_rows, whole
 from exporter.manifest import TensorRecord
 from exporter.progress import Progress
 from exporter.quantization.int8 import Int8Model
@@ -27,13 +27,13 @@ SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize div
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldNode:
     """A value of the graph. `by_head`: laid out (batch, heads, sequence, head_dim). `late`: rows
     whose factors it is still short of."""
 
     node: Any
     by_head: bool = False
-    late: tuple[Rows, ...] = ()
+    late: tuple[TokenRows, ...] = ()
 
 
 class Graph:
@@ -106,7 +106,7 @@ class Graph:
         a, family = self.a, self.family
         self._biases = attention_biases(mask, family, a)
         self._tables = rotary_tables(mask, family, a, store=self._constant)
-        env = {"x": Held(self._lookup(ids))}
+        env = {"x": HeldNode(self._lookup(ids))}
         for i in range(a.num_layers):
             for step in family.layer(a, i):
                 self._lower(step, env)
@@ -114,27 +114,29 @@ class Graph:
             self._lower(step, env)
         return env["h"].node
 
-    def _lower(self, step: Step, env: dict[str, Held]) -> None:
+    def _lower(self, step: Step, env: dict[str, HeldNode]) -> None:
         ops = self.ops
         match step:
             case Add():
-                env[step.out] = Held(ops.add(env[step.x].node, env[step.y].node))
+                env[step.out] = HeldNode(ops.add(env[step.x].node, env[step.y].node))
             case Norm(heads=0):
-                env[step.out] = Held(self._norm(env[step.x].node, step.weight))
+                env[step.out] = HeldNode(self._norm(env[step.x].node, step.weight))
             case Norm():
-                env[step.out] = Held(
+                env[step.out] = HeldNode(
                     self._heads(env[step.x].node, step.heads, norm=step.weight), by_head=True
                 )
             case Rotate():
-                env[step.x] = Held(self._rotate(self._by_head(env[step.x], step.heads), step), True)
+                env[step.x] = HeldNode(
+                    self._rotate(self._by_head(env[step.x], step.heads), step), True
+                )
             case Project():
                 self._project(step, env)
             case Attend():
-                env[step.out] = Held(self._attend(step, env))
+                env[step.out] = HeldNode(self._attend(step, env))
             case Gate():
                 up = env[step.up]
                 gated = ops.gelu(env[step.gate].node, "tanh")
-                env[step.out] = Held(ops.multiply(gated, up.node), late=up.late)
+                env[step.out] = HeldNode(ops.multiply(gated, up.node), late=up.late)
 
     def _lookup(self, ids: Any) -> Any:
         ops, weights = self.ops, self.weights
@@ -166,7 +168,7 @@ class Graph:
         inverse = ops.divide(self._numbers(1.0, np.float32), root)
         return ops.multiply(ops.multiply(x, inverse), gain)
 
-    def _attend(self, step: Attend, env: dict[str, Held]) -> Any:
+    def _attend(self, step: Attend, env: dict[str, HeldNode]) -> Any:
         """Return (batch, sequence, heads * head_dim)."""
         ops = self.ops
         q = self._by_head(env[step.q], step.heads)
@@ -179,7 +181,7 @@ class Graph:
         shape = self._numbers([0, 0, step.heads * step.head_dim])
         return ops.reshape(merged, shape, special_zero=True)
 
-    def _by_head(self, x: Held, heads: int) -> Any:
+    def _by_head(self, x: HeldNode, heads: int) -> Any:
         return x.node if x.by_head else self._heads(x.node, heads)
 
     def _heads(self, x: Any, heads: int, *, norm: str | None = None) -> Any:
@@ -211,26 +213,26 @@ class Graph:
         order = np.repeat(np.arange(step.kv_heads), group)
         return self.ops.gather(x, self._numbers(order), self._numbers(1))
 
-    def _enter(self, x: Any, *, site: str) -> Rows:
+    def _enter(self, x: Any, *, site: str) -> TokenRows:
         """Return what all matrices that read `x` are multiplied with."""
         if self.int8 is None:
-            return Rows(x)
+            return TokenRows(x)
         return rounded_rows(x, block=self.int8.weights.runtime_block(site))
 
-    def _project(self, step: Project, env: dict[str, Held]) -> None:
+    def _project(self, step: Project, env: dict[str, HeldNode]) -> None:
         """Add all matrices of a site."""
         given = env[step.x]
         rows = self._enter(given.node, site=step.site)
         made = [(product, self._product(rows, product.weight)) for product in step.products]
         for found, node in made:
             if found.late_factor:
-                env[found.out] = Held(node, late=(rows,))
+                env[found.out] = HeldNode(node, late=(rows,))
             else:
                 # Queries and keys, too, though norms follow: without their factor the norms' eps
                 # moved what comes out of attention by 1e-4 on the real model, and codes with it.
-                env[found.out] = Held(whole(node, rows, *given.late))
+                env[found.out] = HeldNode(whole(node, rows, *given.late))
 
-    def _product(self, x: Rows, name: str) -> Any:
+    def _product(self, x: TokenRows, name: str) -> Any:
         """Return the product with a matrix, short of the factors of `x`."""
         if self.int8 is None:
             stored = self._constant(name, self.weights.matrix(name))

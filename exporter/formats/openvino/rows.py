@@ -21,7 +21,7 @@ LEVELS = 256
 
 
 @dataclass(frozen=True)
-class Rows:
+class TokenRows:
     """What matrices are multiplied with, (batch, sequence, width). Their products have still to be
     multiplied by `factor`, (batch, sequence, 1); None for nothing."""
 
@@ -29,7 +29,7 @@ class Rows:
     factor: Any = None
 
 
-def rounded_rows(x: Any, *, block: int) -> Rows:
+def rounded_rows(x: Any, *, block: int) -> TokenRows:
     """Rotate runs of `block` of `x`, 1 for none, and round each row. x: (batch, sequence, width).
 
     A row's result depends on that row alone.
@@ -43,10 +43,10 @@ def rounded_rows(x: Any, *, block: int) -> Rows:
     # The plugin computes x / y as this product of two roundings; spelled out, the emulation's.
     scaled = ops.multiply(turned, ops.divide(_number(1.0, np.float32), largest))
     low, high = (_number(code * STEP, np.float32) for code in (-128, 127))
-    return Rows(ops.fake_quantize(scaled, low, high, low, high, LEVELS), largest)
+    return TokenRows(ops.fake_quantize(scaled, low, high, low, high, LEVELS), largest)
 
 
-def product(x: Rows, codes: Any, scales: Any) -> Any:
+def product(x: TokenRows, codes: Any, scales: Any) -> Any:
     """Return `x` times a matrix, short of `x.factor`. codes: (out, in) int8, scales: (out, 1)."""
     from openvino import opset15 as ops
 
@@ -54,7 +54,7 @@ def product(x: Rows, codes: Any, scales: Any) -> Any:
     return ops.matmul(x.values, wide, False, True)
 
 
-def whole(values: Any, *inputs: Rows) -> Any:
+def whole(values: Any, *inputs: TokenRows) -> Any:
     """Return a product multiplied by what the rows of `inputs` were divided by."""
     from openvino import opset15 as ops
 

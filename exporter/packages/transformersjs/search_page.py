@@ -15,14 +15,14 @@ BUNDLED_NAME = "recipes/corpora/lawvault-mini/corpus.jsonl"
 ARTICLES_NAME = "articles.jsonl"
 ABOUT_NAME = "articles.json"
 FIELDS = ("_id", "title", "text")
-Article = tuple[str, str, str]
+PageArticle = tuple[str, str, str]
 """Id, title, text."""
 MOST_ARTICLES = 1000
 """The reader's browser embeds each on the first visit, at about 0.1 s for EmbeddingGemma."""
 
 
 def write_page(
-    stage: Path, runtime: Sequence[Path], *, articles: Sequence[Article] | None = None
+    stage: Path, runtime: Sequence[Path], *, articles: Sequence[PageArticle] | None = None
 ) -> None:
     """Write index.html, its scripts, articles, and what runs the model, to `stage`.
 
@@ -59,6 +59,6 @@ def write_page(
     )
 
 
-def _invented() -> list[Article]:
+def _invented() -> list[PageArticle]:
     lines = bundled(BUNDLED_NAME).read_text(encoding="utf-8").splitlines()
     return [(row["_id"], row["title"], row["text"]) for row in map(json.loads, lines)]
