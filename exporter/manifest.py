@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any, Literal
@@ -192,38 +193,41 @@ def library_versions(names: tuple[str, ...]) -> dict[str, str]:
     return versions
 
 
-def write_manifest(
-    folder: Path,
-    checkpoint: Checkpoint,
-    *,
-    format: str,
-    scheme: str,
-    entry: str,
-    tensors: tuple[TensorRecord, ...],
-    libraries: tuple[str, ...],
-    dim: int | None = None,
-    options: dict[str, str] | None = None,
-    variant: str = "",
-    kept: tuple[str, ...] = (),
-    calibration_sha256: str | None = None,
-    fp16: Fp16Record | None = None,
-) -> Manifest:
-    """Describe a finished artifact folder and write its manifest.json. Returns the record.
+@dataclass(frozen=True)
+class Built:
+    """What an export made, besides what its checkpoint says.
 
-    `libraries` names the distributions that decided its bytes; `kept` says, one line each,
-    what stayed in higher precision or was repaired, and why; `variant` tells artifacts of one
-    scheme apart in their names.
+    `libraries`: distributions that decided its bytes. `dim`: the width of its vectors, the
+    checkpoint's for None. `variant` tells artifacts of one scheme apart in their names. `kept`
+    says, one line each, what stayed in higher precision or was repaired, and why.
     """
+
+    format: str
+    scheme: str
+    entry: str
+    tensors: tuple[TensorRecord, ...]
+    libraries: tuple[str, ...]
+    dim: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    variant: str = ""
+    kept: tuple[str, ...] = ()
+    calibration_sha256: str | None = None
+    fp16: Fp16Record | None = None
+
+
+def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manifest:
+    """Describe a finished artifact folder and write its manifest.json. Returns the record."""
+    dim = built.dim or checkpoint.dim
+    name = [built.format, built.scheme, *([built.variant] if built.variant else [])]
+    if dim != checkpoint.dim:
+        name.append(f"dim{dim}")
     manifest = Manifest(
-        format=format,
-        scheme=scheme,
-        name="-".join(
-            [format, scheme, *([variant] if variant else [])]
-            + ([f"dim{dim}"] if dim and dim != checkpoint.dim else [])
-        ),
+        format=built.format,
+        scheme=built.scheme,
+        name="-".join(name),
         model_name=checkpoint.name,
-        entry=entry,
-        libraries=library_versions(libraries),
+        entry=built.entry,
+        libraries=library_versions(built.libraries),
         checkpoint_files=tuple(
             FileRecord(path=path, size_bytes=size, sha256=digest)
             for path, size, digest in checkpoint.file_hashes()
@@ -237,14 +241,14 @@ def write_manifest(
         ),
         stripping=STRIPPING,
         prompts=checkpoint.prompts,
-        dim=dim or checkpoint.dim,
-        matryoshka_dims=tuple(d for d in checkpoint.matryoshka_dims if d <= (dim or d)),
+        dim=dim,
+        matryoshka_dims=tuple(d for d in checkpoint.matryoshka_dims if d <= dim),
         max_tokens=checkpoint.max_tokens,
-        options=options or {},
-        calibration_sha256=calibration_sha256,
-        fp16=fp16,
-        kept=kept,
-        tensors=tensors,
+        options=dict(built.options),
+        calibration_sha256=built.calibration_sha256,
+        fp16=built.fp16,
+        kept=built.kept,
+        tensors=built.tensors,
         files=describe_files(folder),
     )
     write_json(folder / MANIFEST_NAME, manifest)

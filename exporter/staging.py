@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,13 @@ def check_output(output: Path, *, force: bool) -> None:
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise BadInput(f"cannot write into '{parent}'; name an output folder elsewhere")
+
+
+def copy_present(names: Iterable[str], source: Path, target: Path) -> None:
+    """Copy those of `names` that are files of the folder `source` to the folder `target`."""
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def check_free_disk(output: Path, needed_bytes: int) -> None:

@@ -9,6 +9,9 @@ import tokenizers
 from exporter.checkpoint.json_file import read_object
 from exporter.errors import BadInput
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+"""What a fast tokenizer is saved as."""
+
 # Written to meet the places where tokenizers differ: spaces, newlines, full-width, bytes.
 PROBES = (
     "房东不退押金怎么办",

@@ -261,7 +261,7 @@ def test_a_pool_stands_on_the_terminal_and_a_larger_one_than_the_corpus_is_the_w
     code = run(desk.arguments("--pool", 1, *options))
     shown = capsys.readouterr()
     assert "of 60 documents, 30 questions" in " ".join(shown.out.split())
-    assert "pooled: " in shown.out
+    assert "a pool of " in shown.out
     assert "the first 1 of each question by torch bf16 and by BM25" in shown.err
     written = json.loads((tmp_path / "out" / "parity.json").read_text("utf-8"))
     assert written["pool"]["first"] == 1

@@ -20,6 +20,7 @@ from exporter.recipe import Way
 from exporter.report.advice import advise, recommend, three_sentences
 from exporter.report.html import count_sentence, render_html
 from exporter.report.plots import NARROW, WIDE, size_against_mrr
+from exporter.report.words import ENGLISH
 from exporter.report.write import read_report
 from parity_tests.release.small_release import LIMIT, RECIPE, release
 
@@ -321,7 +322,7 @@ def test_labels_of_a_crowded_plot_do_not_cover_each_other(report: ParityReport) 
     )
     full = report.model_copy(update={"artifacts": crowd})
     for width in (WIDE, NARROW):
-        text = size_against_mrr(full, width)
+        text = size_against_mrr(full, width, ENGLISH)
         boxes = [
             (float(x) - 6.6 * len(word) / 2, float(y) - 10, 6.6 * len(word), 12.0)
             for x, y, word in re.findall(

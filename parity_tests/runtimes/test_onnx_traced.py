@@ -145,7 +145,6 @@ def test_a_missing_optimum_is_named_with_its_install_line(
     source: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "optimum.exporters.onnx", None)
-    monkeypatch.setattr("exporter.formats.onnx.export._installed", lambda module: False)
     with pytest.raises(
         MissingDependency, match=r"'optimum.exporters.onnx'.*lawvault-exporter\[traced\]"
     ):

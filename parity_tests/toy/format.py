@@ -5,7 +5,7 @@ from pathlib import Path
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
 from exporter.format import Format, Use
-from exporter.manifest import Manifest, TensorRecord, read_manifest, write_manifest
+from exporter.manifest import Built, Manifest, TensorRecord, read_manifest, write_manifest
 from exporter.progress import Stages, silent
 from exporter.runtimes.encoder import Encoder
 from exporter.runtimes.torch_reference import TorchReference
@@ -31,11 +31,13 @@ def export_toy(
         return write_manifest(
             stage,
             checkpoint,
-            format="toy",
-            scheme=scheme,
-            entry=ENTRY,
-            libraries=("torch",),
-            tensors=(TensorRecord(name="w", dtype="int8", shape=(1000,), bits_per_weight=8),),
+            Built(
+                format="toy",
+                scheme=scheme,
+                entry=ENTRY,
+                libraries=("torch",),
+                tensors=(TensorRecord(name="w", dtype="int8", shape=(1000,), bits_per_weight=8),),
+            ),
         )
 
 

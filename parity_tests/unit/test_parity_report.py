@@ -17,7 +17,7 @@ from exporter.corpus.beir import Corpus, read_corpus
 from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput
 from exporter.hashing import sha256_file
-from exporter.manifest import MANIFEST_NAME, TensorRecord, write_manifest
+from exporter.manifest import MANIFEST_NAME, Built, TensorRecord, write_manifest
 from exporter.parity.results import SCHEMA_VERSION, ParityReport
 from exporter.parity.run import run_parity
 from exporter.recipe import Limits, Recipe, read_recipe
@@ -127,11 +127,13 @@ class Bench:
         write_manifest(
             folder,
             checkpoint or self.checkpoint,
-            format="onnx",
-            scheme=scheme,
-            entry="model.onnx",
-            tensors=(TensorRecord(name="t", dtype="F32", shape=(2, 2), bits_per_weight=32),),
-            libraries=(),
+            Built(
+                format="onnx",
+                scheme=scheme,
+                entry="model.onnx",
+                tensors=(TensorRecord(name="t", dtype="F32", shape=(2, 2), bits_per_weight=32),),
+                libraries=(),
+            ),
         )
         return folder
 

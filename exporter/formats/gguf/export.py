@@ -19,7 +19,7 @@ from exporter.formats.gguf.options import (
     recorded,
     variant,
 )
-from exporter.manifest import Manifest, TensorRecord, write_manifest
+from exporter.manifest import Built, Manifest, TensorRecord, write_manifest
 from exporter.progress import Stages, silent
 from exporter.staging import check_free_disk, check_output, staged_folder
 
@@ -78,15 +78,17 @@ def export_gguf(
         return write_manifest(
             stage,
             checkpoint,
-            format="gguf",
-            scheme=gguf_type.name,
-            entry=name,
-            tensors=records,
-            libraries=libraries(gguf_type, types, measured=texts is not None),
-            kept=tuple(kept),
-            variant=variant(options),
-            options=recorded(options, rounding=_rounding(prepared)),
-            calibration_sha256=None if texts is None else calibration_sha256(texts),
+            Built(
+                format="gguf",
+                scheme=gguf_type.name,
+                entry=name,
+                tensors=records,
+                libraries=libraries(gguf_type, types, measured=texts is not None),
+                kept=tuple(kept),
+                variant=variant(options),
+                options=recorded(options, rounding=_rounding(prepared)),
+                calibration_sha256=None if texts is None else calibration_sha256(texts),
+            ),
         )
 
 

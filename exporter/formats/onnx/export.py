@@ -1,9 +1,9 @@
 """checkpoint -> an ONNX artifact folder: graph, weights, tokenizer, manifest."""
 
-import shutil
 from pathlib import Path
 
 from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.tokenizer import TOKENIZER_FILES
 from exporter.corpus.calibration import (
     CalibrationText,
     calibration_inputs,
@@ -14,21 +14,14 @@ from exporter.errors import BadInput, require
 from exporter.formats.onnx.format import FORMAT
 from exporter.formats.onnx.names import FLAVOURS, GRAPHS, SCHEMES
 from exporter.formats.onnx.scheme import Scheme
-from exporter.manifest import Manifest, write_manifest
+from exporter.manifest import Built, Manifest, write_manifest
 from exporter.progress import Stages, silent
 from exporter.registry import resolve
-from exporter.staging import check_free_disk, check_output, staged_folder
+from exporter.staging import check_free_disk, check_output, copy_present, staged_folder
 
 # What an encoder needs beside the graph, so that the folder stands without the checkpoint. Not
 # modules.json: a loader that follows it would apply the Dense modules a second time.
-COPIED = (
-    "config.json",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.txt",
-)
+BESIDE = ("config.json", *TOKENIZER_FILES, "tokenizer.model", "vocab.txt")
 
 LIBRARIES = {
     "built": ("numpy", "onnx"),
@@ -99,23 +92,23 @@ def export_onnx(
             weights=measured.weights if measured else None,
             on_progress=stages(f"{output.name}: weights", checkpoint.parameters),
         )
-        for name in COPIED:
-            if (checkpoint.path / name).is_file():
-                shutil.copyfile(checkpoint.path / name, stage / name)
+        copy_present(BESIDE, checkpoint.path, stage)
         return write_manifest(
             stage,
             checkpoint,
-            format="onnx",
-            scheme=chosen_scheme,
-            entry="model.onnx",
-            tensors=records,
-            dim=width,
-            options=chosen,
-            variant="" if flavour == "portable" else flavour,
-            libraries=LIBRARIES[graph] + (("torch",) if texts is not None else ()),
-            kept=storing.kept,
-            fp16=measured.fp16 if measured else None,
-            calibration_sha256=None if texts is None else calibration_sha256(texts),
+            Built(
+                format="onnx",
+                scheme=chosen_scheme,
+                entry="model.onnx",
+                tensors=records,
+                dim=width,
+                options=chosen,
+                variant="" if flavour == "portable" else flavour,
+                libraries=LIBRARIES[graph] + (("torch",) if texts is not None else ()),
+                kept=storing.kept,
+                fp16=measured.fp16 if measured else None,
+                calibration_sha256=None if texts is None else calibration_sha256(texts),
+            ),
         )
 
 

@@ -1,26 +1,26 @@
 """Export to OpenVINO IR: model.xml and model.bin, float32 or int8."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.tokenizer import TOKENIZER_FILES
 from exporter.corpus.calibration import calibration_inputs, calibration_sha256, read_calibration
 from exporter.errors import BadInput
 from exporter.formats.openvino.format import FORMAT
 from exporter.formats.openvino.graph import Graph
 from exporter.formats.openvino.library import openvino_module
-from exporter.manifest import Manifest, write_manifest
+from exporter.manifest import Built, Manifest, write_manifest
 from exporter.progress import Stages, next_stage, silent
 from exporter.quantization.forward import torch_module
 from exporter.quantization.int8 import quantize_int8
 from exporter.quantization.weights import ModelWeights
-from exporter.staging import check_free_disk, check_output, staged_folder
+from exporter.staging import check_free_disk, check_output, copy_present, staged_folder
 
 BYTES_PER_WEIGHT: Mapping[str, float] = {"fp32": 4.0, "int8": 1.05}
 """For the check of free disk."""
 ENTRY = "model.xml"
-COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+BESIDE = ("config.json", *TOKENIZER_FILES)
 KEPT = (
     "RMSNorm gains and rotary tables stay float32: under 1 % of the bytes, applied to float32",
     "attention, GELU and normalisation compute in float32",
@@ -80,18 +80,18 @@ def export_openvino(
         graph = Graph(weights, int8=int8, on_written=written)
         # Without this, save_model stores weights as float16.
         openvino.save_model(graph.model(dim=width), stage / ENTRY, compress_to_fp16=False)
-        for name in COPIED:
-            if (checkpoint.path / name).is_file():
-                shutil.copyfile(checkpoint.path / name, stage / name)
+        copy_present(BESIDE, checkpoint.path, stage)
         return write_manifest(
             stage,
             checkpoint,
-            format="openvino",
-            scheme=scheme,
-            entry=ENTRY,
-            tensors=tuple(graph.records),
-            dim=width,
-            libraries=("openvino", "numpy", *(("torch",) if texts is not None else ())),
-            kept=KEPT if texts is not None else (),
-            calibration_sha256=None if texts is None else calibration_sha256(texts),
+            Built(
+                format="openvino",
+                scheme=scheme,
+                entry=ENTRY,
+                tensors=tuple(graph.records),
+                dim=width,
+                libraries=("openvino", "numpy", *(("torch",) if texts is not None else ())),
+                kept=KEPT if texts is not None else (),
+                calibration_sha256=None if texts is None else calibration_sha256(texts),
+            ),
         )

@@ -4,14 +4,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from exporter.checkpoint.tokenizer import TOKENIZER_FILES
 from exporter.formats.onnx.runtime import least_version, write_ort_format
 from exporter.packages.assemble import Filling, Packager
 from exporter.packages.onnx_file import write_graph
 from exporter.packages.onnxruntime.verifier import GRAPH, MOBILE
+from exporter.staging import copy_present
 
 STATIC = Path(__file__).parent / "static"
 EXAMPLES = ("example.py", "example.mjs")
-COPIED = ("tokenizer.json", "tokenizer_config.json", "config.json")
 
 
 def fill_onnxruntime(filling: Filling) -> Sequence[str]:
@@ -20,9 +21,7 @@ def fill_onnxruntime(filling: Filling) -> Sequence[str]:
     manifest, stage = judged.manifest, filling.stage
     write_graph(judged, stage / GRAPH)
     write_ort_format(stage / GRAPH, stage / MOBILE)
-    for name in COPIED:
-        if (judged.folder / name).is_file():
-            shutil.copyfile(judged.folder / name, stage / name)
+    copy_present(("config.json", *TOKENIZER_FILES[:2]), judged.folder, stage)
     for name in EXAMPLES:
         shutil.copyfile(STATIC / name, stage / name)
     filling.write(

@@ -5,18 +5,19 @@ onnx/model.onnx, pools its last_hidden_state by the mask and normalizes:
 https://github.com/huggingface/text-embeddings-inference/blob/265deb2ad692067eeda77a746b3975b46ba53920/backends/ort/src/lib.rs
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from exporter.checkpoint.contents import Prompts
 from exporter.checkpoint.json_file import read_object
+from exporter.checkpoint.tokenizer import TOKENIZER_FILES
 from exporter.checkpoint.weights import DENSE_INSIDE
 from exporter.errors import BadInput
 from exporter.manifest import Manifest
 from exporter.packages.assemble import Filling, Packager, Settings
 from exporter.packages.onnx_file import write_graph
 from exporter.records import write_json
+from exporter.staging import copy_present
 
 SCHEMES = ("fp32", "fp16", "int8", "q4", "q4f16")
 MODULES = (
@@ -24,7 +25,6 @@ MODULES = (
     ("1_Pooling", "sentence_transformers.models.Pooling"),
     ("2_Normalize", "sentence_transformers.models.Normalize"),
 )
-COPIED = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def fill_sentence_transformers(filling: Filling) -> Sequence[str]:
@@ -36,9 +36,7 @@ def fill_sentence_transformers(filling: Filling) -> Sequence[str]:
     files = file_names([judged.manifest for judged in artifacts])
     for judged, file in zip(artifacts, files, strict=True):
         write_graph(judged, stage / file)
-    for name in COPIED:
-        if (first.folder / name).is_file():
-            shutil.copyfile(first.folder / name, stage / name)
+    copy_present(TOKENIZER_FILES, first.folder, stage)
     config = read_object(first.folder / "config.json")
     # Says to this tool, and to whoever opens it, why there are no weights beside it.
     write_json(stage / "config.json", {**config, DENSE_INSIDE: True})
