@@ -30,7 +30,7 @@ from exporter.tables.build import build_index
 from exporter.tables.columns import Columns
 from exporter.tables.lance_table import LanceTable
 from exporter.tables.open_table import open_table
-from exporter.tables.run import run_index_parity
+from exporter.tables.run import Asking, run_index_parity
 from exporter.tables.search import METRICS, scan_table, search_table
 from exporter.tables.vector_table import Vectors
 from exporter.vectors.embed import embed_each
@@ -146,8 +146,7 @@ def main() -> None:
                 stages=stages,
                 cache=cache,
                 machine=processor(),
-                nprobes=nprobes,
-                refine_factor=refine,
+                asking=Asking(nprobes=nprobes, refine_factor=refine),
             )
             text = render_index_markdown(report, run)
             start = (

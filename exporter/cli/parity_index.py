@@ -114,7 +114,7 @@ def run_parity_on_index(
     from exporter.report.table import JSON_NAME, MARKDOWN_NAME, write_index_report
     from exporter.runtimes.identity import processor
     from exporter.runtimes.original import open_original
-    from exporter.tables.run import run_index_parity
+    from exporter.tables.run import Asking, run_index_parity
     from exporter.tables.search import METRICS
 
     if questions is None:
@@ -132,10 +132,12 @@ def run_parity_on_index(
             stages=progress.stage,
             cache=cache,
             machine=processor(),
-            metrics=[m for m in METRICS if not metrics or m in metrics],
-            document_prompt=given.document_prompt,
-            nprobes=nprobes,
-            refine_factor=refine,
+            asking=Asking(
+                metrics=[m for m in METRICS if not metrics or m in metrics],
+                document_prompt=given.document_prompt,
+                nprobes=nprobes,
+                refine_factor=refine,
+            ),
         )
     if run.table_version_at_end != run.table_version:
         click.echo(

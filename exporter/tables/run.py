@@ -31,6 +31,18 @@ INDEX_LIBRARIES = ("lancedb", "pyarrow")
 TRUTH, USED = "torch fp32", "torch bf16"
 
 
+@dataclass(frozen=True)
+class Asking:
+    """How a table is asked. `metrics`: how the application compares. `document_prompt`: what its
+    texts were embedded with, the checkpoint's for None. `nprobes`, `refine_factor`: for its
+    approximate index, LanceDB's own for None."""
+
+    metrics: Sequence[Metric] = METRICS
+    document_prompt: str | None = None
+    nprobes: int | None = None
+    refine_factor: int | None = None
+
+
 def run_index_parity(
     artifacts: Sequence[Path],
     *,
@@ -42,17 +54,14 @@ def run_index_parity(
     stages: Stages,
     cache: Path,
     machine: str,
-    metrics: Sequence[Metric] = METRICS,
-    document_prompt: str | None = None,
-    nprobes: int | None = None,
-    refine_factor: int | None = None,
+    asking: Asking,
 ) -> tuple[IndexReport, IndexRun]:
     """Return what `artifacts` find in `table`, beside what the original finds, and a verdict.
 
-    Judged by the recipe's limits for each of `metrics`: cosine of the queries' vectors, overlap@10
+    Judged by the recipe's limits for each metric: cosine of the queries' vectors, overlap@10
     with torch fp32, and how often the first answer moves, against torch bf16's own noise. The
-    table's origin comes first: a table not made with this checkpoint and `document_prompt`
-    (default: the checkpoint's) closes the gate whatever was found. Raises BadInput before any long
+    table's origin comes first: a table not made with this checkpoint and
+    document prompt closes the gate whatever was found. Raises BadInput before any long
     step for a table of another width and for an artifact of another checkpoint or other prompts.
     """
     checkpoint = original.checkpoint
@@ -73,7 +82,7 @@ def run_index_parity(
         recipe=recipe,
         embed=embed,
         stages=stages,
-        document_prompt=document_prompt or checkpoint.prompts.document,
+        document_prompt=asking.document_prompt or checkpoint.prompts.document,
     )
     clock.lap("made some rows again")
     rendered = [checkpoint.prompts.render_query(text) for text in questions.texts]
@@ -90,7 +99,7 @@ def run_index_parity(
         scan.ids,
         truth=askers.rows[TRUTH].cut(table.dim),
         used=askers.rows[USED].cut(table.dim),
-        metrics=metrics,
+        metrics=asking.metrics,
         found_truth={m: found[TRUTH, m] for m in METRICS},
         found_used={m: found[USED, m] for m in METRICS},
     )
@@ -117,8 +126,8 @@ def run_index_parity(
         found,
         names=names,
         reference=USED,
-        nprobes=nprobes,
-        refine_factor=refine_factor,
+        nprobes=asking.nprobes,
+        refine_factor=asking.refine_factor,
         stages=stages,
     )
     if approximate:

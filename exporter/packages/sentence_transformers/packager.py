@@ -20,6 +20,8 @@ from exporter.records import write_json
 from exporter.staging import copy_present
 
 SCHEMES = ("fp32", "fp16", "int8", "q4", "q4f16")
+EXAMPLE_TITLE = "住房租赁条例"
+EXAMPLE_TEXT = "第十条 出租人收取押金的，应当在合同中约定返还的时间。"
 MODULES = (
     ("", "sentence_transformers.models.Transformer"),
     ("1_Pooling", "sentence_transformers.models.Pooling"),
@@ -70,6 +72,8 @@ def fill_sentence_transformers(filling: Filling) -> Sequence[str]:
         "README.md",
         first=manifest,
         prompts=prompts,
+        document_text=EXAMPLE_TEXT,
+        document_example=manifest.prompts.render_document(EXAMPLE_TEXT, title=EXAMPLE_TITLE),
         rows=list(zip(files, artifacts, strict=True)),
         override=next((j.verdict for j in artifacts if j.verdict.verdict != "pass"), None),
     )
