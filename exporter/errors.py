@@ -14,7 +14,6 @@ EXTRAS: Mapping[str, str] = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "gguf": "gguf",
-    "yaml": "gguf",
     "llama_cpp": "llamacpp",
     "openvino": "openvino",
     "lancedb": "index",
