@@ -1,7 +1,7 @@
 """A release: every artifact of a recipe exported, judged and, where it passed, packaged."""
 
 import shutil
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,7 @@ from exporter.errors import BadInput, require
 from exporter.formats.open import artifact_source
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, check_files, read_manifest
-from exporter.packages.assemble import Packager
-from exporter.packages.golden import Golden
-from exporter.packages.sums import check_sums
-from exporter.packages.verdict import PackageVerdict, verdict_of
+from exporter.packages.verdict import verdict_of
 from exporter.parity.results import ParityReport
 from exporter.parity.run import VECTORS_NAME, run_parity
 from exporter.progress import Stages
@@ -30,7 +27,7 @@ from exporter.release.exports import (
     export_side_by_side,
     jobs_that_fit,
 )
-from exporter.release.package_one import package_artifacts
+from exporter.release.package_all import Tell, package_all
 from exporter.release.steps import Steps, fingerprint, release_folder
 from exporter.report.html import render_html
 from exporter.report.overview import INDEX_NAME, Offer, Speed, render_overview
@@ -45,7 +42,6 @@ BENCH_NAME = "bench.json"
 # Rounded weights that several artifacts are written from; gone when all are.
 KEPT_NAME = ".rounded"
 MAKES_AN_ARTIFACT = {"format", "scheme", "flavour", "plan", "embedding_type", "imatrix"}
-Tell = Callable[[str], None]
 
 
 class ReleaseOutcome(Record):
@@ -148,7 +144,7 @@ def run_release(
         )
         timed = _timed(list(folders), output, steps, bench=bench, tell=tell)
         verdicts = {folder: verdict_of(folder, report) for folder in folders}
-        packages = _package_all(
+        packages = package_all(
             folders,
             verdicts,
             checkpoint,
@@ -293,79 +289,6 @@ def _judge(
     return report
 
 
-def _package_all(
-    folders: Mapping[Path, ArtifactSpec],
-    verdicts: Mapping[Path, PackageVerdict],
-    checkpoint: Checkpoint,
-    report: ParityReport,
-    *,
-    corpus: Corpus,
-    steps: Steps,
-    force: bool,
-    tell: Tell,
-) -> dict[str, list[Path]]:
-    """Write the packages of what passed. Returns their names and the artifacts in each."""
-    output = steps.path.parent
-    passed = {f: spec for f, spec in folders.items() if verdicts[f].verdict == "pass"}
-    packages = packages_of(passed)
-    _withdraw(output, steps, keep=packages, tell=tell)
-    goldens: dict[str, Golden] = {}
-    articles = list(zip(corpus.doc_ids, corpus.titles, corpus.texts, strict=True))
-    for name, (consumer, held) in packages.items():
-        packager: Packager = resolve(PACKAGES, consumer, what="package")
-        around = packager.environment() if packager.environment else None
-        depends = fingerprint(
-            consumer,
-            around,
-            corpus.sha256,
-            [(sha256_file(f / MANIFEST_NAME), verdicts[f].model_dump()) for f in held],
-        )
-        if steps.is_done(name, depends) and _sound(output / name):
-            tell(f"{name}: unchanged, kept")
-            continue
-        tell(f"{name}: packaging")
-        may_replace = force or steps.is_ours(name)
-        steps.begin(name)
-        package_artifacts(
-            consumer,
-            held,
-            output / name,
-            checkpoint=checkpoint,
-            report=report,
-            force=may_replace,
-            goldens=goldens,
-            settings={"articles": articles},
-        )
-        if packager.remark and (said := packager.remark(output / name)):
-            tell(f"{name}: {said}")
-        steps.finish(name, depends)
-    return {name: held for name, (_, held) in packages.items()}
-
-
-def _withdraw(output: Path, steps: Steps, *, keep: Container[str], tell: Tell) -> None:
-    """Remove packages of an earlier run that this one does not stand behind."""
-    for name in [n for n in steps.done if n.startswith("packages/") and n not in keep]:
-        if _sound(output / name):
-            tell(f"{name}: not proven any more, removed")
-            shutil.rmtree(output / name)
-        elif (output / name).exists():
-            tell(f"{name}: not proven any more; it was changed by hand, remove it yourself")
-            continue
-        steps.forget(name)
-
-
-def packages_of(folders: Mapping[Path, ArtifactSpec]) -> dict[str, tuple[str, list[Path]]]:
-    """Return each package's name below the output, its consumer, and its artifacts: one, or
-    all that ask for it where the consumer takes several."""
-    found: dict[str, tuple[str, list[Path]]] = {}
-    for folder, spec in folders.items():
-        for consumer in spec.packages:
-            packager = resolve(PACKAGES, consumer, what="package")
-            own = consumer if packager.several else spec.name.replace(spec.format, consumer, 1)
-            found.setdefault(f"packages/{own}", (consumer, []))[1].append(folder)
-    return found
-
-
 def _timed(
     folders: list[Path], output: Path, steps: Steps, *, bench: bool, tell: Tell
 ) -> BenchReport | None:
@@ -411,10 +334,3 @@ def _intact(folder: Path) -> bool:
     except BadInput:
         return False
     return True
-
-
-def _sound(package: Path) -> bool:
-    try:
-        return not check_sums(package)
-    except BadInput:
-        return False
