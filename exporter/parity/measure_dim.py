@@ -1,13 +1,13 @@
 """Everything measured at one dim: an artifact against both references, and these against each
 other."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from exporter.corpus.beir import Corpus
-from exporter.parity.changed import Answers, changed_answers
+from exporter.parity.changed import changed_answers
 from exporter.parity.compare import Cosines, count_errors, row_cosines, summarize_cosines
 from exporter.parity.judge import (
     FP32_ROUNDING,
@@ -28,32 +28,20 @@ from exporter.parity.measured import (
     RankFlips,
 )
 from exporter.parity.pool import Pool
-from exporter.parity.pool_falls import grades_of
 from exporter.parity.pool_intervals import missed_of, widened_differences, widened_overlap
-from exporter.parity.pool_missed import Bound, Near, bound_missed, near_outside
+from exporter.parity.rankings import Found, Rankings, mrr_difference
 from exporter.parity.results import NoiseFloor, NoiseWay
 from exporter.parity.statistics import (
     compare_measures,
     exact_mcnemar,
     mean_interval,
-    paired_difference,
     power_of,
     questions_to_decide,
-    widened,
 )
 from exporter.recipe import Limits, Recipe, Way
 from exporter.vectors.embed import Embedded, Texts
-from exporter.vectors.rows import Rows, Vectors, as_rows
-from exporter.vectors.search import (
-    Ranking,
-    Values,
-    answer_moved,
-    first_place_changed,
-    means,
-    measure,
-    overlap,
-    search,
-)
+from exporter.vectors.rows import Vectors, as_rows
+from exporter.vectors.search import answer_moved, first_place_changed, means, overlap
 
 FLIP_NAMES = ("torch fp32", "torch bf16", "both", "queries", "documents")
 PADDED_BATCH = 32
@@ -63,26 +51,6 @@ SAID: dict[Way, str] = {
     "queries": "its queries on the original's index: ",
     "documents": "the original's queries on its index: ",
 }
-
-
-@dataclass(frozen=True)
-class Found:
-    """A ranking (q, 10) of what was asked in an index, and its measures, each (q,).
-
-    Where there is a pool: `near`, what of the outside lies near the questions, and `bound`, what it
-    can change.
-    """
-
-    queries: Rows
-    documents: Rows
-    ranking: Ranking
-    values: Mapping[str, Values]
-    near: Near | None = None
-    bound: Bound | None = None
-
-    @property
-    def answers(self) -> Answers:
-        return Answers(self.queries, self.documents, self.ranking, self.values["mrr_at_10"])
 
 
 class References:
@@ -105,8 +73,8 @@ class References:
         pool: Pool | None = None,
     ) -> None:
         self.corpus, self.recipe, self.texts, self.lengths = corpus, recipe, texts, lengths
-        self.truth, self.used, self.pool = truth, used, pool
-        self._found: dict[tuple[str, int], Found] = {}
+        self.truth, self.used = truth, used
+        self.rankings = Rankings(corpus, truth=truth, pool=pool)
         self._noise: dict[int, Cosines] = {}
         self._floors: dict[int, NoiseFloor] = {}
 
@@ -116,8 +84,8 @@ class References:
         `name_changes`: record which questions get another first document, not only how many.
         Raises BadInput for a relative margin of a reference that finds nothing.
         """
-        limits, truth = self.recipe.limits_for(scheme), self.found(self.truth, dim)
-        ways = self._ways(ours, dim)
+        limits, truth = self.recipe.limits_for(scheme), self.rankings.of(self.truth, dim)
+        ways = self.rankings.ways(ours, dim)
         cosines = row_cosines(ours.together(dim), self.truth.together(dim))
         deployments = tuple(
             self._deployment(
@@ -134,7 +102,7 @@ class References:
         cosine = self._summary(cosines)
         noise = float(1 - np.median(self._noise_cosines(dim)))
         mine, base = ways["both"].values["mrr_at_10"], truth.values["mrr_at_10"]
-        used = self.found(self.used, dim)
+        used = self.rankings.of(self.used, dim)
         return DimResult(
             dim=dim,
             cosine=cosine,
@@ -151,18 +119,6 @@ class References:
             verdict=worst_verdict([d.verdict for d in judged]),
             reasons=_said_once(judged),
         )
-
-    def _ways(self, ours: Embedded, dim: int) -> dict[Way, Found]:
-        documents, queries = ours.at(dim)
-        their_documents, their_queries = self.truth.at(dim)
-        both = self._find(queries, documents)
-        return {
-            "both": both,
-            "queries": self._find(queries, their_documents, near=both.near),
-            "documents": self._find(
-                their_queries, documents, near=self.found(self.truth, dim).near
-            ),
-        }
 
     def _of_way(self, cosines: Cosines, way: Way) -> Cosines:
         """Return the cosines, of documents and then questions, of what is embedded in this way."""
@@ -184,7 +140,7 @@ class References:
         cosines: Cosines,
         name_changes: bool,
     ) -> Deployment:
-        truth, used = self.found(self.truth, dim), self.found(self.used, dim)
+        truth, used = self.rankings.of(self.truth, dim), self.rankings.of(self.used, dim)
         differences = widened_differences(
             compare_measures(found.values, truth.values), found.bound, truth.bound
         )
@@ -213,7 +169,7 @@ class References:
             cosine_median=measured.cosine_median,
             metrics=means(found.values),
             differences=differences,
-            mrr_to_bf16=self._mrr_difference(found, used),
+            mrr_to_bf16=mrr_difference(found, used),
             margin=measured.margin,
             overlap_at_10=shared,
             first_place_changed=first_place_changed(found.ranking, truth.ranking),
@@ -236,7 +192,7 @@ class References:
         difference: Difference,
     ) -> MeasuredWay:
         """Return what is judged of a ranking found in one way."""
-        truth = self.found(self.truth, dim)
+        truth = self.rankings.of(self.truth, dim)
         mine, base = found.values["mrr_at_10"], truth.values["mrr_at_10"]
         missed = missed_of(found.bound, truth.bound)
         lost = missed.mrr_at_10 if missed else 0.0
@@ -261,10 +217,10 @@ class References:
         artifact's own index at full width, by the limits of `both`."""
         dim, limits = padded.shape[1], self.recipe.limits_for(scheme)
         documents, queries = ours.at(dim)
-        asked, truth = as_rows(padded, source=ours.name), self.found(self.truth, dim)
-        found = self._find(asked, documents)
+        asked, truth = as_rows(padded, source=ours.name), self.rankings.of(self.truth, dim)
+        found = self.rankings.find(asked, documents)
         shared = mean_interval(overlap(found.ranking, truth.ranking)).mean
-        difference = self._mrr_difference(found, truth)
+        difference = mrr_difference(found, truth)
         measured = self._measured(
             "both",
             found,
@@ -296,7 +252,7 @@ class References:
     def noise_floor(self, dim: int) -> NoiseFloor:
         """Compare torch bf16 with torch fp32 at one dim, in each way of deployment."""
         if dim not in self._floors:
-            truth, used = self.found(self.truth, dim), self.found(self.used, dim)
+            truth, used = self.rankings.of(self.truth, dim), self.rankings.of(self.used, dim)
             cosines = self._noise_cosines(dim)
             self._floors[dim] = NoiseFloor(
                 dim=dim,
@@ -309,46 +265,12 @@ class References:
                         way=way,
                         cosine_p1=float(np.percentile(self._of_way(cosines, way), 1)),
                         overlap_at_10=float(overlap(found.ranking, truth.ranking).mean()),
-                        mrr_difference=self._mrr_difference(found, truth),
+                        mrr_difference=mrr_difference(found, truth),
                     )
-                    for way, found in self._ways(self.used, dim).items()
+                    for way, found in self.rankings.ways(self.used, dim).items()
                 ),
             )
         return self._floors[dim]
-
-    def _mrr_difference(self, found: Found, other: Found) -> Difference:
-        name = "mrr_at_10"
-        return widened(
-            paired_difference(found.values[name], other.values[name]),
-            ours=found.bound.measures[name] if found.bound else 0.0,
-            theirs=other.bound.measures[name] if other.bound else 0.0,
-        )
-
-    def found(self, of: Embedded, dim: int) -> Found:
-        """Return what a reference finds in its own index, searched once per dim."""
-        key = (of.name, dim)
-        if key not in self._found:
-            documents, queries = of.at(dim)
-            self._found[key] = self._find(queries, documents)
-        return self._found[key]
-
-    def _find(self, queries: Rows, documents: Rows, *, near: Near | None = None) -> Found:
-        c = self.corpus
-        ranking = search(queries, documents)
-        values = measure(ranking, doc_ids=c.doc_ids, query_ids=c.query_ids, qrels=c.qrels)
-        if self.pool is None:
-            return Found(queries, documents, ranking, values)
-        near = near or near_outside(self.pool, queries)
-        bound = bound_missed(
-            self.pool,
-            queries=queries,
-            documents=documents,
-            ranking=ranking,
-            values=values,
-            grades=grades_of(ranking, c),
-            near=near,
-        )
-        return Found(queries, documents, ranking, values, near, bound)
 
     def _summary(self, cosines: Cosines) -> CosineSummary:
         texts = self.texts
