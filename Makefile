@@ -51,7 +51,7 @@ check: lint
 
 docs: $(VENV)/.installed
 	$(PIP) install --quiet 'mkdocs-material>=9.5'
-	$(PY) -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
