@@ -15,8 +15,8 @@ from exporter.errors import BadInput, GateClosed
 from exporter.formats.gguf.export import export_gguf
 from exporter.formats.gguf.runtime import LlamaCppEncoder
 from exporter.packages.golden import Golden
-from exporter.packages.ollama.modelfile import check_modelfile
 from exporter.packages.verdict import PackageVerdict
+from parity_tests.ollama_modelfile import parse_modelfile
 from parity_tests.packaging import golden_of, package_ollama
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
@@ -70,7 +70,9 @@ def test_a_licence_goes_in_as_it_is_and_into_the_modelfile(
         tmp_path / "g", tmp_path / "p", checkpoint=checkpoint, verdict=PASS, golden=golden
     )
     assert (tmp_path / "p" / "LICENSE").read_bytes() == text.encode()
-    said = {i.name: i.value for i in check_modelfile(tmp_path / "p")}
+    said = {
+        i.name: i.value for i in parse_modelfile((tmp_path / "p" / "Modelfile").read_text("utf-8"))
+    }
     # U+3000, U+00A0 and the form feed would vanish in Ollama; here they are plain spaces.
     assert said["license"] == '第一条 许可\n\tUse it.  \n\n“Quoted” "'
 

@@ -20,7 +20,6 @@ from exporter.errors import BadInput, GateClosed
 from exporter.formats.open import artifact_source, open_artifact
 from exporter.manifest import read_manifest
 from exporter.packages.golden_check import check_golden
-from exporter.packages.ollama.modelfile import check_modelfile
 from exporter.packages.verdict import check_verdict, verdict_of
 from exporter.recipe import ArtifactSpec
 from exporter.release.run import check_recipe
@@ -30,6 +29,7 @@ from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.original import open_original
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import REPOSITORY
+from parity_tests.ollama_modelfile import parse_modelfile
 from parity_tests.packaging import golden_of, package_ollama
 from parity_tests.release import killed_release
 from parity_tests.release.killed_release import POINTS
@@ -165,7 +165,10 @@ def test_the_package_says_what_a_person_needs(released: Path) -> None:
         "tiny-q8_0.gguf",
         "verify.py",
     ]
-    instructions = {i.name: i.value for i in check_modelfile(package)}
+    instructions = {
+        i.name: i.value
+        for i in parse_modelfile((package / "Modelfile").read_text(encoding="utf-8"))
+    }
     assert instructions == {"from": "./tiny-q8_0.gguf", "parameter": "num_ctx 64"}
     readme = (package / "README.md").read_text(encoding="utf-8")
     assert "ollama create tiny-q8_0 -f Modelfile" in readme

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter.manifest import Manifest
 from exporter.packages.assemble import Filling, Packager
-from exporter.packages.ollama.modelfile import check_modelfile, model_tag, render_modelfile
+from exporter.packages.ollama.modelfile import model_tag, render_modelfile
 
 STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("verify.py", "client.py", "client.mjs")
@@ -28,7 +28,6 @@ def fill_ollama(filling: Filling) -> Sequence[str]:
         manifest.entry, num_ctx=manifest.max_tokens, license_text=filling.licence_text
     )
     (stage / "Modelfile").write_text(modelfile, encoding="utf-8")
-    check_modelfile(stage)
     for name in SCRIPTS:
         shutil.copyfile(STATIC / name, stage / name)
     tag = tag_of(manifest)
