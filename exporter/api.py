@@ -21,9 +21,8 @@ from exporter.packages.manifest import PackageManifest
 from exporter.parity.results import ParityReport
 from exporter.parity.run import VECTORS_NAME, run_parity
 from exporter.progress import Stages, silent, unheard
-from exporter.recipe import Recipe, bundled_recipe, read_recipe
+from exporter.recipe import Language, Recipe, bundled_recipe, read_recipe
 from exporter.release.package_one import package_artifacts
-from exporter.report.words import Language
 from exporter.report.write import write_report
 from exporter.runtimes.original import open_original
 
@@ -128,13 +127,15 @@ def package(
     override_reason: str | None = None,
     force: bool = False,
     settings: Settings | None = None,
+    language: Language = "en",
 ) -> PackageManifest:
     """Write the package of judged `artifacts` to the folder `output` and return its manifest.
 
     `consumer`: ollama, transformersjs, onnxruntime, openvino, sentence-transformers. `report`: what
     `judge` returned; an artifact without a pass is refused unless `override_reason` says why, and
-    the reason stands in the package. `settings`: options of that consumer's own. Raises GateClosed,
-    BadInput or MissingDependency; nothing half-written stays.
+    the reason stands in the package. `settings`: options of that consumer's own. `language`:
+    en or zh, of its README. Raises GateClosed, BadInput or MissingDependency; nothing half-written
+    stays.
     """
     return package_artifacts(
         consumer,
@@ -145,6 +146,7 @@ def package(
         override_reason=override_reason,
         force=force,
         settings=settings,
+        language=language,
     )
 
 

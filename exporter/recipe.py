@@ -104,6 +104,9 @@ class Limits(Bounds):
         )
 
 
+Language = Literal["en", "zh"]
+
+
 class ArtifactSpec(Record):
     """One artifact of a release: what to export, whether it must pass, what to make of it."""
 
@@ -182,6 +185,8 @@ class Recipe(Record):
     pool: StrictInt | None = Field(default=None, ge=0)
     """How many first documents of each question each chooser puts into the pool that is judged. 0:
     the whole corpus is. None: the whole, or a pool where that would take over ten minutes."""
+    language: Language = "en"
+    """Of what lies in packages, so that their bytes do not depend on who runs the tool."""
     calibration: StrictStr = "bundled"
     """What schemes that run the model are fitted on: `bundled` texts, texts of the `corpus` that
     is judged on, judged questions kept out, or a path as `--calibration` takes it."""

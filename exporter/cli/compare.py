@@ -12,8 +12,9 @@ from exporter.cli.parity import check_one_checkpoint, recorded_prompts
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.errors import BadInput
+from exporter.recipe import Language
 from exporter.records import canonical_json, write_text
-from exporter.report.words import Language, words_of
+from exporter.report.words import words_of
 
 PAGE_NAME = "compare.html"
 SHOWN = 100  # characters of an article in the terminal

@@ -7,7 +7,7 @@ import click
 from exporter.bundled import miniature
 from exporter.cli import release
 from exporter.cli.common import CommonOptions, language_option
-from exporter.report.words import Language
+from exporter.recipe import Language
 
 
 @click.command()

@@ -133,9 +133,8 @@ def _write_package(
     report = read_report(path) if report_path is not None or path.is_file() else None
     for artifact in artifacts:  # before the checkpoint is read
         check_verdict(verdict_of(artifact, report, override_reason=override_reason), artifact)
-    checkpoint = load_checkpoint(
-        options, choose_recipe(recipe, options), recorded=recorded_prompts(artifacts)
-    )
+    chosen = choose_recipe(recipe, options)
+    checkpoint = load_checkpoint(options, chosen, recorded=recorded_prompts(artifacts))
     target = f"{name}-{manifest.scheme}" if len(artifacts) == 1 else name
     # Beside its artifacts, where a release puts it too.
     beside = artifacts[0].parent if artifacts[0].name else artifacts[0].resolve().parent
@@ -149,6 +148,7 @@ def _write_package(
         override_reason=override_reason,
         force=options.force,
         settings=settings,
+        language=chosen.recipe.language,
     )
     for entry in written.artifacts:
         if entry.verdict.override_reason:

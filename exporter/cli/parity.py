@@ -20,8 +20,9 @@ from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.errors import BadInput
 from exporter.manifest import checkpoint_difference, read_manifest
+from exporter.recipe import Language
 from exporter.records import canonical_json
-from exporter.report.words import Language, words_of
+from exporter.report.words import words_of
 
 
 @click.command()

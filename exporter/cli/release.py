@@ -15,8 +15,9 @@ from exporter.cli.common import (
 )
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
+from exporter.recipe import Language
 from exporter.records import canonical_json
-from exporter.report.words import Language, words_of
+from exporter.report.words import words_of
 
 
 @click.command()

@@ -22,6 +22,7 @@ from exporter.packages.manifest import PackagedArtifact, PackageManifest
 from exporter.packages.sums import write_sums
 from exporter.packages.terms import GEMMA_NOTICE, GEMMA_TERMS, read_terms
 from exporter.packages.verdict import PackageVerdict, check_verdict
+from exporter.recipe import Language
 from exporter.records import Record, write_json
 from exporter.staging import check_free_disk, check_output, staged_folder
 from exporter.templates import environment
@@ -61,11 +62,17 @@ class Filling:
     licence: str
     licence_text: str | None
     settings: Settings = field(default_factory=dict)
+    language: Language = "en"
 
     def write(self, template: str, name: str, **values: Any) -> None:
-        """Render `template` of this package into the file `name`, lines ending in newlines."""
+        """Render `template` of this package into the file `name`, lines ending in newlines.
+
+        One for the package's language, as readme.zh.md.j2 for readme.md.j2, goes before it.
+        """
         found = environment(self.room, __package__, escape=False, trim=False)
-        text = found.get_template(template).render(licence=self.licence, **values)
+        stem, _, rest = template.partition(".")
+        names = [f"{stem}.{self.language}.{rest}", template]
+        text = found.select_template(names).render(licence=self.licence, **values)
         path = self.stage / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
@@ -106,8 +113,11 @@ def assemble(
     checkpoint: Checkpoint,
     force: bool = False,
     settings: Settings | None = None,
+    language: Language = "en",
 ) -> PackageManifest:
     """Write the package of `artifacts` to `output` and return its manifest. Same input, same bytes.
+
+    `language`: of its README.
 
     Raises GateClosed for an artifact that did not pass, BadInput for one that the consumer does not
     take, whose files are damaged, or that is not the one `checkpoint` and its golden vectors are
@@ -127,7 +137,14 @@ def assemble(
     with staged_folder(output, force=force) as stage:
         licence = _write_licence(stage, checkpoint)
         filling = Filling(
-            packager.room, stage, tuple(artifacts), checkpoint, licence, text, settings or {}
+            packager.room,
+            stage,
+            tuple(artifacts),
+            checkpoint,
+            licence,
+            text,
+            settings or {},
+            language,
         )
         files = packager.fill(filling)
         write_json(stage / "prompts.json", written_out(manifests[0].prompts))

@@ -14,7 +14,7 @@ from exporter.packages.golden import Golden
 from exporter.packages.sums import check_sums
 from exporter.packages.verdict import PackageVerdict
 from exporter.parity.results import ParityReport
-from exporter.recipe import ArtifactSpec
+from exporter.recipe import ArtifactSpec, Language
 from exporter.registry import PACKAGES, resolve
 from exporter.release.package_one import package_artifacts
 from exporter.release.steps import Steps, fingerprint
@@ -29,6 +29,7 @@ def package_all(
     report: ParityReport,
     *,
     corpus: Corpus,
+    language: Language,
     steps: Steps,
     force: bool,
     tell: Tell,
@@ -47,6 +48,7 @@ def package_all(
             consumer,
             around,
             corpus.sha256,
+            language,
             [(sha256_file(f / MANIFEST_NAME), verdicts[f].model_dump()) for f in held],
         )
         if steps.is_done(name, depends) and is_sound(output / name):
@@ -64,6 +66,7 @@ def package_all(
             force=may_replace,
             goldens=goldens,
             settings={"articles": articles},
+            language=language,
         )
         if packager.remark and (said := packager.remark(output / name)):
             tell(f"{name}: {said}")

@@ -22,6 +22,7 @@ from exporter.packages.golden_truth import measure_truth
 from exporter.packages.manifest import PackageManifest
 from exporter.packages.verdict import PackageVerdict, check_verdict, verdict_of
 from exporter.parity.results import ParityReport
+from exporter.recipe import Language
 from exporter.registry import PACKAGES, resolve
 from exporter.staging import check_output
 
@@ -40,11 +41,12 @@ def package_artifacts(
     force: bool = False,
     goldens: Goldens | None = None,
     settings: Settings | None = None,
+    language: Language = "en",
 ) -> PackageManifest:
     """Write the package `name` of the artifacts in `folders` to `output`.
 
     Everything that may be refused is looked at before a model is loaded. `settings`: the options of
-    that consumer's own. Raises GateClosed,
+    that consumer's own. `language`: of the README. Raises GateClosed,
     BadInput, or MissingDependency without the artifacts' runtime or torch.
     """
     packager: Packager = resolve(PACKAGES, name, what="package")
@@ -68,4 +70,12 @@ def package_artifacts(
         Judged(folder, verdict, known[sha256_file(folder / MANIFEST_NAME)])
         for folder, verdict in zip(folders, verdicts, strict=True)
     ]
-    return assemble(packager, judged, output, checkpoint=checkpoint, force=force, settings=settings)
+    return assemble(
+        packager,
+        judged,
+        output,
+        checkpoint=checkpoint,
+        force=force,
+        settings=settings,
+        language=language,
+    )

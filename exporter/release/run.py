@@ -16,7 +16,7 @@ from exporter.packages.verdict import verdict_of
 from exporter.parity.results import ParityReport
 from exporter.parity.run import VECTORS_NAME, run_parity
 from exporter.progress import Stages
-from exporter.recipe import ArtifactSpec, Recipe
+from exporter.recipe import ArtifactSpec, Language, Recipe
 from exporter.records import Record, write_json, write_text
 from exporter.registry import PACKAGES, resolve
 from exporter.release.bench import SHAPES, BenchReport, read_bench, run_bench
@@ -31,7 +31,7 @@ from exporter.release.package_all import Tell, package_all
 from exporter.release.steps import Steps, fingerprint, release_folder
 from exporter.report.html import render_html
 from exporter.report.overview import INDEX_NAME, Offer, Speed, render_overview
-from exporter.report.words import Language, words_of
+from exporter.report.words import words_of
 from exporter.report.write import HTML_NAME, JSON_NAME, MARKDOWN_NAME, read_report, write_report
 from exporter.runtimes.memory import release_memory
 from exporter.runtimes.original import open_original
@@ -150,6 +150,7 @@ def run_release(
             checkpoint,
             report,
             corpus=corpus,
+            language=recipe.language,
             steps=steps,
             force=force,
             tell=tell,

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-Language = Literal["en", "zh"]
+from exporter.recipe import Language
+
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides
 CATALOGUES = Path(__file__).parent / "catalogue"

@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from exporter.errors import BadInput
 from exporter.parity.results import SCHEMA_VERSION, ParityReport
+from exporter.recipe import Language
 from exporter.records import write_json, write_text
 from exporter.report.html import render_html
 from exporter.report.markdown import render_markdown
-from exporter.report.words import Language, words_of
+from exporter.report.words import words_of
 
 JSON_NAME, MARKDOWN_NAME, HTML_NAME = "parity.json", "parity.md", "parity.html"
 

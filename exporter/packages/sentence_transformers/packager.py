@@ -5,6 +5,7 @@ onnx/model.onnx, pools its last_hidden_state by the mask and normalizes:
 https://github.com/huggingface/text-embeddings-inference/blob/265deb2ad692067eeda77a746b3975b46ba53920/backends/ort/src/lib.rs
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from exporter.records import write_json
 from exporter.staging import copy_present
 
 SCHEMES = ("fp32", "fp16", "int8", "q4", "q4f16")
-EXAMPLE_TITLE = "住房租赁条例"
+QUESTION, EXAMPLE_TITLE = "房东不退押金怎么办", "住房租赁条例"
 EXAMPLE_TEXT = "第十条 出租人收取押金的，应当在合同中约定返还的时间。"
 MODULES = (
     ("", "sentence_transformers.models.Transformer"),
@@ -72,8 +73,7 @@ def fill_sentence_transformers(filling: Filling) -> Sequence[str]:
         "README.md",
         first=manifest,
         prompts=prompts,
-        document_text=EXAMPLE_TEXT,
-        document_example=manifest.prompts.render_document(EXAMPLE_TEXT, title=EXAMPLE_TITLE),
+        **example_code(manifest.prompts),
         rows=list(zip(files, artifacts, strict=True)),
         override=next((j.verdict for j in artifacts if j.verdict.verdict != "pass"), None),
     )
@@ -89,6 +89,23 @@ def file_names(manifests: Sequence[Manifest]) -> list[str]:
         else f"onnx/model_{manifest.scheme}.onnx"
         for manifest in manifests
     ]
+
+
+def example_code(prompts: Prompts) -> Mapping[str, str]:
+    """Return how a question and a document are encoded with the proven prompts: by the saved ones
+    where they say the same, else written out."""
+
+    def written(text: str) -> str:
+        return f'model.encode([{json.dumps(text, ensure_ascii=False)}], prompt="")'
+
+    saved = prefixes(prompts)
+    question = written(prompts.render_query(QUESTION))
+    document = written(prompts.render_document(EXAMPLE_TEXT, title=EXAMPLE_TITLE))
+    if "query" in saved:
+        question = f'model.encode_query(["{QUESTION}"])'
+    if "document" in saved and "{title}" not in prompts.document:
+        document = f'model.encode_document(["{EXAMPLE_TEXT}"])'
+    return {"question_code": question, "document_code": document}
 
 
 def prefixes(prompts: Prompts) -> Mapping[str, str]:
