@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from exporter.bundled import miniature
 from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
     CommonOptions,
@@ -102,7 +103,7 @@ def run(
     output = options.output or default_output(checkpoint, *(["quick"] if quick else []))
     if quick:
         taken, read = quick_recipe(taken), quick_corpus(read, seed=taken.seed)
-    if chosen.is_invented(corpus) and options.checkpoint and recipe != "demo":
+    if chosen.is_invented(corpus) and checkpoint.path.resolve() != miniature().resolve():
         say("corpus: none given, judging on invented Chinese articles (pass --corpus)", options)
     expected = estimate(
         checkpoint,
