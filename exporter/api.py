@@ -95,7 +95,7 @@ def judge(
     of a bundled one, a file, or one that was read; prompts are those of `checkpoint`. `output`: a
     folder for parity.json, parity.md and parity.html; nothing is written for None. `dims`: widths
     to judge, for None all that were trained. `cache`: a folder that keeps vectors, by default in
-    `output`. `language`: en or zh, of parity.html.
+    `output`. `language`: en or zh, of the latter two.
     `report.verdict` is pass, fail or undecided, and `report.artifacts` has one verdict each. Raises
     BadInput or MissingDependency.
     """

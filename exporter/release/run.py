@@ -272,7 +272,7 @@ def _judge(
         report = read_report(output / JSON_NAME)
         page = render_html(report, words_of(language))
         if page != (output / HTML_NAME).read_text(encoding="utf-8"):  # in another language
-            write_text(output / HTML_NAME, page)
+            write_report(output, report, language)
         return report
     tell(f"parity: {len(corpus.doc_ids):,} documents, {len(corpus.query_ids):,} questions")
     report = run_parity(

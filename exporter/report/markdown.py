@@ -21,55 +21,81 @@ from exporter.parity.results import (
     WindowEffect,
 )
 from exporter.report.advice import recommend, three_sentences, why_refused
+from exporter.report.plots import tokens_of
 from exporter.report.pool_words import MISSED, WAY_NAMES, missed_rows, show_pool, show_size
 from exporter.report.words import ENGLISH, Words
 
-LEGEND = """\
-Everything is compared with torch fp32, the truth; torch bf16, which users of the checkpoint run,
-stands beside it as the unit. Cosines are over all documents and questions; "error" is the median
-of 1 - cosine as a multiple of bf16's. overlap@10 is with fp32's ten first documents. Search is
-exact; equal scores rank by id. A dim below the full one takes the first components of the full
-vector, scaled to length 1. `pass`: in every way of deployment that the recipe judges the whole 95 %
-interval of MRR@10's difference lies above minus the margin, and no other limit is broken;
-`undecided`: one reaches past the margin; `fail`: a limit is broken."""
+LEGEND = (
+    "Everything is compared with torch fp32, the truth; torch bf16, which users of the checkpoint "
+    'run, stands beside it as the unit. Cosines are over all documents and questions; "error" is '
+    "the median of 1 - cosine as a multiple of bf16's. overlap@10 is with fp32's ten first "
+    "documents. Search is exact; equal scores rank by id. A dim below the full one takes the first "
+    "components of the full vector, scaled to length 1. `pass`: in every way of deployment that "
+    "the recipe judges the whole 95 %% interval of MRR@10's difference lies above minus the "
+    "margin, and no other limit is broken; `undecided`: one reaches past the margin; `fail`: a "
+    "limit is broken."
+)
 
 
-def render_markdown(report: ParityReport) -> str:
+def render_markdown(report: ParityReport, _: Words = ENGLISH) -> str:
     """Return the report for people; its first line is the verdict and why."""
     lines = [
-        first_line(report),
+        first_line(report, _),
         "",
-        f"# Parity of {report.model_name} on {report.corpus}",
+        _("# Parity of %(model)s on %(corpus)s", model=report.model_name, corpus=report.corpus),
         "",
-        f"{show_size(report)}, {report.questions:,} questions. "
-        f"Reference: {report.reference}. Query prompt `{report.query_prompt}`, document prompt "
-        f"`{report.document_prompt}`.",
+        _(
+            "%(size)s, %(questions)s questions. Reference: %(reference)s. Query prompt "
+            "`%(query)s`, document prompt `%(document)s`.",
+            size=show_size(report, _),
+            questions=f"{report.questions:,}",
+            reference=report.reference,
+            query=report.query_prompt,
+            document=report.document_prompt,
+        ),
         "",
-        *(f"- **{s.lead}**: {s.rest}" for s in recommend(report)),
+        *(f"- **{s.lead}**: {s.rest}" for s in recommend(report, _)),
         "",
-        *(f"- **{s.lead}**: {s.rest}" for s in three_sentences(report)),
+        *(f"- **{s.lead}**: {s.rest}" for s in three_sentences(report, _)),
         "",
-        *_overview(report),
+        *_overview(report, _),
         "",
-        *LEGEND.splitlines(),
-        *(["", *wrapped(show_pool(report), 100)] if report.pool else []),
+        *_wrapped(_(LEGEND), _),
+        *(["", *_wrapped(show_pool(report, _), _)] if report.pool else []),
     ]
     for artifact in report.artifacts:
-        lines += _artifact(artifact, report)
-    lines += _window(report.window_effect)
-    lines += _stripping(report.stripping)
+        lines += _artifact(artifact, report, _)
+    lines += _window(report.window_effect, _)
+    lines += _stripping(report.stripping, _)
     return "\n".join(lines) + "\n"
 
 
-def first_line(report: ParityReport) -> str:
+def _wrapped(text: str, _: Words) -> list[str]:
+    """Return lines of 100 characters. Chinese has no spaces to break at: a break would show."""
+    return wrapped(text, 100) if _.language == "en" else [text]
+
+
+def first_line(report: ParityReport, _: Words = ENGLISH) -> str:
     """Return the verdict and, where a gate closed, why, in words."""
     closed = [a for a in report.artifacts if a.verdict != "pass"]
     if not closed:
-        names = ", ".join(a.name for a in report.artifacts)
-        on = "this corpus, judged by a pool of it" if report.pool else "this corpus"
-        return f"**pass**: {names} may replace {report.model_name} on {on}."
-    listed = "; ".join(f"{a.name} {a.verdict} ({why_refused(a)})" for a in closed)
-    return f"**{report.verdict}**: {listed}."
+        values = {"names": ", ".join(a.name for a in report.artifacts), "model": report.model_name}
+        if report.pool:
+            return _(
+                "**pass**: %(names)s may replace %(model)s on this corpus, judged by a pool of it.",
+                **values,
+            )
+        return _("**pass**: %(names)s may replace %(model)s on this corpus.", **values)
+    listed = _("; ").join(
+        _(
+            "%(name)s %(verdict)s (%(why)s)",
+            name=a.name,
+            verdict=_(a.verdict),
+            why=why_refused(a, _),
+        )
+        for a in closed
+    )
+    return f"**{_(report.verdict)}**" + _(": ") + listed + _(".")
 
 
 def show_difference(difference: Difference | Interval, *, sign: str = "+") -> str:
@@ -106,31 +132,31 @@ def _cosines(c: CosineSummary) -> list[str]:
     return [f"{c.minimum:.6f}", f"{c.p1:.6f}", f"{c.median:.6f}"]
 
 
-def _overview(report: ParityReport) -> list[str]:
+def _overview(report: ParityReport, _: Words) -> list[str]:
     header = (
-        "artifact",
+        _("artifact"),
         "MB",
-        "dim",
-        "cosine min",
+        _("dim"),
+        _("cosine min"),
         "p1",
-        "median",
-        "error",
+        _("median"),
+        _("error"),
         "MRR@10",
         "fp32",
-        "difference [95 %]",
-        "to bf16",
+        _("difference [95 %%]"),
+        _("to bf16"),
         "overlap@10 [95 %]",
-        "verdict",
+        _("verdict"),
     )
-    rows = [_floor_row(floor) for floor in report.noise_floor]
-    rows += [_dim_row(artifact, d) for artifact in report.artifacts for d in artifact.dims]
+    rows = [_floor_row(floor, _) for floor in report.noise_floor]
+    rows += [_dim_row(artifact, d, _) for artifact in report.artifacts for d in artifact.dims]
     return _table(header, rows)
 
 
-def _floor_row(f: NoiseFloor) -> list[str]:
+def _floor_row(f: NoiseFloor, _: Words) -> list[str]:
     both = f.deployed("both")
     return [
-        "torch bf16 (the unit)",
+        _("torch bf16 (the unit)"),
         "",
         f"{f.dim}",
         *_cosines(f.cosine),
@@ -144,7 +170,7 @@ def _floor_row(f: NoiseFloor) -> list[str]:
     ]
 
 
-def _dim_row(artifact: ArtifactResult, d: DimResult) -> list[str]:
+def _dim_row(artifact: ArtifactResult, d: DimResult, _: Words) -> list[str]:
     both = d.deployed("both")
     return [
         artifact.name,
@@ -157,7 +183,7 @@ def _dim_row(artifact: ArtifactResult, d: DimResult) -> list[str]:
         show_difference(both.differences.mrr_at_10),
         f"{both.mrr_to_bf16.mean:+.4f}",
         show_difference(both.overlap_at_10, sign=""),
-        d.verdict,
+        _(d.verdict),
     ]
 
 
@@ -166,69 +192,75 @@ def show_multiple(multiple: float | None) -> str:
     return "" if multiple is None else f"{multiple:.1f} x" if multiple >= 0.05 else "< 0.1 x"
 
 
-def _artifact(artifact: ArtifactResult, report: ParityReport) -> list[str]:
-    lines = ["", f"## {artifact.name}: {artifact.verdict}", ""]
+def _artifact(artifact: ArtifactResult, report: ParityReport, _: Words) -> list[str]:
+    lines = ["", f"## {artifact.name}" + _(": ") + _(artifact.verdict), ""]
     lines += [f"- {reason}" for reason in artifact.reasons]
     if artifact.window_used != report.window_used:
-        lines.append(
-            f"- built with the sliding window {artifact.window_used}, the reference has "
-            f"{report.window_used}: the figures include the effect of the other window"
+        window = _(
+            "Built with the sliding window %(own)s, the reference has %(reference)s: the figures "
+            "include the effect of the other window.",
+            own=artifact.window_used,
+            reference=report.window_used,
         )
+        lines.append(f"- {window}")
     if artifact.first_token_difference:
-        lines.append(f"- token ids: {artifact.first_token_difference}")
+        lines.append("- " + _("Token ids:") + f" {artifact.first_token_difference}")
     if artifact.kernels:
-        lines.append(f"- kernels: {artifact.kernels}")
-    lines.append(f"- manifest {artifact.manifest_sha256}")
+        lines.append("- " + _("Kernels: %(kernels)s.", kernels=artifact.kernels))
+    lines.append("- " + _("manifest") + f" {artifact.manifest_sha256}")
     if not artifact.dims:
         return lines
-    judged = ", ".join(f"`{WAY_NAMES[way]}`" for way in report.judged_ways)
-    lines += ["", f"Ways of deployment, against torch fp32; judged: {judged}.", ""]
-    lines += _deployments(artifact, report)
-    if rows := missed_rows(artifact):
-        lines += ["", "What lies outside the pool can change at most:", "", *_table(MISSED, rows)]
-    lines += ["", *(f"- dim {d.dim}: {show_power(d.power)}" for d in artifact.dims)]
-    full = artifact.dims[0]
+    judged = ", ".join(f"`{_(WAY_NAMES[way])}`" for way in report.judged_ways)
+    ways = _("Ways of deployment, against torch fp32; judged: %(ways)s.", ways=judged)
+    lines += ["", ways, "", *_deployments(artifact, report, _)]
+    if rows := missed_rows(artifact, _):
+        outside = _("What lies outside the pool can change at most:")
+        lines += ["", outside, "", *_table([_(heading) for heading in MISSED], rows)]
     lines += [
         "",
-        f"Rank flips at dim {full.dim}: questions whose first document differs / whose "
-        "right answer has another place:",
-        "",
-        *_flips(full.rank_flips),
+        *(f"- {_('dim')} {d.dim}" + _(": ") + show_power(d.power, _) for d in artifact.dims),
     ]
-    lines += ["", f"By length at dim {full.dim}:", "", *_lengths(full)]
+    full = artifact.dims[0]
+    flips = _(
+        "Rank flips at dim %(dim)s: questions whose first document differs / whose right answer "
+        "has another place:",
+        dim=full.dim,
+    )
+    lines += ["", flips, "", *_flips(full.rank_flips, _)]
+    lines += ["", _("By length at dim %(dim)s", dim=full.dim) + _(":"), "", *_lengths(full, _)]
     if artifact.invariance is not None:
-        lines += ["", *_invariance(artifact.invariance)]
+        lines += ["", *_invariance(artifact.invariance, _)]
     if artifact.padded is not None:
-        lines += ["", show_padded(artifact.padded)]
-    lines += ["", f"Texts farthest from fp32, at dim {full.dim}:", ""]
+        lines += ["", show_padded(artifact.padded, _)]
+    lines += ["", _("Texts farthest from fp32, at dim %(dim)s:", dim=full.dim), ""]
     return lines + _table(
-        ("cosine", "id", "text"),
+        (_("cosine"), "id", _("text")),
         [(f"{w.cosine:.6f}", _cell(w.id), _cell(w.text)) for w in full.cosine.worst],
     )
 
 
-def _deployments(artifact: ArtifactResult, report: ParityReport) -> list[str]:
+def _deployments(artifact: ArtifactResult, report: ParityReport, _: Words) -> list[str]:
     header = (
-        "dim",
-        "deployment",
-        "cosine p1 (bf16)",
+        _("dim"),
+        _("way"),
+        _("cosine p1 (bf16)"),
         "MRR@10",
-        "margin",
-        "to bf16",
+        _("margin"),
+        _("to bf16"),
         "Hit@10",
         "Top-1",
         "nDCG@10",
-        "Top-1 lost / won (McNemar p)",
+        _("Top-1 lost / won (McNemar p)"),
         "overlap@10",
-        "bf16's",
-        "first place changed",
-        "verdict",
+        _("bf16's"),
+        _("first changed"),
+        _("verdict"),
     )
     floors = {f.dim: f for f in report.noise_floor}
     rows = [
         [
             f"{d.dim}",
-            WAY_NAMES[w.way],
+            _(WAY_NAMES[w.way]),
             f"{w.cosine_p1:.6f} ({floors[d.dim].deployed(w.way).cosine_p1:.6f})",
             f"{w.metrics.mrr_at_10:.4f}, {show_difference(w.differences.mrr_at_10)}",
             f"{w.margin:.3g}",
@@ -245,7 +277,7 @@ def _deployments(artifact: ArtifactResult, report: ParityReport) -> list[str]:
             show_difference(w.overlap_at_10, sign=""),
             f"{floors[d.dim].deployed(w.way).overlap_at_10:.4f}",
             f"{w.first_place_changed}",
-            w.verdict,
+            _(w.verdict),
         ]
         for d in artifact.dims
         for w in d.deployments
@@ -253,8 +285,8 @@ def _deployments(artifact: ArtifactResult, report: ParityReport) -> list[str]:
     return _table(header, rows)
 
 
-def _flips(flips: RankFlips) -> list[str]:
-    names = [WAY_NAMES.get(name, name) for name in flips.names]
+def _flips(flips: RankFlips, _: Words) -> list[str]:
+    names = [_(WAY_NAMES.get(name, name)) for name in flips.names]
     return _table(
         ("", *names),
         [
@@ -272,15 +304,24 @@ def _flips(flips: RankFlips) -> list[str]:
     )
 
 
-def _lengths(d: DimResult) -> list[str]:
+def _lengths(d: DimResult, _: Words) -> list[str]:
     def optional(value: float | None) -> str:
         return "" if value is None else f"{value:.4f}"
 
     return _table(
-        ("tokens", "texts", "cosine min", "p1", "median", "questions", "MRR@10", "fp32"),
+        (
+            _("length"),
+            _("texts"),
+            _("cosine min"),
+            "p1",
+            _("median"),
+            _("questions"),
+            "MRR@10",
+            "fp32",
+        ),
         [
             [
-                b.label,
+                tokens_of(b.label, _),
                 f"{b.texts:,}",
                 *(_cosines(b.cosine) if b.cosine else ["", "", ""]),
                 f"{b.questions:,}",
@@ -292,20 +333,27 @@ def _lengths(d: DimResult) -> list[str]:
     )
 
 
-def _invariance(v: Invariance) -> list[str]:
+def _invariance(v: Invariance, _: Words) -> list[str]:
     def row(what: str, changed: int | None, error: float | None) -> list[str]:
         return [
-            what,
-            "" if changed is None else f"{changed} of {v.texts}",
-            "not applicable" if error is None else f"{error:.1e}",
+            _(what),
+            ""
+            if changed is None
+            else _("%(changed)s of %(count)s", changed=changed, count=v.texts),
+            _("not applicable") if error is None else f"{error:.1e}",
         ]
 
     return [
-        f"Invariance on {v.texts} texts of up to {v.width} tokens, whose own worst 1 - cosine to "
-        f"fp32 is {v.own_error:.1e}:",
+        _(
+            "Invariance on %(texts)s texts of up to %(width)s tokens, whose own worst 1 - cosine "
+            "to fp32 is %(error)s:",
+            texts=v.texts,
+            width=v.width,
+            error=f"{v.own_error:.1e}",
+        ),
         "",
         *_table(
-            ("the same text", "vectors not equal to the bit", "worst 1 - cosine"),
+            (_("the same text"), _("not equal to the bit"), _("worst 1 − cosine")),
             [
                 row("alone, and in a call with others", v.as_used_changed, v.as_used_error),
                 row(
@@ -315,8 +363,8 @@ def _invariance(v: Invariance) -> list[str]:
                 ),
                 row("in a batch, and in its reverse", v.order_changed, v.order_error),
                 row("not padded, and padded", v.padding_changed, v.padding_error),
-                row("padded on the right, and on the left", None, v.left_padding_error),
-                row("with two threads, and with one", v.threads_changed, v.threads_error),
+                row("padded right, and left", None, v.left_padding_error),
+                row("two threads, and one", v.threads_changed, v.threads_error),
             ],
         ),
     ]
@@ -336,48 +384,63 @@ def show_padded(p: PaddedBatches, _: Words = ENGLISH) -> str:
     )
 
 
-def _window(effect: WindowEffect | None) -> list[str]:
+def _window(effect: WindowEffect | None, _: Words) -> list[str]:
     if effect is None:
         return []
     e = effect
-    lines = ["", f"## Sliding window {e.saved} as saved, {e.repaired} repaired", ""]
+    heading = _(
+        "Sliding window %(saved)s as saved, %(repaired)s repaired",
+        saved=e.saved,
+        repaired=e.repaired,
+    )
+    lines = ["", f"## {heading}", ""]
     if e.cosine is None:
-        return [*lines, "No text of this corpus is long enough to meet it."]
+        return [*lines, _("No text of this corpus is long enough to meet it.")]
     return [
         *lines,
-        f"{e.texts_affected:,} texts are long enough to meet it. In torch fp32 their cosine "
-        f"between the two: minimum {e.cosine.minimum:.6f}, 1st percentile {e.cosine.p1:.6f}, "
-        f"median {e.cosine.median:.6f}.",
-        "",
-        f"MRR@10 {e.mrr_at_10_saved:.4f} as saved, {e.mrr_at_10_repaired:.4f} repaired, difference "
-        f"{show_difference(e.mrr_difference)}; repaired queries on an index made as saved "
-        f"{show_difference(e.queries_on_saved_index)}.",
+        _(
+            "%(texts)s texts are long enough to meet it; in torch fp32 their cosine between the "
+            "two is %(median)s in the median and %(worst)s at worst. MRR@10 %(saved)s as saved, "
+            "%(repaired)s repaired: %(difference)s. Repaired queries on an index made as saved: "
+            "%(queries)s.",
+            texts=f"{e.texts_affected:,}",
+            median=f"{e.cosine.median:.6f}",
+            worst=f"{e.cosine.minimum:.6f}",
+            saved=f"{e.mrr_at_10_saved:.4f}",
+            repaired=f"{e.mrr_at_10_repaired:.4f}",
+            difference=show_difference(e.mrr_difference),
+            queries=show_difference(e.queries_on_saved_index),
+        ),
     ]
 
 
-def _stripping(s: Stripping) -> list[str]:
+def _stripping(s: Stripping, _: Words) -> list[str]:
     return [
         "",
-        "## White space at the ends of a text",
+        "## " + _("White space at the ends of a text"),
         "",
-        f"{s.texts_affected:,} texts of this corpus begin or end with white space as rendered. "
-        f"Below, {s.white_space[0].questions} questions with one character more, in torch fp32, "
-        "compared with the question without it: encoded as given (here, in sentence-transformers "
-        "6 and in serving runtimes), and stripped (sentence-transformers 5).",
+        _(
+            "%(texts)s texts of this corpus begin or end with white space as rendered. Below, "
+            "%(questions)s questions with one character more, in torch fp32, compared with the "
+            "question without it: encoded as given (here, in sentence-transformers 6 and in "
+            "serving runtimes), and stripped (sentence-transformers 5).",
+            texts=f"{s.texts_affected:,}",
+            questions=s.white_space[0].questions,
+        ),
         "",
         *_table(
             (
-                "character",
-                "given: cosine median",
-                "minimum",
-                "first place changed",
-                "stripped: cosine median",
-                "minimum",
-                "first place changed",
+                _("character"),
+                _("as given: cosine median"),
+                _("minimum"),
+                _("first changed"),
+                _("stripped: cosine median"),
+                _("minimum"),
+                _("first changed"),
             ),
             [
                 [
-                    f"{w.where} {w.character}",
+                    f"{_(w.where)} {w.character}",
                     f"{w.given_median:.6f}",
                     f"{w.given_minimum:.6f}",
                     f"{w.given_first_place_changed}",

@@ -21,14 +21,14 @@ CATALOGUES = Path(__file__).parent / "catalogue"
 
 @dataclass(frozen=True)
 class Words:
-    """The messages of one language. Call it with a message and the values of its `%(name)s`."""
+    """The messages of one language. Call it with a message and the values of its `%(name)s`;
+    `%%` is a percent sign, as in templates."""
 
     language: Language = "en"
     translated: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, message: str, **values: object) -> str:
-        found = self.message(message)
-        return found % values if values else found
+        return self.message(message) % values
 
     def message(self, message: str) -> str:
         """Return a message in this language, its values still to be filled in."""

@@ -20,12 +20,12 @@ JSON_NAME, MARKDOWN_NAME, HTML_NAME = "parity.json", "parity.md", "parity.html"
 def write_report(folder: Path, report: ParityReport, language: Language = "en") -> None:
     """Write the three files into `folder`, each atomically; parity.json last.
 
-    `language`: of parity.html. parity.md, for release pages, is English.
+    `language`: of parity.html and parity.md.
     """
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"output '{folder}' is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / MARKDOWN_NAME, render_markdown(report))
+    write_text(folder / MARKDOWN_NAME, render_markdown(report, words_of(language)))
     write_text(folder / HTML_NAME, render_html(report, words_of(language)))
     write_json(folder / JSON_NAME, report)
 

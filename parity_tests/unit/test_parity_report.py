@@ -443,11 +443,11 @@ def test_parity_md_begins_with_the_verdict_and_shows_every_dim(sound: ParityRepo
 
 
 def test_the_kernels_that_ran_stand_in_the_reports_in_one_line(sound: ParityReport) -> None:
-    assert "kernels:" not in render_markdown(sound)
+    assert "Kernels:" not in render_markdown(sound)
     (artifact,) = sound.artifacts
     named = artifact.model_copy(update={"kernels": "extra buffers on; AVX2 LLAMAFILE"})
     report = sound.model_copy(update={"artifacts": (named,)})
-    assert "- kernels: extra buffers on; AVX2 LLAMAFILE" in render_markdown(report).splitlines()
+    assert "- Kernels: extra buffers on; AVX2 LLAMAFILE." in render_markdown(report).splitlines()
     assert ParityReport.model_validate_json(report.model_dump_json()) == report
 
 
@@ -597,3 +597,14 @@ def test_a_page_in_chinese_holds_the_same_figures_and_no_english_heading(
     assert any("名次" in heading for heading in headings)
     for word in ("verdict", "artifact", "Rank flips", "Ways of deployment"):
         assert all(word not in heading for heading in headings)
+
+
+def test_the_markdown_in_chinese_holds_the_same_figures(sound: ParityReport) -> None:
+    english, chinese = render_markdown(sound), render_markdown(sound, words_of("zh"))
+    figures = re.compile(r"[0-9]\.[0-9]{3,}")
+    # A sentence may name them in another order.
+    assert sorted(figures.findall(english)) == sorted(figures.findall(chinese))
+    assert chinese.splitlines()[0].startswith("**通过**：")
+    for heading in re.findall(r"^#+ (.*)$", chinese, re.MULTILINE):
+        assert re.search("[\u4e00-\u9fff]", heading), heading
+    assert "%%" not in english + chinese

@@ -10,7 +10,7 @@ import pytest
 from jinja2 import nodes
 
 from exporter.format import all_formats
-from exporter.report import advice, html, one_question, plots, pool_words, uses
+from exporter.report import advice, html, markdown, one_question, plots, pool_words, uses
 from exporter.report.words import (
     CATALOGUES,
     ENGLISH,
@@ -58,6 +58,7 @@ def in_tables() -> Iterator[str]:
     yield from one_question.INDEX_WORDS.values()
     yield from plots.PART_STYLES
     yield from plots.LENGTHS.values()
+    yield from (markdown.LEGEND, *pool_words.MISSED)
     for found in all_formats():
         for flavour in ("", "web"):
             use = found.use({"flavour": flavour})
