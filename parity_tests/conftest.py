@@ -1,6 +1,7 @@
 """Checkpoints and corpora that many tests share."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus import calibration
 from exporter.corpus.calibration import BUNDLED_NAME
 from parity_tests.tiny_checkpoint import SENTENCES, make_tiny_checkpoint
+
+# What the terminal says is tested in English, wherever the tests run.
+os.environ["LC_ALL"] = "C.UTF-8"
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MINIATURE = REPOSITORY / "parity_tests" / "fixtures" / "lawvault-mini"

@@ -180,7 +180,7 @@ def test_a_repaired_window_is_measured_against_the_saved_one(
     assert run(arguments) == 1
     assert "window-halved" in capsys.readouterr().err
     text = (tmp_path / "out" / "parity.md").read_text("utf-8")
-    assert "built with the sliding window 16, the reference has 9" in text
+    assert "Built with the sliding window 16, the reference has 9" in text
     assert run([*arguments, "--window", "repaired", "--quiet"]) == 0
 
 
