@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.packages.transformersjs.npm import INSTALL, NODE_MODULES_VARIABLE
+from exporter.packages.transformersjs.npm import INSTALL_HERE, NODE_MODULES_VARIABLE, NPM_FILES
+from exporter.packages.transformersjs.packager import STATIC
 
 
 def install_transformers(folder: Path) -> Path:
@@ -18,10 +19,11 @@ def install_transformers(folder: Path) -> Path:
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"no {program} on this machine: apt-get install nodejs npm")
-    (folder / "package.json").write_text('{"private": true}\n', encoding="utf-8")
+    for name in NPM_FILES:
+        shutil.copyfile(STATIC / name, folder / name)
     try:
         ran = subprocess.run(
-            [*INSTALL.split(), "--no-audit", "--no-fund"],
+            [*INSTALL_HERE.split(), "--no-audit", "--no-fund"],
             cwd=folder,
             capture_output=True,
             text=True,

@@ -17,6 +17,9 @@ TESTED = "4.3.1"
 OLDEST = (4, 3, 1)
 # --ignore-scripts: onnxruntime-node's would fetch CUDA libraries, which nothing here needs.
 INSTALL = f"npm install --ignore-scripts {PACKAGE}@{TESTED}"
+# With the lock beside it: npm then refuses a package whose hash is another.
+INSTALL_HERE = "npm ci --ignore-scripts"
+NPM_FILES = ("package.json", "package-lock.json")
 NODE_MODULES_VARIABLE = "LAWVAULT_NODE_MODULES"
 WASM = {
     "wasm": "ort-wasm-simd-threaded",

@@ -10,7 +10,14 @@ from exporter.errors import BadInput
 from exporter.manifest import Manifest
 from exporter.packages.assemble import Filling, Packager, Settings
 from exporter.packages.onnx_file import write_graph
-from exporter.packages.transformersjs.npm import INSTALL, TESTED, find_node_modules, runtime_files
+from exporter.packages.transformersjs.npm import (
+    INSTALL,
+    INSTALL_HERE,
+    NPM_FILES,
+    TESTED,
+    find_node_modules,
+    runtime_files,
+)
 from exporter.packages.transformersjs.search_page import ABOUT_NAME, write_page
 from exporter.records import write_json
 
@@ -46,7 +53,8 @@ def fill_transformersjs(filling: Filling) -> Sequence[str]:
     tokenizer = _read_json(first.folder / "tokenizer_config.json")
     tokenizer["model_max_length"] = first.manifest.max_tokens
     write_json(stage / "tokenizer_config.json", tokenizer)
-    shutil.copyfile(STATIC / "embed.mjs", stage / "embed.mjs")
+    for name in ("embed.mjs", *NPM_FILES):
+        shutil.copyfile(STATIC / name, stage / name)
     modules = find_node_modules(filling.settings.get("node_modules"))
     if modules is not None:
         write_page(stage, runtime_files(modules), articles=filling.settings.get("articles"))
@@ -61,6 +69,7 @@ def fill_transformersjs(filling: Filling) -> Sequence[str]:
         about=_about(stage),
         tested=TESTED,
         install=INSTALL,
+        install_here=INSTALL_HERE,
         override=next((j.verdict for j in artifacts if j.verdict.verdict != "pass"), None),
     )
     return files
