@@ -21,7 +21,7 @@ from exporter.packages.manifest import PackageManifest
 from exporter.parity.results import ParityReport
 from exporter.parity.run import VECTORS_NAME, run_parity
 from exporter.progress import Stages, silent, unheard
-from exporter.recipe import Language, Recipe, bundled_recipe, read_recipe
+from exporter.recipe import Language, Recipe, read_recipe, recipe_file
 from exporter.release.package_one import package_artifacts
 from exporter.report.write import write_report
 from exporter.runtimes.original import open_original
@@ -105,7 +105,7 @@ def judge(
         [Path(artifact) for artifact in artifacts],
         original=open_original(checkpoint),
         corpus=corpus if isinstance(corpus, Corpus) else read_corpus(Path(corpus)),
-        recipe=recipe if isinstance(recipe, Recipe) else _recipe(recipe),
+        recipe=recipe if isinstance(recipe, Recipe) else read_recipe(recipe_file(recipe)),
         artifact_source=artifact_source,
         dims=dims,
         cache=kept,
@@ -148,8 +148,3 @@ def package(
         settings=settings,
         language=language,
     )
-
-
-def _recipe(named: str) -> Recipe:
-    path = Path(named)
-    return read_recipe(path if path.suffix == ".toml" else bundled_recipe(named))

@@ -274,6 +274,15 @@ def _read_toml(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     return {**under, **data}
 
 
+def recipe_file(named: str) -> Path:
+    """Return the file that `named` means: a path, else a bundled recipe's name. Raises BadInput for
+    what is neither by its look; a file that is missing is named when it is read."""
+    path = Path(named)
+    if path.is_file() or "/" in named or path.suffix == ".toml":
+        return path
+    return bundled_recipe(named)
+
+
 def bundled_recipe(name: str) -> Path:
     """Return the file of a bundled recipe. Raises BadInput, naming them, for any other."""
     if name not in BUNDLED:

@@ -75,20 +75,22 @@ def main(args: list[str] | None = None) -> None:
         code = _say("interrupted; nothing unfinished was kept", INTERRUPTED)
     except LawvaultError as error:
         code = _fail(str(error), error.exit_code, debug="--debug" in arguments)
-    except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        missing = (
-            str(MissingDependency(module)) if module in EXTRAS else f"internal error ({error})"
-        )
-        code = _fail(
-            missing, 3 if module in EXTRAS else INTERNAL_ERROR, debug="--debug" in arguments
-        )
     except OSError as error:
         code = _fail(_os_error(error), 2, debug="--debug" in arguments)
     except Exception as error:  # noqa: BLE001 - the last line of defence: one line, not a page
-        text = f"internal error ({type(error).__name__}: {error}); run again with --debug"
-        code = _fail(text, INTERNAL_ERROR, debug="--debug" in arguments)
+        code = _fail(*_unforeseen(error), debug="--debug" in arguments)
     sys.exit(code)
+
+
+def _unforeseen(error: Exception) -> tuple[str, int]:
+    """Return what to say of an error that nobody turned into words, and the exit code."""
+    module = (getattr(error, "name", None) or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and module in EXTRAS:
+        return str(MissingDependency(module)), MissingDependency.exit_code
+    return (
+        f"internal error ({type(error).__name__}: {error}); run again with --debug",
+        INTERNAL_ERROR,
+    )
 
 
 def _os_error(error: OSError) -> str:

@@ -13,7 +13,7 @@ import click
 from exporter.bundled import bundled
 from exporter.cli.common import CHECKPOINT_VARIABLE, CommonOptions
 from exporter.errors import BadInput
-from exporter.recipe import BUNDLED, Recipe, bundled_recipe, read_recipe
+from exporter.recipe import BUNDLED, Recipe, bundled_recipe, read_recipe, recipe_file
 
 BUNDLED_CORPUS = "recipes/corpora/lawvault-mini"
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -81,10 +81,8 @@ def choose_recipe(named: str | None, options: CommonOptions) -> ChosenRecipe:
         name = "default" if given else "demo"
         path = bundled_recipe(name)
         return ChosenRecipe(read_recipe(path), path, name, is_given=False)
-    path = Path(named)
-    if not path.is_file() and "/" not in named and path.suffix != ".toml":
-        try:
-            path = bundled_recipe(named)
-        except BadInput as error:
-            raise BadInput(f"{error}; or pass --recipe FILE.toml") from None
+    try:
+        path = recipe_file(named)
+    except BadInput as error:
+        raise BadInput(f"{error}; or pass --recipe FILE.toml") from None
     return ChosenRecipe(read_recipe(path), path, named, is_given=True)

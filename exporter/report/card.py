@@ -18,6 +18,7 @@ from exporter.report.advice import megabytes, recommend, three_sentences
 from exporter.report.markdown import show_difference, show_power
 from exporter.report.pool_words import show_pool, show_size
 from exporter.report.uses import good_for, runs_in
+from exporter.report.words import ENGLISH
 from exporter.templates import environment
 from exporter.vectors.search import Metrics
 
@@ -166,8 +167,7 @@ def _title(report: ParityReport, passed: Sequence[ArtifactResult]) -> str:
     labels = sorted({format_of(a.format).label for a in passed}, reverse=True)
     if not labels:
         return name
-    named = ", ".join(labels[:-1]) + " and " + labels[-1] if labels[1:] else labels[0]
-    return f"{name} in {named}"
+    return f"{name} in {ENGLISH.listed(labels)}"
 
 
 def _row(a: ArtifactResult, manifest: Manifest) -> dict[str, Any]:

@@ -40,6 +40,12 @@ def check_type_and_options(
     Returns the type, the plan, and the calibration texts, None where nothing is to be measured.
     Raises BadInput or MissingDependency.
     """
+    gguf_type, plan, measured = _checked(type_name, options)
+    return gguf_type, plan, read_calibration(options.calibration) if measured else None
+
+
+def _checked(type_name: str, options: GgufOptions) -> tuple[Any, Any, bool]:
+    """Return the type, the plan, and whether texts are measured; none are read for it."""
     require("gguf")
     from exporter.formats.gguf.ggml import require_ggml
 
@@ -56,19 +62,18 @@ def check_type_and_options(
     if options.imatrix not in ("auto", "off") and not gguf_type.quantized:
         raise BadInput(f"--type {gguf_type.name} rounds nothing by importance; leave --imatrix out")
     if gguf_type.name == "f16":
-        return gguf_type, plan, None  # `check_fp16_inputs` reads the texts
+        return gguf_type, plan, False  # `check_fp16_inputs` reads the texts
     measured = options.imatrix == "on" or (
         options.imatrix == "auto" and gguf_type.calibrated and plan.name == "embedding"
     )
     if measured:
         require("torch")
-        return gguf_type, plan, read_calibration(options.calibration)
-    if options.calibration is not None:
+    elif options.calibration is not None:
         raise BadInput(
             f"--calibration has nothing to measure for --type {gguf_type.name} with --plan "
             f"{plan.name} and --imatrix {options.imatrix}; pass --imatrix on, or leave it out"
         )
-    return gguf_type, plan, None
+    return gguf_type, plan, measured
 
 
 def calibrates(scheme: str, options: Mapping[str, Any]) -> bool:
@@ -82,8 +87,7 @@ def calibrates(scheme: str, options: Mapping[str, Any]) -> bool:
             if value is not None and name != "calibration"
         }
     )
-    found = check_type_and_options(scheme, GgufOptions(**given, calibration=calibration))
-    return found[2] is not None
+    return _checked(scheme, GgufOptions(**given, calibration=calibration))[2]
 
 
 def by_llama_quantize(gguf_type: Any, plan: Any) -> bool:
