@@ -12,6 +12,7 @@ from typing import Any
 from exporter.checkpoint import read
 from exporter.checkpoint.contents import Checkpoint, Prompts, WindowChoice
 from exporter.checkpoint.hub import locate_checkpoint
+from exporter.checkpoint.vocabulary import with_vocabulary
 from exporter.corpus.beir import Corpus, read_corpus
 from exporter.format import format_of
 from exporter.formats.open import artifact_source
@@ -48,6 +49,7 @@ def export(
     format: str,
     scheme: str | None = None,
     calibration: StrPath | None = None,
+    vocabulary: StrPath | None = None,
     force: bool = False,
     stages: Stages = silent,
     **options: Any,
@@ -55,7 +57,8 @@ def export(
     """Write an artifact to the folder `output` and return its manifest.
 
     `format`: onnx, gguf, openvino. `scheme`: what the command line's --quant or --type takes, its
-    default for None. `calibration`: texts to fit on, the bundled ones for None. `options`: the
+    default for None. `calibration`: texts to fit on, the bundled ones for None. `vocabulary`: a
+    folder that `lawvault vocabulary` wrote; rows of other pieces are left out. `options`: the
     format's own, as on the command line, with underscores. `stages` is told how far it is. Raises
     BadInput, or MissingDependency before any work; nothing half-written stays.
     """
@@ -63,6 +66,8 @@ def export(
     chosen = found.scheme(scheme or found.default_scheme)
     given = found.given(options)
     texts = None if calibration is None else Path(calibration)
+    if vocabulary is not None:
+        checkpoint = with_vocabulary(checkpoint, Path(vocabulary))
     found.require(chosen, {**given, "calibration": texts})
     made: Manifest = found.resolve("export")(
         checkpoint,

@@ -8,6 +8,9 @@ from typing import Any, Literal
 from exporter.errors import MissingDependency, require, unknown_name
 from exporter.registry import FORMATS, resolve, resolve_place
 
+CUT = "domain"
+"""In the names of artifacts that hold a domain's vocabulary only."""
+
 PrecisionClass = Literal["fp32", "16bit", "8bit", "6bit", "4bit"]
 
 
@@ -114,14 +117,15 @@ class Format:
                 raise unknown_name(f"option of {self.label}", name, known)
         return {**known, **options}
 
-    def artifact_name(self, scheme: str, options: Mapping[str, Any]) -> str:
-        """Return the name of an artifact: format, scheme, and whatever tells it from others."""
+    def artifact_name(self, scheme: str, options: Mapping[str, Any], *, cut: bool) -> str:
+        """Return the name of an artifact: format, scheme, and whatever tells it from others.
+        `cut`: whether it has a vocabulary of its own."""
         parts = [self.name, scheme]
         for option in self.options:
             value = options.get(option.name, option.default)
             if option.in_name and value != option.default:
                 parts.append(f"{option.name}{value}" if option.value_type is int else str(value))
-        return "-".join(parts)
+        return "-".join([*parts, *((CUT,) if cut else ())])
 
     def resolve(self, attribute: str) -> Any:
         """Return what `export`, `encoder`, `calibrates` or `kernels` names."""

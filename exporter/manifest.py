@@ -12,11 +12,11 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from exporter import __version__
 from exporter.checkpoint.contents import Checkpoint, Finding, Prompts
 from exporter.errors import BadInput
-from exporter.format import format_of
+from exporter.format import CUT, format_of
 from exporter.hashing import sha256_file
 from exporter.records import Record, write_json
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 MANIFEST_NAME = "manifest.json"
 RECORDED_LIBRARIES = (
     "gguf",
@@ -120,10 +120,19 @@ class Fp16Record(Record):
     layers: tuple[RangeRecord, ...]
 
 
+class VocabularyRecord(Record):
+    """A vocabulary that was cut: `pieces` of the checkpoint's `of`; `sha256` of vocabulary.json,
+    which lies in the artifact too."""
+
+    pieces: int = Field(ge=1)
+    of: int = Field(ge=1)
+    sha256: str
+
+
 class Manifest(Record):
     """Everything that is known about an artifact. Holds no timestamp: same input, same bytes."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     format: Name
     scheme: Name
     name: Name
@@ -141,6 +150,8 @@ class Manifest(Record):
     matryoshka_dims: tuple[int, ...]
     max_tokens: int = Field(ge=1)
     options: dict[str, str] = {}
+    vocabulary: VocabularyRecord | None = None
+    """None: all pieces of the checkpoint."""
     calibration_sha256: str | None = None
     fp16: Fp16Record | None = None
     kept: tuple[str, ...] = ()
@@ -221,6 +232,8 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
     name = [built.format, built.scheme, *([built.variant] if built.variant else [])]
     if dim != checkpoint.dim:
         name.append(f"dim{dim}")
+    if checkpoint.vocabulary is not None:
+        name.append(CUT)
     manifest = Manifest(
         format=built.format,
         scheme=built.scheme,
@@ -245,6 +258,7 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
         matryoshka_dims=tuple(d for d in checkpoint.matryoshka_dims if d <= dim),
         max_tokens=checkpoint.max_tokens,
         options=dict(built.options),
+        vocabulary=_vocabulary(checkpoint),
         calibration_sha256=built.calibration_sha256,
         fp16=built.fp16,
         kept=built.kept,
@@ -253,6 +267,16 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
     )
     write_json(folder / MANIFEST_NAME, manifest)
     return manifest
+
+
+def _vocabulary(checkpoint: Checkpoint) -> VocabularyRecord | None:
+    if checkpoint.vocabulary is None or checkpoint.architecture is None:
+        return None
+    return VocabularyRecord(
+        pieces=len(checkpoint.vocabulary.kept),
+        of=checkpoint.architecture.vocab_size,
+        sha256=checkpoint.vocabulary.sha256,
+    )
 
 
 def checkpoint_difference(

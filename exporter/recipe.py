@@ -123,6 +123,9 @@ class ArtifactSpec(Record):
     """GGUF: type of the embedding table, where it is not to have 8 bits."""
     imatrix: StrictStr | None = None
     """GGUF: whether calibration text decides the rounding. auto: below 8 bits."""
+    vocabulary: StrictStr | None = None
+    """A folder made by `lawvault vocabulary`, relative to the recipe's: only its pieces are kept.
+    Its name then ends in -domain."""
 
     @property
     def format_record(self) -> Format:
@@ -138,7 +141,9 @@ class ArtifactSpec(Record):
     @property
     def name(self) -> str:
         """Return the name of the artifact's folder."""
-        return self.format_record.artifact_name(self.scheme, self.options)
+        return self.format_record.artifact_name(
+            self.scheme, self.options, cut=self.vocabulary is not None
+        )
 
     @validator(mode="after")
     def _known_to_its_format(self) -> "ArtifactSpec":
@@ -256,6 +261,9 @@ def _read_toml(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
         raise BadInput(f"recipe '{path}' is not valid UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"recipe '{path}' is not valid TOML: {error}") from None
+    for artifact in data.get("artifacts") or ():
+        if isinstance(artifact, dict) and isinstance(artifact.get("vocabulary"), str):
+            artifact["vocabulary"] = str(path.parent / artifact["vocabulary"])
     base = data.get("extends")
     if not isinstance(base, str):
         return data

@@ -114,6 +114,20 @@ class Architecture(Record):
 
 
 @dataclass(frozen=True)
+class Vocabulary:
+    """The pieces of a checkpoint's tokenizer that an artifact keeps, as `lawvault vocabulary` wrote
+    them to `folder`, tokenizer files included.
+
+    `kept`: ascending; what is id i in the artifact is id kept[i] in the checkpoint.
+    """
+
+    folder: Path
+    kept: npt.NDArray[np.int64] = field(compare=False)
+    sha256: str
+    """Of its map, vocabulary.json."""
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A sentence-transformers checkpoint, read and checked; tensors stay on disk until asked for.
 
@@ -144,6 +158,8 @@ class Checkpoint:
     tensors: Mapping[str, TensorInfo]
     files: tuple[Path, ...] = field(default=())
     """Relative paths of every file that decides a vector or an artifact, sorted."""
+    vocabulary: Vocabulary | None = None
+    """What artifacts keep of its pieces; None for all. The original itself always has all."""
 
     def tensor(self, name: str) -> npt.NDArray[np.float32]:
         """Return one tensor as float32, read from disk. Exact for BF16, F16 and F32."""
@@ -160,6 +176,27 @@ class Checkpoint:
     def file_hashes(self) -> tuple[tuple[str, int, str], ...]:
         """Return (path, size in bytes, sha256) of each file of `files`; computed once."""
         return self._hashes
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Return where the tokenizer files of its artifacts lie."""
+        return self.path if self.vocabulary is None else self.vocabulary.folder
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Return the number of rows of an artifact's embedding table."""
+        assert self.architecture is not None
+        return (
+            self.architecture.vocab_size if self.vocabulary is None else len(self.vocabulary.kept)
+        )
+
+    @property
+    def stored_parameters(self) -> int:
+        """Number of weights of an artifact: without the rows that its vocabulary leaves out."""
+        if self.vocabulary is None or self.architecture is None:
+            return self.parameters
+        gone = self.architecture.vocab_size - self.vocabulary_size
+        return self.parameters - gone * self.architecture.hidden_size
 
     @property
     def parameters(self) -> int:

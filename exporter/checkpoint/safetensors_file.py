@@ -93,9 +93,20 @@ def read_tensor(info: TensorInfo) -> npt.NDArray[np.float32]:
 
 
 def read_row_blocks(
-    info: TensorInfo, *, block_bytes: int = 1 << 26
+    info: TensorInfo, *, block_bytes: int = 1 << 26, only: npt.NDArray[np.int64] | None = None
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield a matrix as blocks of whole rows in float32, each of about `block_bytes`."""
+    """Yield a matrix as blocks of whole rows in float32, each of at most about `block_bytes`.
+
+    `only`: which rows, ascending; None for all.
+    """
+    if only is not None:
+        start = 0
+        for block in read_row_blocks(info, block_bytes=block_bytes):
+            first, last = np.searchsorted(only, (start, start + len(block)))
+            if last > first:
+                yield block[only[first:last] - start]
+            start += len(block)
+        return
     rows, width = info.shape
     item = ITEM_BYTES[info.dtype]
     step = max(1, block_bytes // (4 * width))

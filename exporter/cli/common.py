@@ -123,6 +123,16 @@ def calibration_option(command: Command) -> Command:
     )(command)
 
 
+def vocabulary_option(command: Command) -> Command:
+    """Add --vocabulary, given to the command as `vocabulary: Path | None`."""
+    return click.option(
+        "--vocabulary",
+        metavar="FOLDER",
+        type=click.Path(path_type=Path),
+        help="Keep only the pieces of a vocabulary that 'lawvault vocabulary' made.",
+    )(command)
+
+
 def node_modules_option(command: Command) -> Command:
     """Add --node-modules, given to the command as `node_modules: Path | None`."""
     return click.option(

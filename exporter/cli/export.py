@@ -14,6 +14,7 @@ from exporter.cli.common import (
     default_output,
     next_command,
     say,
+    vocabulary_option,
 )
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
@@ -33,6 +34,7 @@ def _command(found: Format) -> None:
         scheme: str,
         calibration: Path | None,
         recipe: str | None,
+        vocabulary: Path | None,
         **own: Any,
     ) -> None:
         from exporter import api
@@ -42,7 +44,8 @@ def _command(found: Format) -> None:
         found.require(scheme, given)
         chosen = choose_recipe(recipe, options)
         checkpoint = load_checkpoint(options, chosen)
-        output = options.output or default_output(checkpoint, found.artifact_name(scheme, own))
+        name = found.artifact_name(scheme, own, cut=vocabulary is not None)
+        output = options.output or default_output(checkpoint, name)
         say(f"writing {output}", options)
         measures = found.fitted(scheme, given)
         with (
@@ -55,6 +58,7 @@ def _command(found: Format) -> None:
                 format=found.name,
                 scheme=scheme,
                 calibration=texts,
+                vocabulary=vocabulary,
                 force=options.force,
                 stages=progress.stage,
                 **own,
@@ -62,7 +66,7 @@ def _command(found: Format) -> None:
         _print(manifest, output, options, recipe)
 
     command: Callable[..., None] = run
-    for decorate in (common_options(), recipe_option, calibration_option):
+    for decorate in (common_options(), recipe_option, vocabulary_option, calibration_option):
         command = decorate(command)
     for option in reversed(found.options):
         command = _own_option(option)(command)
@@ -101,6 +105,9 @@ def _print(manifest: Manifest, output: Path, options: CommonOptions, recipe: str
         click.echo(canonical_json(manifest), nl=False)
         return
     click.echo(f"{output / manifest.entry}  {manifest.size_bytes / 1e6:,.1f} MB")
+    cut = manifest.vocabulary
+    if cut is not None:
+        click.echo(f"vocabulary: {cut.pieces:,} of {cut.of:,} pieces")
     for line in manifest.kept:
         click.echo(f"kept: {line}")
     click.echo("next: " + next_command("parity", output, options=options, recipe=recipe))

@@ -14,6 +14,7 @@ from exporter.errors import EXTRAS, LawvaultError, MissingDependency, unknown_na
 COMMANDS: Mapping[str, str] = {
     "demo": "exporter.cli.demo:demo",
     "inspect": "exporter.cli.inspect:inspect",
+    "vocabulary": "exporter.cli.vocabulary:vocabulary",
     "export": "exporter.cli.export:export",
     "lint": "exporter.cli.lint:lint",
     "parity": "exporter.cli.parity:parity",

@@ -58,8 +58,13 @@ def read_calibration(path: Path | None) -> list[CalibrationText]:
             f"no such calibration file: '{file}'; pass --calibration with a file of one text a "
             "line, JSON lines with text, title and role, or a folder in BEIR's layout"
         )
-    read = _read_records if file.suffix == ".jsonl" else _read_plain
-    return check_enough(read(file), file)
+    return check_enough(read_texts(file), file)
+
+
+def read_texts(file: Path) -> list[CalibrationText]:
+    """Return the texts of a file, however few, as `read_calibration` reads them. Raises BadInput
+    naming file and line."""
+    return (_read_records if file.suffix == ".jsonl" else _read_plain)(file)
 
 
 def check_enough(texts: list[CalibrationText], source: Path) -> list[CalibrationText]:

@@ -226,6 +226,14 @@ def check_together(
             f"'{folders[other]}' has {manifests[other].dim} dimensions, '{folders[0]}' "
             f"{manifests[0].dim}; a package holds vectors of one width"
         )
+    other = next(
+        (i for i, m in enumerate(manifests) if m.vocabulary != manifests[0].vocabulary), None
+    )
+    if other is not None:
+        raise BadInput(
+            f"'{folders[other]}' and '{folders[0]}' have different vocabularies, and a package "
+            "holds one tokenizer; package each by itself"
+        )
     if packager.check is not None:
         packager.check(folders, manifests, settings)
 

@@ -23,7 +23,7 @@ class PackagedArtifact(Record):
 class PackageManifest(Record):
     """manifest.json of a package. `model_tag`: its name on a server, where it is made for one."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     package: Name
     tool_version: str = __version__
     model_tag: str | None = None

@@ -30,6 +30,8 @@ def mentioned(
     for floor in floors:
         worst(floor.cosine)
     for artifact in artifacts:
+        if artifact.vocabulary is not None and artifact.vocabulary.cosine is not None:
+            worst(artifact.vocabulary.cosine)
         for d in artifact.dims:
             worst(d.cosine)
             for deployment in d.deployments:

@@ -14,7 +14,7 @@ from exporter.parity.measured import (
 from exporter.recipe import Limits, Way
 from exporter.records import Record
 
-SCHEMA_VERSION: Literal[7] = 7
+SCHEMA_VERSION: Literal[8] = 8
 
 
 class Pooling(Record):
@@ -48,6 +48,38 @@ class PartSize(Record):
     size_bytes: int
 
 
+class LostPiece(Record):
+    """A piece that an artifact's vocabulary lacks, and how often the texts have it."""
+
+    piece: str
+    times: int
+
+
+class CutVocabulary(Record):
+    """What a vocabulary of `pieces`, of the original's `of`, does to the texts.
+
+    Identical are texts whose pieces are the original's one for one: their vectors are those of the
+    same artifact with the whole table. The others spell what is lost with shorter pieces: their
+    `cosine` to fp32, and their questions' MRR@10 with the artifact on both sides, and fp32's; None
+    where there are none.
+    """
+
+    pieces: int
+    of: int
+    documents: int
+    documents_identical: int
+    questions: int
+    questions_identical: int
+    occurrences: int
+    """Of pieces in all texts, as the original reads them."""
+    lost: int
+    """Of these, of pieces that are not kept."""
+    lost_most: tuple[LostPiece, ...]
+    cosine: CosineSummary | None
+    mrr_at_10: float | None
+    mrr_at_10_fp32: float | None
+
+
 class ArtifactResult(Record):
     """One artifact. `manifest_sha256` ties the verdict to its exact bytes.
 
@@ -72,6 +104,8 @@ class ArtifactResult(Record):
     lie about as far from these as from fp32."""
     tokens_differ: int
     first_token_difference: str | None
+    vocabulary: CutVocabulary | None = None
+    """None for an artifact with all pieces of the original."""
     dims: tuple[DimResult, ...]
     invariance: Invariance | None
     padded: PaddedBatches | None
@@ -169,7 +203,7 @@ class Question(Record):
 class ParityReport(Record):
     """The whole report. No timestamps: the same input gives the same bytes."""
 
-    schema_version: Literal[7] = SCHEMA_VERSION
+    schema_version: Literal[8] = SCHEMA_VERSION
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]

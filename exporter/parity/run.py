@@ -12,7 +12,6 @@ from exporter import __version__
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.window import both_windows
 from exporter.corpus.beir import Corpus
-from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput
 from exporter.format import format_of
 from exporter.hashing import sha256_file
@@ -24,8 +23,8 @@ from exporter.manifest import (
     library_versions,
     read_manifest,
 )
-from exporter.parity.compare import first_token_difference
 from exporter.parity.conventions import measure_stripping, measure_window
+from exporter.parity.cut_vocabulary import measure_cut
 from exporter.parity.invariance import encode_in_padded_batches, measure_invariance, sample_texts
 from exporter.parity.judge import judge_invariance, worst_verdict
 from exporter.parity.lengths import Lengths
@@ -36,17 +35,18 @@ from exporter.parity.parts import part_sizes
 from exporter.parity.pool import SAMPLE_DOCUMENTS
 from exporter.parity.pool_plan import plan_pool
 from exporter.parity.results import ArtifactResult, ParityReport
+from exporter.parity.token_check import TOKENIZED_TEXTS, check_tokens
 from exporter.progress import Stages, unheard
 from exporter.recipe import Recipe
-from exporter.runtimes.encoder import Encoder, Original, Source, TokenIds
-from exporter.vectors.embed import Texts, embed_texts
+from exporter.runtimes.encoder import Original, Source, TokenIds
+from exporter.vectors.embed import Embedded, Texts, embed_texts
 from exporter.vectors.rows import Rows
 
 REFERENCE_LIBRARIES = ("sentence-transformers", "tokenizers", "torch", "transformers")
 VECTORS_NAME = "vectors"
 """The cache's folder below an output folder."""
-TOKENIZED_TEXTS = 4096
-"""Texts whose ids are in memory at a time."""
+MANY_LOST = 0.05
+"""Share of lost pieces beyond which a corpus is hardly of the domain of a vocabulary."""
 
 
 def run_parity(
@@ -134,6 +134,8 @@ def run_parity(
         )
         for folder, manifest, source in zip(artifacts, manifests, sources, strict=True)
     ]
+    for result in results:
+        _warn_of_lost(result, corpus, tell)
     floors = tuple(references.noise_floor(dim) for dim in chosen)
     articles, asked = mentioned(corpus, results, floors)
     windows, other = both_windows(checkpoint), original.other_window
@@ -205,13 +207,13 @@ def _judge_artifact(
 ) -> ArtifactResult:
     texts = references.texts
     with closing(source.open()) as encoder:
-        count, line = token_differences(encoder, texts.all, tokens)
+        check = check_tokens(folder, manifest, encoder, texts.all, tokens)
+    ours: Embedded | None = None
     judged: tuple[DimResult, ...] = ()
     invariance = padded = None
     reasons: tuple[str, ...]
     try:
-        if count:
-            raise other_ids(count, line)
+        check.refuse()
         ours = texts.spread(embed(source, texts.unique))
         sample = sample_texts(references.lengths.tokens.tolist())
         progress = stages(f"{source.name}: companions, padding, threads", len(sample))
@@ -241,6 +243,16 @@ def _judge_artifact(
             padded = references.judge_padded(ours, in_batches, scheme=manifest.scheme)
             if not reasons:  # else the same is said twice
                 reasons = padded.reasons
+    cut = None
+    if manifest.vocabulary is not None:
+        cut = measure_cut(
+            manifest.vocabulary,
+            check,
+            ours,
+            truth=references.truth,
+            texts=texts,
+            corpus=references.corpus,
+        )
     verdicts = [d.verdict for d in judged]
     if padded is not None:
         verdicts.append(padded.verdict)
@@ -257,8 +269,9 @@ def _judge_artifact(
         limits=references.recipe.limits_for(manifest.scheme),
         window_used=manifest.window.used,
         kernels=source.kernels,
-        tokens_differ=count,
-        first_token_difference=line,
+        tokens_differ=check.differ,
+        first_token_difference=check.first,
+        vocabulary=cut,
         dims=judged,
         invariance=invariance,
         padded=padded,
@@ -267,29 +280,15 @@ def _judge_artifact(
     )
 
 
-def token_differences(
-    encoder: Encoder, texts: Sequence[str], tokens: TokenIds
-) -> tuple[int, str | None]:
-    """Return how many texts have other token ids than the original's, and a line on the first.
-
-    `HARD_TEXTS` are compared behind the texts given.
-    """
-    count, first = 0, None
-    texts = (*texts, *HARD_TEXTS)
-    for start in range(0, len(texts), TOKENIZED_TEXTS):
-        part = texts[start : start + TOKENIZED_TEXTS]
-        found, line = first_token_difference(encoder.token_ids(part), tokens(part), part)
-        count += found
-        first = first or line
-    return count, first
-
-
-def other_ids(count: int, line: str | None) -> BadInput:
-    """Return why vectors are not compared: other ids are other texts."""
-    return BadInput(
-        f"token ids differ from the reference's in {count:,} texts, so vectors were not compared; "
-        f"the first: {line}"
-    )
+def _warn_of_lost(result: ArtifactResult, corpus: Corpus, tell: Callable[[str], None]) -> None:
+    cut = result.vocabulary
+    if cut is not None and cut.lost > MANY_LOST * cut.occurrences:
+        most = ", ".join(repr(lost.piece) for lost in cut.lost_most[:3])
+        tell(
+            f"warning: {result.name}: its vocabulary lacks {cut.lost / cut.occurrences:.0%} of the "
+            f"pieces of {corpus.name} (most often {most}); it was cut for other texts, cut one for "
+            "these with 'lawvault vocabulary', or export without --vocabulary"
+        )
 
 
 def checked_manifest(folder: Path, checkpoint: Checkpoint) -> Manifest:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.architectures.family import TABLE
 from exporter.checkpoint.contents import Checkpoint
 from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.gptq import Grid
@@ -83,7 +82,7 @@ def quantize_int8(
         texts,
         fit=fit_rows,
         round_input=round_rows,
-        round_table=table_rounding(checkpoint.tensors[TABLE]),
+        round_table=table_rounding(weights.table),
         on_layer=on_layer,
     )
     matrices = {name: _stored(matrix) for name, matrix in found.items()}

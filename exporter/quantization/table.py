@@ -5,37 +5,36 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.safetensors_file import TensorInfo, largest_magnitude, read_row_blocks
+from exporter.checkpoint.table import Table
 from exporter.quantization.pairs import TINY
 from exporter.quantization.rotate import largest_block
 
 BLOCK = 128  # at most as many weights share a scale
-BLOCK_BYTES = 1 << 24
 
 Floats = npt.NDArray[np.float32]
 Coded = tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]
 
 
-def table_block(table: TensorInfo) -> int:
+def table_block(table: Table) -> int:
     """Return how many weights of a row share a scale: a power of two that divides the width."""
     return largest_block(table.shape[1], BLOCK)
 
 
-def table_unit(table: TensorInfo) -> np.float32:
+def table_unit(table: Table) -> np.float32:
     """Return the unit of the scales: in units of the largest, float16 holds them whatever the
     table's size."""
-    return np.float32(max(largest_magnitude(table), TINY) / 127)
+    return np.float32(max(table.largest, TINY) / 127)
 
 
-def coded_rows(table: TensorInfo, *, unit: np.float32) -> Iterator[Coded]:
-    """Yield the table's rows in turn, some at a time: codes (n, width) and scales (n, width /
+def coded_rows(table: Table, *, unit: np.float32) -> Iterator[Coded]:
+    """Yield the stored rows in turn, some at a time: codes (n, width) and scales (n, width /
     block). A weight is code * scale * unit."""
     block = table_block(table)
-    for values in read_row_blocks(table, block_bytes=BLOCK_BYTES):
+    for values in table.blocks():
         yield _coded(values, block=block, unit=unit)
 
 
-def table_rounding(table: TensorInfo) -> Callable[[Floats], Floats]:
+def table_rounding(table: Table) -> Callable[[Floats], Floats]:
     """Return what turns rows of the table, (n, width), into what 8 bits leave of them."""
     block, unit = table_block(table), table_unit(table)
 
@@ -48,9 +47,7 @@ def table_rounding(table: TensorInfo) -> Callable[[Floats], Floats]:
     return rounded
 
 
-def table_codes(
-    table: TensorInfo,
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16], np.float32]:
+def table_codes(table: Table) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16], np.float32]:
     """Return all codes (rows, width), all scales (rows, parts), and their unit."""
     unit = table_unit(table)
     codes = np.empty(table.shape, np.int8)

@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from exporter.architectures.family import Family, Site, family_of
+from exporter.architectures.family import TABLE, Family, Site, family_of
 from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.table import Table
 
 
 class ModelWeights:
@@ -19,6 +20,13 @@ class ModelWeights:
     def sites(self) -> tuple[Site, ...]:
         """Return the inputs of each layer's matrices."""
         return self.family.sites(self.architecture)
+
+    @property
+    def table(self) -> Table:
+        """Return the embedding table, the rows of the checkpoint's `vocabulary`."""
+        vocabulary = self.checkpoint.vocabulary
+        only = None if vocabulary is None else vocabulary.kept
+        return Table(self.checkpoint.tensors[TABLE], only)
 
     @property
     def embed_scale(self) -> float:

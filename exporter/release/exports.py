@@ -11,6 +11,7 @@ import psutil  # type: ignore[import-untyped]
 
 from exporter.checkpoint.contents import Checkpoint, Prompts, WindowChoice
 from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.vocabulary import with_vocabulary
 from exporter.corpus.beir import Corpus
 from exporter.corpus.calibration import (
     CalibrationText,
@@ -47,6 +48,8 @@ def export_artifact(
     for rounded weights that several artifacts are written from.
     """
     texts = calibration if calibrates(spec) else None
+    if spec.vocabulary is not None:
+        checkpoint = with_vocabulary(checkpoint, Path(spec.vocabulary))
     spec.format_record.resolve("export")(
         checkpoint,
         folder,

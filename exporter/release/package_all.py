@@ -7,6 +7,7 @@ from pathlib import Path
 from exporter.checkpoint.contents import Checkpoint
 from exporter.corpus.beir import Corpus
 from exporter.errors import BadInput
+from exporter.format import CUT
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME
 from exporter.packages.assemble import Packager
@@ -93,7 +94,9 @@ def packages_of(folders: Mapping[Path, ArtifactSpec]) -> dict[str, tuple[str, li
     for folder, spec in folders.items():
         for consumer in spec.packages:
             packager = resolve(PACKAGES, consumer, what="package")
-            own = consumer if packager.several else spec.name.replace(spec.format, consumer, 1)
+            own = spec.name.replace(spec.format, consumer, 1)
+            if packager.several:  # one tokenizer for all of them
+                own = consumer if spec.vocabulary is None else f"{consumer}-{CUT}"
             found.setdefault(f"packages/{own}", (consumer, []))[1].append(folder)
     return found
 

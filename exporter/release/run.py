@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.vocabulary import MAP_NAME, with_vocabulary
 from exporter.corpus.beir import Corpus
 from exporter.corpus.calibration import CalibrationText, write_calibration
 from exporter.errors import BadInput, require
@@ -102,6 +103,9 @@ def run_release(
     `language`: of pages; packages do not depend on it.
     """
     check_recipe(recipe)
+    for spec in recipe.artifacts:
+        if spec.vocabulary is not None:
+            with_vocabulary(checkpoint, Path(spec.vocabulary))
     folders = {output / spec.name: spec for spec in recipe.artifacts}
     with release_folder(output) as steps:
         original = [
@@ -193,6 +197,7 @@ def _export_all(
         folder: fingerprint(
             original,
             spec.model_dump(include=MAKES_AN_ARTIFACT),
+            spec.vocabulary and sha256_file(Path(spec.vocabulary) / MAP_NAME),
             fitted if calibrates(spec) else None,
         )
         for folder, spec in folders.items()

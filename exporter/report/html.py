@@ -24,6 +24,7 @@ from exporter.report.plots import (
     tokens_of,
 )
 from exporter.report.pool_words import WAY_NAMES, show_pool, show_size
+from exporter.report.vocabulary_words import show_vocabulary
 from exporter.report.words import ENGLISH, Words
 from exporter.templates import environment
 
@@ -77,6 +78,7 @@ def page_environment(words: Words = ENGLISH) -> jinja2.Environment:
         multiple=show_multiple,
         power=partial(show_power, _=words),
         padded=partial(show_padded, _=words),
+        vocabulary=partial(show_vocabulary, _=words),
         code=lambda text: Markup("<code>{}</code>").format(text),
         lang=language,
         mean_of=lambda interval: f"{interval.mean:.3f}",

@@ -23,6 +23,7 @@ from exporter.parity.results import (
 from exporter.report.advice import recommend, three_sentences, why_refused
 from exporter.report.plots import tokens_of
 from exporter.report.pool_words import MISSED, WAY_NAMES, missed_rows, show_pool, show_size
+from exporter.report.vocabulary_words import show_vocabulary
 from exporter.report.words import ENGLISH, Words
 
 LEGEND = (
@@ -205,6 +206,8 @@ def _artifact(artifact: ArtifactResult, report: ParityReport, _: Words) -> list[
         lines.append(f"- {window}")
     if artifact.first_token_difference:
         lines.append("- " + _("Token ids:") + f" {artifact.first_token_difference}")
+    if artifact.vocabulary is not None:
+        lines += (f"- {line}" for line in show_vocabulary(artifact.vocabulary, _))
     if artifact.kernels:
         lines.append("- " + _("Kernels: %(kernels)s.", kernels=artifact.kernels))
     lines.append("- " + _("manifest") + f" {artifact.manifest_sha256}")

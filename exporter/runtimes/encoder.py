@@ -81,11 +81,16 @@ class Source:
 
 
 class TokenIds(Protocol):
-    """The ids that the original reads for each text, and whether it cuts a text."""
+    """The ids that the original reads for each text, whether it cuts a text, all that a text has
+    beyond the cut too, and the piece of an id."""
 
     def __call__(self, texts: Sequence[str], /) -> list[list[int]]: ...
 
     def is_cut(self, text: str, /) -> bool: ...
+
+    def whole(self, text: str, /) -> list[int]: ...
+
+    def piece(self, token: int, /) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,15 @@ class CheckpointTokens:
         """Return whether the text has more tokens than the original reads."""
         return bool(self._tokenizer.encode(text).overflowing)
 
+    def whole(self, text: str) -> list[int]:
+        """Return the ids of a text, of what is cut off too."""
+        found = self._tokenizer.encode(text)
+        return [*found.ids, *(i for part in found.overflowing for i in part.ids)]
+
+    def piece(self, token: int) -> str:
+        """Return the piece of an id."""
+        return str(self._tokenizer.id_to_token(token))
+
 
 def open_original(checkpoint: Checkpoint, *, device: str | None = None) -> Original:
     """Return the ways to run `checkpoint` in torch, none of them loaded yet.

@@ -13,8 +13,9 @@ from exporter.corpus.questions import Questions
 from exporter.errors import BadInput
 from exporter.format import format_of
 from exporter.hashing import sha256_file
-from exporter.manifest import MANIFEST_NAME, Manifest, library_versions
-from exporter.parity.run import REFERENCE_LIBRARIES, checked_manifest, other_ids, token_differences
+from exporter.manifest import MANIFEST_NAME, Manifest, library_versions, read_manifest
+from exporter.parity.run import REFERENCE_LIBRARIES, checked_manifest
+from exporter.parity.token_check import TokenCheck, check_tokens
 from exporter.progress import Stages
 from exporter.recipe import Recipe
 from exporter.runtimes.encoder import Original, Source
@@ -189,7 +190,7 @@ class _Askers:
     """
 
     rows: dict[str, Rows]
-    tokens: dict[Path, tuple[int, str | None]]
+    tokens: dict[Path, TokenCheck]
     broken: dict[Path, str]
 
 
@@ -207,10 +208,11 @@ def _ask(
     for folder in artifacts:
         source = artifact_source(folder)
         with closing(source.open()) as encoder:
-            askers.tokens[folder] = token_differences(encoder, rendered, original.tokens)
+            askers.tokens[folder] = check_tokens(
+                folder, read_manifest(folder), encoder, rendered, original.tokens
+            )
         try:
-            if askers.tokens[folder][0]:
-                raise other_ids(*askers.tokens[folder])
+            askers.tokens[folder].refuse()
             askers.rows[_key(folder)] = embed(source, rendered)
         except BadInput as error:
             # No vectors, no figures: a failed artifact, not a failed run.
@@ -230,7 +232,7 @@ def _broken(folder: Path, manifest: Manifest, askers: _Askers) -> IndexArtifact:
         scheme=manifest.scheme,
         manifest_sha256=sha256_file(folder / MANIFEST_NAME),
         size_bytes=manifest.size_bytes,
-        tokens_differ=askers.tokens[folder][0],
+        tokens_differ=askers.tokens[folder].differ,
         cosine=None,
         searches=(),
         verdict="fail",

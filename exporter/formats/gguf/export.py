@@ -1,11 +1,11 @@
 """checkpoint -> a GGUF artifact folder: one file, its tokenizer, its manifest."""
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
 from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.vocabulary import copy_beside
 from exporter.corpus.calibration import CalibrationText, calibration_inputs, calibration_sha256
 from exporter.formats.gguf.format import FORMAT
 from exporter.formats.gguf.fp16_inputs import check_fp16_inputs
@@ -59,7 +59,7 @@ def export_gguf(
     from exporter.formats.gguf.types import bits_per_weight
 
     bits = bits_per_weight(gguf_type.matrix) + (32 if by_llama_quantize(gguf_type, types) else 0)
-    check_free_disk(output, int(checkpoint.parameters * bits / 8 * 1.1) + (1 << 23))
+    check_free_disk(output, int(checkpoint.stored_parameters * bits / 8 * 1.1) + (1 << 23))
     name = f"{checkpoint.name}-{gguf_type.name}.gguf"
     with staged_folder(output, force=force) as stage:
         fits = (
@@ -71,7 +71,7 @@ def export_gguf(
             checkpoint, stage, gguf_type, types, options, texts=texts, stages=stages
         )
         records = _write(checkpoint, stage / name, gguf_type, types, prepared, options, stages)
-        shutil.copyfile(checkpoint.path / "tokenizer.json", stage / "tokenizer.json")
+        copy_beside(("tokenizer.json",), checkpoint, stage)
         kept = sorted({f"{r.dtype}: {r.reason}" for r in records if r.reason})
         if fits is not None:
             kept.append(fits)
@@ -153,7 +153,7 @@ def _write(
             plan=plan,
             prepared=prepared,
             prompt_keys=options.prompt_keys,
-            on_progress=stages(f"{path.stem}: weights", checkpoint.parameters),
+            on_progress=stages(f"{path.stem}: weights", checkpoint.stored_parameters),
         )
     whole = path.with_suffix(".f32.partial")
     try:
@@ -164,7 +164,7 @@ def _write(
             plan=plan,
             prepared=prepared,
             prompt_keys=options.prompt_keys,
-            on_progress=stages(f"{path.stem}: weights", checkpoint.parameters),
+            on_progress=stages(f"{path.stem}: weights", checkpoint.stored_parameters),
         )
         names = {info.name: name for name, info in gguf_tensors(checkpoint)}
         importance = {names[at]: values for at, values in prepared.importance.items()}

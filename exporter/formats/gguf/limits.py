@@ -25,7 +25,7 @@ def check_expressible(checkpoint: Checkpoint) -> None:
         raise BadInput(f"llama.cpp knows no model of type '{a.model_type}'. {NEXT}")
     family.check(checkpoint)
     _check_dense(checkpoint, hidden=a.hidden_size)
-    check_tokenizer(checkpoint.path)
+    check_tokenizer(checkpoint.tokenizer_folder)
 
 
 def _check_dense(checkpoint: Checkpoint, *, hidden: int) -> None:

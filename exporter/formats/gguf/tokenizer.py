@@ -11,14 +11,28 @@ from typing import Any
 import gguf
 import sentencepiece
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.json_file import read_object
 
 TYPE = gguf.TokenType
 LOOK_SPECIAL = ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
 
 
-def read_vocabulary(folder: Path, *, size: int) -> tuple[list[bytes], list[float], list[int]]:
-    """Return (pieces, scores, types), each of `size` entries, in the order of token ids."""
+Entries = tuple[list[bytes], list[float], list[int]]
+
+
+def read_entries(checkpoint: Checkpoint) -> Entries:
+    """Return (pieces, scores, types) in the order of token ids, of the checkpoint's vocabulary."""
+    assert checkpoint.architecture is not None
+    entries = _read_all(checkpoint.path, size=checkpoint.architecture.vocab_size)
+    if checkpoint.vocabulary is None:
+        return entries
+    kept = checkpoint.vocabulary.kept.tolist()
+    pieces, scores, types = entries
+    return [pieces[i] for i in kept], [scores[i] for i in kept], [types[i] for i in kept]
+
+
+def _read_all(folder: Path, *, size: int) -> Entries:
     model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
     pieces = [f"[PAD{i}]".encode() for i in range(size)]
     scores, types = [-10000.0] * size, [int(TYPE.UNUSED)] * size

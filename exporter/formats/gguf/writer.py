@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
-from exporter.checkpoint.safetensors_file import TensorInfo, read_row_blocks, read_tensor
+from exporter.checkpoint.safetensors_file import TensorInfo, read_tensor
 from exporter.errors import BadInput
 from exporter.formats.gguf.grids import LAYOUTS
 from exporter.formats.gguf.metadata import add_calibration_keys, add_metadata, add_prompt_keys
 from exporter.formats.gguf.pack_codes import pack_nearest
-from exporter.formats.gguf.plan import Plan
+from exporter.formats.gguf.plan import TABLE, Plan
 from exporter.formats.gguf.prepare import Prepared
 from exporter.formats.gguf.tensors import gguf_family, gguf_tensors
 from exporter.formats.gguf.types import QTYPE, GgufType, bits_per_weight, pack
@@ -45,7 +45,10 @@ def write_gguf(
     """
     writer = gguf.GGUFWriter(path=None, arch=gguf_family(checkpoint).architecture)
     tensors = gguf_tensors(checkpoint)
-    records = tuple(_announce(writer, name, info, gguf_type, plan=plan) for name, info in tensors)
+    shapes = {name: _stored_shape(name, info, prepared) for name, info in tensors}
+    records = tuple(
+        _announce(writer, name, shape, gguf_type, plan=plan) for name, shape in shapes.items()
+    )
     add_metadata(writer, checkpoint, gguf_type)
     if prepared.importance:
         add_calibration_keys(writer, entries=len(prepared.importance))
@@ -58,7 +61,7 @@ def write_gguf(
         output = writer.fout[0]
         writer.write_padding(output, output.tell())
         for name, info in tensors:
-            stored, _ = plan.storage(gguf_type, name, info.shape)
+            stored, _ = plan.storage(gguf_type, name, shapes[name])
             written = 0
             for data, count in _data(name, info, stored, plan=plan, prepared=prepared):
                 output.write(data.data)
@@ -71,22 +74,26 @@ def write_gguf(
     return records
 
 
+def _stored_shape(name: str, info: TensorInfo, prepared: Prepared) -> tuple[int, ...]:
+    return prepared.weights.table.shape if name == TABLE else info.shape
+
+
 def _announce(
-    writer: Any, name: str, info: TensorInfo, gguf_type: GgufType, *, plan: Plan
+    writer: Any, name: str, shape: tuple[int, ...], gguf_type: GgufType, *, plan: Plan
 ) -> TensorRecord:
     """Tell the writer of a tensor that will follow. Returns its record."""
-    stored, reason = plan.storage(gguf_type, name, info.shape)
+    stored, reason = plan.storage(gguf_type, name, shape)
     block, size = gguf.GGML_QUANT_SIZES[stored]
-    count = int(np.prod(info.shape))
+    count = int(np.prod(shape))
     plain = {QTYPE.F32: np.float32, QTYPE.F16: np.float16}.get(stored)
-    shape = info.shape if plain else gguf.quant_shape_to_byte_shape(info.shape, stored)
+    in_file = shape if plain else gguf.quant_shape_to_byte_shape(shape, stored)
     writer.add_tensor_info(
-        name, shape, np.dtype(plain or np.uint8), count // block * size, raw_dtype=stored
+        name, in_file, np.dtype(plain or np.uint8), count // block * size, raw_dtype=stored
     )
     return TensorRecord(
         name=name,
         dtype=stored.name,
-        shape=info.shape,
+        shape=shape,
         bits_per_weight=bits_per_weight(stored),
         reason=reason,
     )
@@ -141,7 +148,7 @@ def _blocks(name: str, info: TensorInfo, prepared: Prepared) -> Iterator[npt.NDA
         yield read_tensor(info)
     elif len(info.shape) == 2 and name.startswith("blk."):
         yield prepared.weights.matrix(info.name.removesuffix(".weight"))
-    elif len(info.shape) == 2:
-        yield from read_row_blocks(info, block_bytes=1 << 24)
+    elif name == TABLE:
+        yield from prepared.weights.table.blocks()
     else:  # GGUF norms hold the whole gain
         yield prepared.weights.gain(info.name.removesuffix(".weight"))

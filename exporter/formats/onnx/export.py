@@ -4,6 +4,7 @@ from pathlib import Path
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.tokenizer import TOKENIZER_FILES
+from exporter.checkpoint.vocabulary import copy_beside
 from exporter.corpus.calibration import (
     CalibrationText,
     calibration_inputs,
@@ -17,7 +18,7 @@ from exporter.formats.onnx.scheme import Scheme
 from exporter.manifest import Built, Manifest, write_manifest
 from exporter.progress import Stages, silent
 from exporter.registry import resolve
-from exporter.staging import check_free_disk, check_output, copy_present, staged_folder
+from exporter.staging import check_free_disk, check_output, staged_folder
 
 # What an encoder needs beside the graph, so that the folder stands without the checkpoint. Not
 # modules.json: a loader that follows it would apply the Dense modules a second time.
@@ -73,7 +74,7 @@ def export_onnx(
     texts = _calibration_texts(storing, calibration)
     check_output(output, force=force)
     check_free_disk(
-        output, int(checkpoint.parameters * storing.bytes_per_weight() * 1.1) + (1 << 20)
+        output, int(checkpoint.stored_parameters * storing.bytes_per_weight() * 1.1) + (1 << 20)
     )
     with staged_folder(output, force=force) as stage:
         measured, chosen = None, {"graph": graph}
@@ -90,9 +91,9 @@ def export_onnx(
             dim=width,
             flavour=written_for,
             weights=measured.weights if measured else None,
-            on_progress=stages(f"{output.name}: weights", checkpoint.parameters),
+            on_progress=stages(f"{output.name}: weights", checkpoint.stored_parameters),
         )
-        copy_present(BESIDE, checkpoint.path, stage)
+        copy_beside(BESIDE, checkpoint, stage)
         return write_manifest(
             stage,
             checkpoint,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from exporter.architectures.family import TABLE
 from exporter.architectures.steps import Add, Attend, Gate, Norm, Project, Rotate, Step
 from exporter.formats.onnx.graph_writer import BOOL, GraphWriter
 from exporter.formats.onnx.plain_attention import attend_plain, mask_by_group
@@ -67,8 +66,7 @@ class Layers:
         sizes = w.node("Shape", [ids])
         self._token_shape = w.node("Concat", [sizes, w.constant([-1], np.int64)], axis=0)
         self._tables = self._rotary()
-        table = self.weights.checkpoint.tensors[TABLE]
-        x = self.scheme.lookup(w, table, ids, scale=self.weights.embed_scale)
+        x = self.scheme.lookup(w, self.weights.table, ids, scale=self.weights.embed_scale)
         env = {"x": HeldTensor(x)}
         at = 0
         while at < len(steps):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
-from exporter.checkpoint.safetensors_file import TensorInfo
+from exporter.checkpoint.table import Table
 from exporter.formats.onnx.graph_writer import FLOAT, GraphWriter
 from exporter.manifest import Fp16Record
 from exporter.progress import Stages, silent
@@ -18,9 +18,6 @@ from exporter.quantization.weights import ModelWeights
 
 Load = Callable[[], npt.NDArray[np.float32]]
 """Reads a weight when it is needed, (in, out) float32."""
-
-TABLE_BLOCK_BYTES = 1 << 24
-"""How much of the embedding table is in memory at a time, as float32."""
 
 
 class Scheme(Protocol):
@@ -36,7 +33,7 @@ class Scheme(Protocol):
         """Return the approximate size of one weight, for the check of free disk."""
         ...
 
-    def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
+    def lookup(self, writer: GraphWriter, table: Table, ids: str, *, scale: float) -> str:
         """Add the embedding lookup of `ids`, times `scale`. Returns (batch, sequence, hidden)
         in the compute dtype."""
         ...

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
-from exporter.checkpoint.safetensors_file import TensorInfo, read_row_blocks
+from exporter.checkpoint.table import Table
 from exporter.errors import BadInput
 from exporter.formats.onnx.graph_writer import GraphWriter
-from exporter.formats.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, Measurement, PlainInput
+from exporter.formats.onnx.scheme import Input, Load, Measurement, PlainInput
 from exporter.progress import Stages, by_layer, silent
 from exporter.quantization.ranges import measure_fp16
 from exporter.quantization.rescale import RescaledWeights
@@ -55,9 +55,9 @@ class Fp16(PlainInput):
         rescaling, record = measure_fp16(checkpoint, texts, on_layer=measured)
         return Measurement(self, RescaledWeights(checkpoint, rescaling), fp16=record)
 
-    def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
+    def lookup(self, writer: GraphWriter, table: Table, ids: str, *, scale: float) -> str:
         def blocks() -> Iterator[npt.NDArray[np.float16]]:
-            for block in read_row_blocks(table, block_bytes=TABLE_BLOCK_BYTES):
+            for block in table.blocks():
                 yield to_fp16(block * np.float32(scale), name="embed_tokens")
 
         weight = writer.streamed("embed_tokens", blocks(), table.shape, np.float16)

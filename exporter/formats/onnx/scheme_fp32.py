@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from exporter.checkpoint.safetensors_file import TensorInfo, read_row_blocks
+from exporter.checkpoint.table import Table
 from exporter.formats.onnx.graph_writer import GraphWriter
-from exporter.formats.onnx.scheme import TABLE_BLOCK_BYTES, Input, Load, PlainInput
+from exporter.formats.onnx.scheme import Input, Load, PlainInput
 
 
 class Fp32(PlainInput):
@@ -17,13 +17,8 @@ class Fp32(PlainInput):
     def bytes_per_weight(self) -> float:
         return 4.0
 
-    def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
-        weight = writer.streamed(
-            "embed_tokens",
-            read_row_blocks(table, block_bytes=TABLE_BLOCK_BYTES),
-            table.shape,
-            np.float32,
-        )
+    def lookup(self, writer: GraphWriter, table: Table, ids: str, *, scale: float) -> str:
+        weight = writer.streamed("embed_tokens", table.blocks(), table.shape, np.float32)
         rows = writer.node("Gather", [weight, ids], axis=0)
         scaled: str = writer.node("Mul", [rows, writer.constant(scale, np.float32)])
         return scaled

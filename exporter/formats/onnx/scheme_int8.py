@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
-from exporter.checkpoint.safetensors_file import TensorInfo
+from exporter.checkpoint.table import Table
 from exporter.formats.onnx.graph_writer import FLOAT, GraphWriter
 from exporter.formats.onnx.scheme import Input, Load, Measurement, rotate, row_scales
 from exporter.progress import Stages, next_stage, silent
@@ -66,7 +66,7 @@ class Int8:
         )
         return Measurement(Int8(model), model.weights)
 
-    def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
+    def lookup(self, writer: GraphWriter, table: Table, ids: str, *, scale: float) -> str:
         """Plain operators, since browsers lack GatherBlockQuantized on the CPU."""
         rows, width = table.shape
         block, unit = table_block(table), table_unit(table)

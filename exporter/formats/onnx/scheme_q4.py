@@ -16,17 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
-from exporter.checkpoint.safetensors_file import TensorInfo, largest_magnitude, read_row_blocks
+from exporter.checkpoint.table import Table
 from exporter.errors import BadInput
 from exporter.formats.onnx.graph_writer import FLOAT, FLOAT16, GraphWriter
-from exporter.formats.onnx.scheme import (
-    TABLE_BLOCK_BYTES,
-    Input,
-    Load,
-    Measurement,
-    rotate,
-    row_scales,
-)
+from exporter.formats.onnx.scheme import Input, Load, Measurement, rotate, row_scales
 from exporter.progress import Stages, by_layer, silent
 from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.q4 import BITS, BLOCK, Q4Model, quantize_q4, quantize_table_rows
@@ -81,7 +74,7 @@ class Q4:
         model = quantize_q4(weights, texts, on_layer=rounded)
         return Measurement(Q4(self.name, self.compute, model=model), model.weights, fp16=fp16)
 
-    def lookup(self, writer: GraphWriter, table: TensorInfo, ids: str, *, scale: float) -> str:
+    def lookup(self, writer: GraphWriter, table: Table, ids: str, *, scale: float) -> str:
         """Plain operators, since browsers lack GatherBlockQuantized on the CPU.
 
         A byte holds the columns i (low) and i + hidden / 2 (high), and of the zero points likewise.
@@ -89,12 +82,12 @@ class Q4:
         rows, width = table.shape
         half, parts = width // 2, -(-width // BLOCK)
         # Scales are stored in units of the largest: float16 holds them whatever the table's size.
-        unit = max(largest_magnitude(table), 1e-30) / (SIXTEEN // 2)
+        unit = max(table.largest, 1e-30) / (SIXTEEN // 2)
         scales: list[npt.NDArray[np.float16]] = []
         zeros: list[npt.NDArray[np.uint8]] = []
 
         def blocks() -> Iterator[npt.NDArray[np.uint8]]:
-            for values in read_row_blocks(table, block_bytes=TABLE_BLOCK_BYTES):
+            for values in table.blocks():
                 found = quantize_table_rows(values)
                 scales.append((found.scales / np.float32(unit)).astype(np.float16))
                 zeros.append(halves(found.zeros))

@@ -77,6 +77,8 @@ def check_traced(
         raise BadInput(f"--graph traced writes float32 only, not '{scheme.name}'; use --quant fp32")
     if dim != checkpoint.dim:
         raise BadInput("--graph traced writes the full dim only; cut and normalise after encoding")
+    if checkpoint.vocabulary is not None:
+        raise BadInput("--graph traced keeps the whole table; leave --vocabulary out")
     if flavour is not PORTABLE:
         raise BadInput(
             f"--graph traced has plain operators only; leave --flavour {flavour.name} out"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.tokenizer import TOKENIZER_FILES
+from exporter.checkpoint.vocabulary import copy_beside
 from exporter.corpus.calibration import calibration_inputs, calibration_sha256, read_calibration
 from exporter.errors import BadInput
 from exporter.formats.openvino.format import FORMAT
@@ -15,7 +16,7 @@ from exporter.progress import Stages, next_stage, silent
 from exporter.quantization.forward import torch_module
 from exporter.quantization.int8 import quantize_int8
 from exporter.quantization.weights import ModelWeights
-from exporter.staging import check_free_disk, check_output, copy_present, staged_folder
+from exporter.staging import check_free_disk, check_output, staged_folder
 
 BYTES_PER_WEIGHT: Mapping[str, float] = {"fp32": 4.0, "int8": 1.05}
 """For the check of free disk."""
@@ -64,7 +65,9 @@ def export_openvino(
     elif calibration is not None:
         raise BadInput("--quant fp32 measures nothing; leave --calibration out")
     check_output(output, force=force)
-    check_free_disk(output, int(checkpoint.parameters * BYTES_PER_WEIGHT[scheme] * 1.1) + (1 << 20))
+    check_free_disk(
+        output, int(checkpoint.stored_parameters * BYTES_PER_WEIGHT[scheme] * 1.1) + (1 << 20)
+    )
     with staged_folder(output, force=force) as stage:
         int8, count = None, checkpoint.architecture.num_layers
         if texts is not None:
@@ -76,11 +79,11 @@ def export_openvino(
                 on_layer=next_stage(stages, "int8: layers rounded", count),
             )
         weights = ModelWeights(checkpoint) if int8 is None else int8.weights
-        written = stages(f"{output.name}: weights", checkpoint.parameters)
+        written = stages(f"{output.name}: weights", checkpoint.stored_parameters)
         graph = Graph(weights, int8=int8, on_written=written)
         # Without this, save_model stores weights as float16.
         openvino.save_model(graph.model(dim=width), stage / ENTRY, compress_to_fp16=False)
-        copy_present(BESIDE, checkpoint.path, stage)
+        copy_beside(BESIDE, checkpoint, stage)
         return write_manifest(
             stage,
             checkpoint,

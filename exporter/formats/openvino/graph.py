@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.architectures.family import TABLE
 from exporter.architectures.steps import Add, Attend, Gate, Norm, Project, Rotate, Step
 from exporter.formats.openvino.library import openvino_module
 from exporter.formats.openvino.positions import attention_biases, rotary_tables
@@ -143,10 +142,10 @@ class Graph:
         scale = np.float32(weights.embed_scale)
         axis = self._numbers(0)
         if self.int8 is None:
-            table = weights.checkpoint.tensor(TABLE)
+            table = np.concatenate([*weights.table.blocks()])
             rows = ops.gather(self._constant("embed_tokens", table), ids, axis)
             return ops.multiply(rows, self._numbers(scale, np.float32))
-        codes, found, unit = table_codes(weights.checkpoint.tensors[TABLE])
+        codes, found, unit = table_codes(weights.table)
         width, parts = codes.shape[1], found.shape[1]
         block = width // parts
         stored = self._constant("embed_tokens", codes, bits=8 + 16 / block)
