@@ -12,6 +12,7 @@ from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import CommonOptions, calibration_option, common_options, say
 from exporter.cli.console import open_console
 from exporter.cli.findings import print_findings
+from exporter.cli.inspect_artifact import inspect_artifact
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.corpus.calibration import CalibrationText, calibration_inputs, read_calibration
 from exporter.errors import BadInput
@@ -20,6 +21,7 @@ from exporter.records import canonical_json
 
 
 @click.command()
+@click.argument("artifact", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--ranges",
     is_flag=True,
@@ -30,12 +32,26 @@ from exporter.records import canonical_json
 @recipe_option
 @common_options(output=None, force=None)
 def inspect(
-    options: CommonOptions, *, ranges: bool, calibration: Path | None, recipe: str | None
+    options: CommonOptions,
+    *,
+    artifact: Path | None,
+    ranges: bool,
+    calibration: Path | None,
+    recipe: str | None,
 ) -> int:
     """Show a checkpoint's architecture, modules, prompts, dims, sizes and findings.
 
-    Needs no torch without --ranges. Exit code 1 where a finding is an error.
+    With ARTIFACT, the folder of an artifact or of a vocabulary, what that is, and whether its
+    files are still those that were written. Needs no torch without --ranges. Exit code 1 where a
+    finding is an error.
     """
+    if artifact is not None:
+        if ranges or options.checkpoint is not None:
+            raise BadInput(
+                "--ranges and --checkpoint are of a checkpoint; leave them or ARTIFACT out"
+            )
+        inspect_artifact(artifact, as_json=options.as_json)
+        return 0
     if calibration is not None and not ranges:
         raise BadInput("--calibration is read for --ranges only; add --ranges or leave it out")
     texts = read_calibration(calibration) if ranges else []

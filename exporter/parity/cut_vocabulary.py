@@ -37,14 +37,15 @@ def measure_cut(
             kinds=[texts.kinds[i] for i in spelled],
             worst=NAMED,
         )
-        if len(asked):
+        ids = [corpus.query_ids[i] for i in asked]
+        if ids:
             mrr, reference = (
                 float(
                     measure(
                         search(queries.take(asked), documents),
                         doc_ids=corpus.doc_ids,
-                        query_ids=[corpus.query_ids[i] for i in asked],
-                        qrels=corpus.qrels,
+                        query_ids=ids,
+                        qrels={name: corpus.qrels[name] for name in ids},
                     )["mrr_at_10"].mean()
                 )
                 for documents, queries in (ours.at(dim), truth.at(dim))

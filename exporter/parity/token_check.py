@@ -53,32 +53,56 @@ def check_tokens(
 
     `HARD_TEXTS` are compared behind the texts given. Raises BadInput for a broken map.
     """
-    to = None
-    if manifest.vocabulary is not None:
-        to = {old: new for new, old in enumerate(read_map(folder).kept)}
+    cut = (
+        None
+        if manifest.vocabulary is None
+        else _Cut(read_map(folder).kept, tokens, limit=manifest.max_tokens)
+    )
     differ, first, pieces = 0, None, 0
-    spelled = np.zeros(len(texts) + len(HARD_TEXTS), bool)
+    spelled = np.zeros(len(texts), bool)
     lost: Counter[int] = Counter()
-    texts = (*texts, *HARD_TEXTS)
-    for start in range(0, len(texts), TOKENIZED_TEXTS):
-        part = texts[start : start + TOKENIZED_TEXTS]
+    compared = (*texts, *HARD_TEXTS)
+    for start in range(0, len(compared), TOKENIZED_TEXTS):
+        part = compared[start : start + TOKENIZED_TEXTS]
         ours, theirs = encoder.token_ids(part), tokens(part)
-        if to is not None:
+        if cut is not None:
             for at, row in enumerate(theirs):
-                gone = [i for i in row if i not in to]
-                if start + at < len(texts) - len(HARD_TEXTS):
-                    lost.update(gone)
+                theirs[at] = cut.expected(part[at], row, ours[at])
+                if start + at < len(texts):
+                    spelled[start + at] = cut.is_spelled(part[at], row, ours[at])
+                    lost.update(i for i in row if i not in cut.to)
                     pieces += len(row)
-                mapped = [to.get(i, -1) for i in row]
-                # Beyond a cut, too, what is spelled otherwise may reach back by a piece.
-                if gone or (
-                    mapped != ours[at] and any(i not in to for i in tokens.whole(part[at]))
-                ):
-                    spelled[start + at] = True
-                    mapped = ours[at]
-                theirs[at] = mapped
         found, line = first_token_difference(ours, theirs, part)
         differ += found
         first = first or line
     named = Counter({tokens.piece(i): times for i, times in lost.items()})
-    return TokenCheck(differ, first, spelled[: -len(HARD_TEXTS)], named, pieces)
+    return TokenCheck(differ, first, spelled, named, pieces)
+
+
+class _Cut:
+    """Ids of the original, as an artifact that keeps the ids `kept` should name them."""
+
+    def __init__(self, kept: Sequence[int], tokens: TokenIds, *, limit: int) -> None:
+        self._kept, self._tokens, self._limit = kept, tokens, limit
+        self.to = {old: new for new, old in enumerate(kept)}
+
+    def is_spelled(self, text: str, theirs: Sequence[int], ours: Sequence[int]) -> bool:
+        """Return whether the text has a piece that is not kept."""
+        if any(i not in self.to for i in theirs):
+            return True
+        # Beyond the model's limit, too, what is spelled otherwise may reach back by a piece.
+        return [self.to[i] for i in theirs] != list(ours) and any(
+            i not in self.to for i in self._tokens.whole(text)
+        )
+
+    def expected(self, text: str, theirs: Sequence[int], ours: Sequence[int]) -> list[int]:
+        """Return the ids that the artifact should read: the original's through the map; for a text
+        with a lost piece its own, if they spell the same text."""
+        mapped = [self.to.get(i, -1) for i in theirs]
+        if not self.is_spelled(text, theirs, ours):
+            return mapped
+        back = [self._kept[i] for i in ours]
+        same = self._tokens.spelled(back) == self._tokens.spelled(theirs)
+        # Where the model's limit cuts, the two end at different places.
+        reached = len(ours) >= self._limit or self._tokens.is_cut(text)
+        return list(ours) if same or reached else mapped

@@ -82,7 +82,7 @@ class Source:
 
 class TokenIds(Protocol):
     """The ids that the original reads for each text, whether it cuts a text, all that a text has
-    beyond the cut too, and the piece of an id."""
+    beyond the cut too, the piece of an id, and the text that ids spell, special tokens too."""
 
     def __call__(self, texts: Sequence[str], /) -> list[list[int]]: ...
 
@@ -91,6 +91,8 @@ class TokenIds(Protocol):
     def whole(self, text: str, /) -> list[int]: ...
 
     def piece(self, token: int, /) -> str: ...
+
+    def spelled(self, ids: Sequence[int], /) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,10 @@ class CheckpointTokens:
         """Return the piece of an id."""
         return str(self._tokenizer.id_to_token(token))
 
+    def spelled(self, ids: Sequence[int]) -> str:
+        """Return the text that ids spell, special tokens by their names."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
 
 def open_original(checkpoint: Checkpoint, *, device: str | None = None) -> Original:
     """Return the ways to run `checkpoint` in torch, none of them loaded yet.

@@ -22,7 +22,7 @@ LAYERS = (
     ("parity",),
     ("formats",),
     ("vectors",),
-    ("runtimes", "quantization"),
+    ("runtimes", "quantization", "vocabulary"),
     ("architectures",),
     ("recipe", "manifest"),
     ("corpus",),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from exporter.checkpoint.contents import Finding
+from exporter.formats.gguf.metadata import WHOLE_KEY
 from exporter.formats.gguf.read import GgufHeader
 from exporter.formats.gguf.tensors import known_families
 
@@ -24,6 +25,16 @@ def lint_tokenizer(header: GgufHeader) -> Iterable[Finding]:
         )
         return
     yield from _complete(header, tokens)
+    whole = keys.get(WHOLE_KEY)
+    if whole is not None:
+        yield Finding(
+            id="domain-vocabulary",
+            severity="info",
+            evidence=f"the file holds {len(tokens):,} of its model's {whole:,} pieces",
+            effect="texts with others are spelled with shorter pieces or bytes, and their vectors "
+            "move",
+            remedy="use it for texts of its domain; 'lawvault parity' says what share keeps all",
+        )
     yield from _ends(keys, count=len(tokens))
     if keys.get(PRE + "model") == "llama":
         yield from _sentencepiece(header, tokens)

@@ -12,6 +12,9 @@ from exporter.formats.gguf.tensors import gguf_family
 from exporter.formats.gguf.tokenizer import read_entries
 from exporter.formats.gguf.types import GgufType
 
+WHOLE_KEY = "lawvault.vocabulary.of"
+"""Of a file whose vocabulary was cut: how many pieces the checkpoint has."""
+
 
 def _read_metadata(folder: Path, parameters: int) -> Any:
     """Return what gguf finds in the folder's name, model card and generation_config.json."""
@@ -55,6 +58,12 @@ def add_metadata(writer: Any, checkpoint: Checkpoint, gguf_type: GgufType) -> No
     special.add_special_token.update(bos=True, eos=True)
     special.add_to_gguf(writer, quiet=True)
     writer.add_add_space_prefix(False)
+
+
+def add_vocabulary_key(writer: Any, checkpoint: Checkpoint) -> None:
+    """Add how many pieces there were before the vocabulary was cut, if it was."""
+    if checkpoint.vocabulary is not None and checkpoint.architecture is not None:
+        writer.add_uint32(WHOLE_KEY, checkpoint.architecture.vocab_size)
 
 
 def add_calibration_keys(writer: Any, *, entries: int) -> None:

@@ -17,7 +17,12 @@ from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.safetensors_file import TensorInfo, read_tensor
 from exporter.errors import BadInput
 from exporter.formats.gguf.grids import LAYOUTS
-from exporter.formats.gguf.metadata import add_calibration_keys, add_metadata, add_prompt_keys
+from exporter.formats.gguf.metadata import (
+    add_calibration_keys,
+    add_metadata,
+    add_prompt_keys,
+    add_vocabulary_key,
+)
 from exporter.formats.gguf.pack_codes import pack_nearest
 from exporter.formats.gguf.plan import TABLE, Plan
 from exporter.formats.gguf.prepare import Prepared
@@ -50,6 +55,7 @@ def write_gguf(
         _announce(writer, name, shape, gguf_type, plan=plan) for name, shape in shapes.items()
     )
     add_metadata(writer, checkpoint, gguf_type)
+    add_vocabulary_key(writer, checkpoint)
     if prepared.importance:
         add_calibration_keys(writer, entries=len(prepared.importance))
     if prompt_keys:
