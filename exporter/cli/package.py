@@ -69,24 +69,35 @@ def _command(
     package.command(name, help=text)(command)
 
 
-def _articles(_: Any, __: Any, folder: Path | None) -> list[tuple[str, str, str]] | None:
-    if folder is None:
-        return None
-    from exporter.corpus.beir import read_documents
+def _with_texts(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with the articles and the questions of the --corpus that they name."""
+    from exporter.corpus.beir import read_documents, read_questions
 
-    return [(key, title, text) for key, (title, text) in read_documents(folder).items()]
+    folder = settings.pop("corpus", None)
+    if folder is None:
+        return settings
+    found = read_documents(folder).items()
+    asked = read_questions(folder).values() if any(folder.glob("queries*.jsonl")) else ()
+    articles = [(key, title, text) for key, (title, text) in found]
+    return {**settings, "articles": articles, "questions": tuple(asked)}
 
 
 def _page_options(command: Any) -> Any:
     corpus = click.option(
         "--corpus",
-        "articles",
         metavar="FOLDER",
         type=click.Path(path_type=Path),
-        callback=_articles,
-        help="Whose corpus.jsonl the page searches. Default: invented articles; the page says so.",
+        help="Whose corpus.jsonl the page searches; its questions, if any, say how few bits its "
+        "vectors may have. Default: invented articles; the page says so.",
     )
-    return corpus(node_modules_option(command))
+    most = click.option(
+        "--articles",
+        "most_articles",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="How many of them, each embedded now. 0: all. Default: the first 1,000.",
+    )
+    return corpus(most(node_modules_option(command)))
 
 
 _command(
@@ -125,6 +136,7 @@ def _write_package(
     settings: dict[str, Any],
 ) -> None:
     from exporter import api
+    from exporter.cli.progress import ProgressLines
     from exporter.packages.verdict import check_verdict, verdict_of
     from exporter.report.write import read_report
 
@@ -133,23 +145,25 @@ def _write_package(
     report = read_report(path) if report_path is not None or path.is_file() else None
     for artifact in artifacts:  # before the checkpoint is read
         check_verdict(verdict_of(artifact, report, override_reason=override_reason), artifact)
+    settings = _with_texts(settings)
     chosen = choose_recipe(recipe, options)
     checkpoint = load_checkpoint(options, chosen, recorded=recorded_prompts(artifacts))
     target = f"{name}-{manifest.scheme}" if len(artifacts) == 1 else name
     # Beside its artifacts, where a release puts it too.
     beside = artifacts[0].parent if artifacts[0].name else artifacts[0].resolve().parent
     output = options.output or beside / "packages" / target
-    written = api.package(
-        name,
-        artifacts,
-        output,
-        checkpoint=checkpoint,
-        report=report,
-        override_reason=override_reason,
-        force=options.force,
-        settings=settings,
-        language=chosen.recipe.language,
-    )
+    with ProgressLines(options) as progress:
+        written = api.package(
+            name,
+            artifacts,
+            output,
+            checkpoint=checkpoint,
+            report=report,
+            override_reason=override_reason,
+            force=options.force,
+            settings={**settings, "stages": progress.stage},
+            language=chosen.recipe.language,
+        )
     for entry in written.artifacts:
         if entry.verdict.override_reason:
             click.echo(

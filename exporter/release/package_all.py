@@ -15,6 +15,7 @@ from exporter.packages.golden import Golden
 from exporter.packages.sums import check_sums
 from exporter.packages.verdict import PackageVerdict
 from exporter.parity.results import ParityReport
+from exporter.parity.run import VECTORS_NAME
 from exporter.recipe import ArtifactSpec, Language
 from exporter.registry import PACKAGES, resolve
 from exporter.release.package_one import package_artifacts
@@ -66,7 +67,11 @@ def package_all(
             report=report,
             force=may_replace,
             goldens=goldens,
-            settings={"articles": articles},
+            settings={
+                "articles": articles,
+                "questions": corpus.queries,
+                "cache": output / VECTORS_NAME,
+            },
             language=language,
         )
         if packager.remark and (said := packager.remark(output / name)):

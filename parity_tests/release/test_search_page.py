@@ -119,11 +119,20 @@ def test_a_question_gets_the_ten_articles_that_onnxruntime_finds(
     assert said == []
     page.screenshot(path=tmp_path / f"{size[0]}.png", full_page=True)
 
-    # A second visit reads the vectors that the first one left.
+    # Nothing was embedded but the question: the vectors came with the page.
+    assert "600" in page.text_content("#kept")
+    stored = page.evaluate(
+        """() => new Promise((resolve) => {
+          const request = indexedDB.open("lawvault-vectors");
+          request.onsuccess = () => {
+            const all = request.result.transaction("vectors").objectStore("vectors").count();
+            all.onsuccess = () => resolve(all.result);
+          };
+        })"""
+    )
+    assert stored == 0
     page.reload()
     wait(page)
-    page.click("summary")
-    assert "600" in page.text_content("#kept")
     assert ask(page, QUESTION) == answers
     context.close()
 
@@ -150,16 +159,14 @@ def test_articles_of_ones_own_are_searched_and_a_bad_line_is_named(
     page.locator("#timing", has_text="3 articles").wait_for()
     assert ask(page, "押金什么时候退")[0] == "a0"
     assert page.text_content("#results li p") == rows[0]["text"]  # shown as text, not as markup
+    page.click("summary")
+    assert page.text_content("#kept") == "3 article vectors are stored in this browser."
     context.close()
 
 
-def test_another_file_of_the_model_can_be_chosen(
-    browser: Any, address: str, web_package: Path
-) -> None:
+def test_another_file_of_the_model_can_be_chosen(browser: Any, address: str) -> None:
     context = browser.new_context(locale="en-US")
     page = context.new_page()
-    some = "".join(json.dumps(article) + "\n" for article in articles_of(web_package)[:20])
-    page.route("**/articles.jsonl", lambda route: route.fulfill(body=some))
     page.goto(address)
     page.wait_for_selector("body[data-state]")
     page.click("summary")
@@ -229,6 +236,19 @@ def test_a_model_that_does_not_load_and_missing_articles_are_told(
         page.close()
 
 
+def test_vectors_of_other_articles_are_not_taken(
+    browser: Any, web_package: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(web_package, tmp_path / "copy"))
+    (copy / "vectors" / "int8.i8").write_bytes(b"too short")
+    with serve({"/": copy}) as url:
+        page = browser.new_page(locale="en-US")
+        page.goto(f"{url}/index.html")
+        wait(page, "stopped")
+        assert "vectors/int8.i8: 9" in page.text_content("#problem")
+        page.close()
+
+
 def test_a_file_without_a_pass_says_so_on_the_page(
     browser: Any, web_package: Path, tmp_path: Path
 ) -> None:
@@ -269,18 +289,20 @@ def test_the_page_searches_the_corpus_that_is_given_and_says_where_it_is_a_part(
         web_artifacts[1:2], tmp_path / "p", checkpoint=miniature, npm=npm, articles=own
     )
     assert len(articles_of(package)) == 1000
-    assert json.loads((package / "articles.json").read_text()) == {
-        "articles": 1000,
-        "invented": False,
-        "of": 1200,
-    }
+    about = json.loads((package / "articles.json").read_text())
+    assert (about["articles"], about["of"], about["invented"]) == (1000, 1200, False)
+    # Without questions nothing says that 8 bits would do.
+    assert about["vectors"]["int8"]["bits"] == 16
+    assert (package / "vectors" / "int8.i16").stat().st_size == 1000 * (4 + 2 * miniature.dim)
     readme = (package / "README.md").read_text("utf-8")
     assert "It has the first 1000 of the 1,200 articles." in readme
     assert "invented" not in readme
     with serve({"/": package}) as url:
         page = browser.new_page(locale="en-US")
-        page.route("**/*.onnx*", lambda route: route.abort())
         page.goto(f"{url}/index.html")
         page.wait_for_selector("#notice", state="visible")
         assert page.text_content("#notice") == "The first 1000 of 1200 articles."
+        wait(page)
+        encoder = OnnxEncoder(web_artifacts[1].folder, threads=1)
+        assert ask(page, QUESTION) == best(encoder, articles_of(package), miniature)
         page.close()

@@ -401,3 +401,15 @@ def test_the_server_gives_its_folders_and_nothing_beside_them(tmp_path: Path) ->
         for path in ("/p/../secret", "/p/%2e%2e/secret", "/secret", "/"):
             with pytest.raises(HTTPError, match="404"):
                 urlopen(url + path)
+
+
+def test_vectors_of_articles_by_another_file_are_found_out(copy: Path, npm: Path) -> None:
+    path = copy / "vectors" / "int8.i8"
+    data = path.read_bytes()
+    path.write_bytes(data[:2400] + data[:1:-1][: len(data) - 2400])  # scales kept, codes turned
+    seal(copy)
+    report = verify_package(copy, settings={"node_modules": npm, "runtime": ("node",)})
+    status, detail = checks(report)["q8 in node"]
+    assert status == "fail"
+    assert "stored vectors of articles" in detail
+    assert checks(report)["fp32 in node"][0] == "pass"

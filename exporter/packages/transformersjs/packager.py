@@ -10,6 +10,11 @@ from exporter.errors import BadInput
 from exporter.manifest import Manifest
 from exporter.packages.assemble import Filling, Packager, Settings
 from exporter.packages.onnx_file import write_graph
+from exporter.packages.transformersjs.article_vectors import (
+    ABOUT_NAME,
+    StoredVectors,
+    write_vectors,
+)
 from exporter.packages.transformersjs.npm import (
     INSTALL,
     INSTALL_HERE,
@@ -18,7 +23,8 @@ from exporter.packages.transformersjs.npm import (
     find_node_modules,
     runtime_files,
 )
-from exporter.packages.transformersjs.search_page import ABOUT_NAME, write_page
+from exporter.packages.transformersjs.search_page import invented_questions, write_page
+from exporter.progress import silent
 from exporter.records import write_json
 
 STATIC = Path(__file__).parent / "static"
@@ -57,7 +63,7 @@ def fill_transformersjs(filling: Filling) -> Sequence[str]:
         shutil.copyfile(STATIC / name, stage / name)
     modules = find_node_modules(filling.settings.get("node_modules"))
     if modules is not None:
-        write_page(stage, runtime_files(modules), articles=filling.settings.get("articles"))
+        _write_page(filling, runtime_files(modules))
     filling.write(
         "readme.md.j2",
         "README.md",
@@ -73,6 +79,34 @@ def fill_transformersjs(filling: Filling) -> Sequence[str]:
         override=next((j.verdict for j in artifacts if j.verdict.verdict != "pass"), None),
     )
     return files
+
+
+def _write_page(filling: Filling, runtime: Sequence[Path]) -> None:
+    given = filling.settings
+    articles = given.get("articles")
+    questions = given.get("questions") or () if articles else invented_questions()
+
+    def embed(
+        folder: Path, manifest: Manifest, shown: Sequence[tuple[str, str, str]]
+    ) -> StoredVectors:
+        return write_vectors(
+            filling.stage,
+            folder,
+            manifest,
+            shown,
+            questions=questions,
+            cache=given.get("cache"),
+            stages=given.get("stages") or silent,
+        )
+
+    write_page(
+        filling.stage,
+        runtime,
+        [(judged.folder, judged.manifest) for judged in filling.artifacts],
+        embed=embed,
+        articles=articles,
+        most=given.get("most_articles"),
+    )
 
 
 def _about(stage: Path) -> dict[str, Any]:

@@ -2,33 +2,49 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exporter.bundled import bundled
 from exporter.errors import BadInput
+from exporter.manifest import Manifest
+from exporter.packages.transformersjs.article_vectors import (
+    ABOUT_NAME,
+    ARTICLES_NAME,
+    StoredVectors,
+)
 from exporter.packages.transformersjs.npm import PACKAGE, TESTED
 from exporter.records import write_json, write_text
 
 PAGE = Path(__file__).parent / "static" / "page"
 BUNDLED_NAME = "recipes/corpora/lawvault-mini/corpus.jsonl"
-ARTICLES_NAME = "articles.jsonl"
-ABOUT_NAME = "articles.json"
+BUNDLED_QUESTIONS = "recipes/corpora/lawvault-mini/queries.jsonl"
 FIELDS = ("_id", "title", "text")
 PageArticle = tuple[str, str, str]
 """Id, title, text."""
 MOST_ARTICLES = 1000
-"""The reader's browser embeds each on the first visit, at about 0.1 s for EmbeddingGemma."""
+"""Unless more are asked for: packaging embeds each, at about 0.05 s for EmbeddingGemma in int8."""
+
+Embed = Callable[[Path, Manifest, Sequence[PageArticle]], StoredVectors]
+"""Writes the vectors of articles by one artifact below the stage."""
 
 
 def write_page(
-    stage: Path, runtime: Sequence[Path], *, articles: Sequence[PageArticle] | None = None
+    stage: Path,
+    runtime: Sequence[Path],
+    artifacts: Sequence[tuple[Path, Manifest]],
+    *,
+    embed: Embed,
+    articles: Sequence[PageArticle] | None = None,
+    most: int | None = None,
 ) -> None:
-    """Write index.html, its scripts, articles, and what runs the model, to `stage`.
+    """Write index.html, its scripts, articles with their vectors, and what runs the model, to
+    `stage`.
 
     `runtime`: files of npm packages, from `npm.runtime_files`. `articles`: those that the page
-    searches until its reader chooses others, the first `MOST_ARTICLES` of them; the bundled ones
-    for None. The page says in large letters that those are invented.
+    searches until its reader chooses others, the first `most` of them, 0 for all, None for
+    `MOST_ARTICLES`; the bundled ones for None. The page says in large letters that those are
+    invented. `embed`: called with each artifact.
     """
     shutil.copyfile(PAGE / "index.html", stage / "index.html")
     folder = stage / "page"
@@ -45,7 +61,7 @@ def write_page(
     shutil.copyfile(licence, vendor / "LICENSE.transformers.js.txt")
     invented = _invented()
     taken = list(articles or invented)
-    shown = taken[:MOST_ARTICLES]
+    shown = taken[: (MOST_ARTICLES if most is None else most) or len(taken)]
     write_text(
         stage / ARTICLES_NAME,
         "".join(
@@ -55,8 +71,22 @@ def write_page(
     )
     write_json(
         stage / ABOUT_NAME,
-        {"articles": len(shown), "of": len(taken), "invented": set(shown) <= set(invented)},
+        {
+            "articles": len(shown),
+            "of": len(taken),
+            "invented": set(shown) <= set(invented),
+            "vectors": {
+                manifest.scheme: embed(folder, manifest, shown).model_dump(mode="json")
+                for folder, manifest in artifacts
+            },
+        },
     )
+
+
+def invented_questions() -> list[str]:
+    """Return the questions that the bundled articles answer."""
+    lines = bundled(BUNDLED_QUESTIONS).read_text(encoding="utf-8").splitlines()
+    return [str(json.loads(line)["text"]) for line in lines]
 
 
 def _invented() -> list[PageArticle]:

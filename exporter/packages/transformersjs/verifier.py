@@ -12,13 +12,17 @@ from exporter.packages.golden import Golden
 from exporter.packages.golden_check import check_answers
 from exporter.packages.manifest import PackagedArtifact
 from exporter.packages.shipped import foreign_scripts
+from exporter.packages.transformersjs.article_vectors import read_some, rendered
 from exporter.packages.transformersjs.chromium import find_chromium, open_chromium, serve
 from exporter.packages.transformersjs.node import find_node, first_line, run_in_node
 from exporter.packages.transformersjs.npm import WASM, require_node_modules, runtime_files
 from exporter.packages.transformersjs.packager import FILES, STATIC
 from exporter.packages.transformersjs.scripts import scripts_of_transformersjs
 from exporter.packages.verify import Proof
+from exporter.vectors.rows import Vectors
 
+ANSWERS = ("ids", "vectors", "pooled")
+COMPARED_ARTICLES = 3
 HALF = ("fp16", "q4f16")
 TIMEOUT_MS = 1_800_000
 IN_BROWSER = """async ([runtime, build, task]) => {
@@ -59,7 +63,9 @@ def verify_transformersjs(
             raise unknown_name("--runtime", name, RUNTIMES)
     chosen = [name for name in RUNTIMES if not runtime or name in runtime]
     dtype = FILES[entry.artifact.scheme][0]
-    task = {"dtype": dtype, "texts": [text.text for text in golden.texts]}
+    some = read_some(folder, entry.artifact.scheme, count=COMPARED_ARTICLES)
+    articles = [rendered(article, entry.artifact.prompts) for article in some[0]] if some else []
+    task = {"dtype": dtype, "texts": [*(text.text for text in golden.texts), *articles]}
     provers = [(name, RUNTIMES[name](folder, node_modules)) for name in chosen]
     proofs = []
     for name, prove in provers:
@@ -80,8 +86,28 @@ def verify_transformersjs(
         except BadInput as error:
             proofs.append(Proof(title, [str(error)]))
             continue
-        proofs.append(Proof(title, list(_failures(golden, answer)), told=_told(golden, answer)))
+        found = answer["vectors"][len(golden.texts) :]
+        answer = {**answer, **{k: answer[k][: len(golden.texts)] for k in ANSWERS}}
+        failures = list(_failures(golden, answer))
+        told = _told(golden, answer)
+        if some is not None:
+            failures += _other_articles(golden, found, some[1])
+            told += f"; the stored vectors of {len(found)} articles are this file's"
+        proofs.append(Proof(title, failures, told=told))
     return proofs
+
+
+def _other_articles(
+    golden: Golden, found: Sequence[Sequence[float]], stored: Vectors
+) -> Iterator[str]:
+    """Yield a line where packaged vectors of articles are not those of the packaged file."""
+    limit = max(text.distance_max for text in golden.texts)
+    far = max(1 - _cosine(a, b) for a, b in zip(found, stored.tolist(), strict=True))
+    if not far <= limit:
+        yield (
+            f"the stored vectors of articles are {far:.1e} from this file's (1 - cosine), at most "
+            f"{limit:.1e} is right: they were made by another"
+        )
 
 
 def _node(folder: Path, node_modules: Path | None) -> Callable[[Answer], Answer]:

@@ -3,6 +3,7 @@ import { DTYPES, read } from "../embed.mjs";
 import { parseArticles } from "./articles.mjs";
 import { measure, problemOf, tooLittle } from "./fit.mjs";
 import { openStore } from "./store.mjs";
+import { fetchVectors, scoreOf } from "./vectors.mjs";
 import { language, say } from "./words.mjs";
 
 const TEN = 10;
@@ -13,7 +14,8 @@ const show = (id, text) => {
   at(id).textContent = text ?? "";
 };
 const megabytes = (bytes) => Math.round(bytes / 1e5) / 10;
-let manifest, worker, store, artifact, articles, vectors, waiting, run = 0, asked = 0, held = false;
+let manifest, worker, store, artifact, articles, packaged, vectors, waiting, run = 0, asked = 0,
+  held = false;
 
 /** Ask the worker; it answers in the order it is asked. */
 function ask(kind, task) {
@@ -48,7 +50,8 @@ function stage(text, share) {
   else at("bar").value = share;
 }
 
-/** Load the chosen model and embed every article that has no vector yet. */
+/** Load the chosen model. Articles of the package have their vectors beside them; those of the
+ * reader's own that have none yet are embedded here. */
 async function start() {
   const mine = ++run;
   const current = () => mine === run;
@@ -72,12 +75,16 @@ async function start() {
       else stage(say.starting);
     });
     stage(say.loading(0, all), 0);
+    const fetched = packaged?.[chosen.artifact.scheme]
+      ? fetchVectors(packaged[chosen.artifact.scheme], articles.length) : undefined;
+    fetched?.catch(() => {}); // told when it is waited for
     const keep = [chosen, ...manifest.artifacts].map((one) => measure(manifest, one).cache);
     await ask("load", { dtype: DTYPES[chosen.artifact.scheme], device, keep });
     if (!current()) return;
     artifact = chosen.artifact;
-    const found = [];
-    for (const article of articles) {
+    const found = fetched ? await fetched : [];
+    if (!current()) return;
+    for (const article of fetched ? [] : articles) {
       const key = [article.title, article.text];
       let vector = await store.get(size.vectors, key);
       if (vector === undefined) {
@@ -98,7 +105,8 @@ async function start() {
   stage();
   show("timing", say.ready(artifact.name, articles.length,
     ((performance.now() - began) / 1000).toFixed(1)));
-  show("kept", store.keeps ? say.kept(vectors.length) : say.notKept);
+  if (packaged) show("kept", say.packaged(vectors.length));
+  else show("kept", store.keeps ? say.kept(vectors.length) : say.notKept);
   document.body.dataset.state = "ready";
   if (held) await answer();
 }
@@ -126,11 +134,8 @@ async function answer(event) {
   try {
     const { value: wanted, ms } = await ask("query", { text: question });
     const began = performance.now();
-    const scored = vectors.map((vector, i) => {
-      let score = 0;
-      for (let k = 0; k < wanted.length; k++) score += wanted[k] * vector[k];
-      return { score, article: articles[i] };
-    });
+    const scored = vectors.map((vector, i) => (
+      { score: scoreOf(wanted, vector), article: articles[i] }));
     scored.sort((a, b) => b.score - a.score || (a.article._id < b.article._id ? -1 : 1));
     const search = performance.now() - began;
     at("results").replaceChildren(...scored.slice(0, TEN).map(card));
@@ -202,6 +207,7 @@ async function open() {
   if (!answered.ok) throw new Error(`articles.jsonl: ${answered.status}`);
   articles = parseArticles(await answered.text());
   const about = await read("articles.json");
+  packaged = about.vectors;
   if (about.invented) show("notice", say.invented);
   else if (about.articles < about.of) {
     show("notice", say.part(about.articles, about.of));
@@ -214,6 +220,7 @@ async function open() {
     if (!file) return;
     try {
       articles = parseArticles(await file.text());
+      packaged = undefined; // those are of other articles
       show("notice");
       await start();
     } catch (error) {
