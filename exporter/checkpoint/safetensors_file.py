@@ -99,20 +99,17 @@ def read_row_blocks(
 
     `only`: which rows, ascending; None for all.
     """
-    if only is not None:
-        start = 0
-        for block in read_row_blocks(info, block_bytes=block_bytes):
-            first, last = np.searchsorted(only, (start, start + len(block)))
-            if last > first:
-                yield block[only[first:last] - start]
-            start += len(block)
-        return
     rows, width = info.shape
     item = ITEM_BYTES[info.dtype]
     step = max(1, block_bytes // (4 * width))
     for start in range(0, rows, step):
         count = min(step, rows - start)
-        yield read_tensor(
+        wanted = (
+            None if only is None else only[slice(*np.searchsorted(only, (start, start + count)))]
+        )
+        if wanted is not None and not len(wanted):
+            continue
+        block = read_tensor(
             replace(
                 info,
                 shape=(count, width),
@@ -120,6 +117,7 @@ def read_row_blocks(
                 size_bytes=count * width * item,
             )
         )
+        yield block if wanted is None else block[wanted - start]
 
 
 def largest_magnitude(info: TensorInfo) -> float:

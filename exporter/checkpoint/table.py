@@ -29,6 +29,13 @@ class Table:
         """Yield the stored rows in turn, some at a time, (n, width)."""
         yield from read_row_blocks(self.info, block_bytes=BLOCK_BYTES, only=self.only)
 
+    def parts(self, rows: int) -> list["Table"]:
+        """Return it in pieces of at most so many rows, in order."""
+        if self.shape[0] <= rows:
+            return [self]
+        ids = np.arange(self.info.shape[0]) if self.only is None else self.only
+        return [Table(self.info, ids[start : start + rows]) for start in range(0, len(ids), rows)]
+
     @property
     def largest(self) -> float:
         """Return the largest magnitude of all rows, whether stored or not: what scales follow from

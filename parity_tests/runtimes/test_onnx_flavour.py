@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +130,31 @@ def test_plain_attention_is_that_of_numpy(tmp_path: Path, kv_heads: int) -> None
     shares = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     expected = (shares @ by_head(v, kv_heads)).transpose(0, 2, 1, 3).reshape(q.shape)
     np.testing.assert_allclose(given, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("quant", ["fp32", "fp16"])
+def test_a_table_that_a_gpu_cannot_hold_is_split(
+    miniature: Checkpoint,
+    tmp_path: Path,
+    few_texts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quant: str,
+) -> None:
+    texts = None if quant == "fp32" else few_texts
+    found = []
+    for name, limit in (("whole", WEB.largest_bytes), ("split", 1 << 21)):
+        small = replace(WEB, largest_bytes=limit)
+        monkeypatch.setattr("exporter.formats.onnx.flavour.WEB", small)
+        export_onnx(miniature, tmp_path / name, scheme=quant, flavour="web", calibration=texts)
+        found.append(OnnxEncoder(tmp_path / name, threads=1).encode(TEXTS))
+    if quant == "fp32":
+        assert np.array_equal(found[0].view(np.uint32), found[1].view(np.uint32))
+    # onnxruntime computes float16 in float32 on processors, and rounds between other nodes.
+    assert (found[0] * found[1]).sum(axis=1).min() > 0.99999
+    model = onnx.load(str(tmp_path / "split" / "model.onnx"), load_external_data=False)
+    tables = [t for t in model.graph.initializer if t.name.startswith("embed_tokens")]
+    assert len(tables) == {"fp32": 4, "fp16": 2}[quant]
+    size = {"fp32": 4, "fp16": 2}[quant]
+    assert all(int(np.prod(t.dims)) * size <= 1 << 21 for t in tables)
+    assert miniature.architecture is not None
+    assert sum(t.dims[0] for t in tables) == miniature.architecture.vocab_size

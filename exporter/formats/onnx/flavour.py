@@ -63,6 +63,7 @@ class Flavour:
     `float16_rows`: whether rows of float16 may be gathered where the scheme computes in float32. A
     GPU without 16-bit shaders cannot in a browser; the table of scales is then cast whole, which
     every runtime does once, when it loads the graph.
+    `largest_bytes`: of a table that a GPU looks up, None for any; a larger one is split.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Flavour:
     operators: frozenset[str] | None = None
     runtime: str = "onnxruntime"
     float16_rows: bool = True
+    largest_bytes: int | None = None
 
     def check_operators(self, used: Iterable[str]) -> None:
         """Raise BadInput naming what `runtime` does not implement. used: `domain.Operator`, or
@@ -95,5 +97,6 @@ WEB = Flavour(
     operators=BROWSER,
     runtime="onnxruntime-web",
     float16_rows=False,
+    largest_bytes=128 << 20,  # WebGPU's default maxStorageBufferBindingSize
 )
 CPU23 = Flavour("cpu23", opset=23, ir_version=11, attention="Attention")

@@ -90,6 +90,43 @@ def row_scales(writer: GraphWriter, scales: str, ids: str) -> str:
     return cast
 
 
+def lookup_rows(
+    writer: GraphWriter,
+    table: Table,
+    ids: str,
+    *,
+    dtype: type[np.floating[Any]],
+    stored: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]],
+) -> str:
+    """Add the lookup of `ids` in a table whose rows are stored as `stored` makes them, of `dtype`,
+    in as many parts as the flavour needs. Returns (batch, sequence, width)."""
+    rows, width = table.shape
+    most = writer.flavour.largest_bytes
+    each = rows if most is None else most // (width * np.dtype(dtype).itemsize)
+    found, start = "", 0
+    parts = table.parts(each)
+    for number, part in enumerate(parts):
+        name = "embed_tokens" if len(parts) == 1 else f"embed_tokens.{number}"
+        stop = start + part.shape[0]
+        weight = writer.streamed(name, map(stored, part.blocks()), part.shape, dtype)
+        at = ids
+        zero = writer.constant(0, np.int64)
+        if start:
+            own = writer.node("Greater", [ids, writer.constant(start - 1, np.int64)])
+            shifted = writer.node("Sub", [ids, writer.constant(start, np.int64)])
+            at = writer.node("Where", [own, shifted, zero])
+        if stop < rows:
+            beyond = writer.node("Greater", [ids, writer.constant(stop - 1, np.int64)])
+            at = writer.node("Where", [beyond, zero, at])
+        gathered: str = writer.node("Gather", [weight, at], axis=0)
+        if start:
+            last = writer.constant([-1], np.int64)
+            own = writer.node("Unsqueeze", [own, last])
+            gathered = writer.node("Where", [own, gathered, found])
+        found, start = gathered, stop
+    return found
+
+
 @dataclass(frozen=True)
 class Measurement:
     """A scheme that knows the model's activations, and the weights that it wants to store."""

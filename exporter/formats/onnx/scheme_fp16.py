@@ -1,6 +1,6 @@
 """Weights and arithmetic in float16, in a graph whose weights were rescaled so that it fits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.table import Table
 from exporter.errors import BadInput
 from exporter.formats.onnx.graph_writer import GraphWriter
-from exporter.formats.onnx.scheme import Input, Load, Measurement, PlainInput
+from exporter.formats.onnx.scheme import Input, Load, Measurement, PlainInput, lookup_rows
 from exporter.progress import Stages, by_layer, silent
 from exporter.quantization.ranges import measure_fp16
 from exporter.quantization.rescale import RescaledWeights
@@ -56,13 +56,10 @@ class Fp16(PlainInput):
         return Measurement(self, RescaledWeights(checkpoint, rescaling), fp16=record)
 
     def lookup(self, writer: GraphWriter, table: Table, ids: str, *, scale: float) -> str:
-        def blocks() -> Iterator[npt.NDArray[np.float16]]:
-            for block in table.blocks():
-                yield to_fp16(block * np.float32(scale), name="embed_tokens")
+        def stored(block: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+            return to_fp16(block * np.float32(scale), name="embed_tokens")
 
-        weight = writer.streamed("embed_tokens", blocks(), table.shape, np.float16)
-        rows: str = writer.node("Gather", [weight, ids], axis=0)
-        return rows
+        return lookup_rows(writer, table, ids, dtype=np.float16, stored=stored)
 
     def matmul(self, writer: GraphWriter, x: Input, weight: Load, *, name: str) -> str:
         stored = writer.weight(name, to_fp16(weight(), name=name))

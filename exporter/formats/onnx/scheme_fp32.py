@@ -4,7 +4,7 @@ import numpy as np
 
 from exporter.checkpoint.table import Table
 from exporter.formats.onnx.graph_writer import GraphWriter
-from exporter.formats.onnx.scheme import Input, Load, PlainInput
+from exporter.formats.onnx.scheme import Input, Load, PlainInput, lookup_rows
 
 
 class Fp32(PlainInput):
@@ -18,8 +18,7 @@ class Fp32(PlainInput):
         return 4.0
 
     def lookup(self, writer: GraphWriter, table: Table, ids: str, *, scale: float) -> str:
-        weight = writer.streamed("embed_tokens", table.blocks(), table.shape, np.float32)
-        rows = writer.node("Gather", [weight, ids], axis=0)
+        rows = lookup_rows(writer, table, ids, dtype=np.float32, stored=lambda block: block)
         scaled: str = writer.node("Mul", [rows, writer.constant(scale, np.float32)])
         return scaled
 
