@@ -286,6 +286,10 @@ def test_every_package_works_unchanged(
         override_reason="a test",
     )
     assert not verified(tmp_path / "out")
+    pieces = len(read_map(domain).kept)
+    assert f"It holds {pieces:,} of the model's" in (tmp_path / "out" / "README.md").read_text(
+        "utf-8"
+    )
 
 
 def test_one_package_holds_one_vocabulary(web: Path, miniature: Checkpoint, tmp_path: Path) -> None:
