@@ -306,3 +306,15 @@ def test_the_page_searches_the_corpus_that_is_given_and_says_where_it_is_a_part(
         encoder = OnnxEncoder(web_artifacts[1].folder, threads=1)
         assert ask(page, QUESTION) == best(encoder, articles_of(package), miniature)
         page.close()
+
+
+@pytest.mark.slow
+def test_how_soon_a_page_answers_is_measured(
+    web_package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import search_page
+
+    monkeypatch.setattr("sys.argv", ["search_page", str(web_package), "--visits", "1"])
+    search_page.main()
+    figures = capsys.readouterr().out.splitlines()[-1].split("|")[1:4]
+    assert all(float(figure) >= 0 for figure in figures)

@@ -229,3 +229,23 @@ def test_signed_grids_find_the_scale_with_the_least_error() -> None:
     widest = values.view(8, 2, 32).abs().amax(-1) / 7
     plain = type(grid)(scale=widest, group=grid.group, low=-7, high=7)
     assert off < (plain.values(plain.nearest(values)) - values).square().mean()
+
+
+@pytest.mark.slow
+def test_a_domains_vocabulary_is_measured_beside_the_whole_table(
+    small: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import domain_vocabulary
+
+    given = ["--checkpoint", small, "--corpus", corpus, "--artifacts", tmp_path / "made"]
+    given += ["--only", "onnx-int8", "--output", tmp_path / "result.md"]
+    monkeypatch.setattr("sys.argv", ["domain_vocabulary", *map(str, given)])
+    for _ in range(2):  # the second finds the artifacts of the first
+        domain_vocabulary.main()
+        rows = (tmp_path / "result.md").read_text("utf-8").splitlines()
+        _, _, kept, same, others, *_ = next(
+            row for row in rows if row.startswith("| onnx-int8") and "/" not in row
+        ).split("|")
+        assert kept.strip() == same.strip()
+        assert int(kept) + int(others) == 8
+        assert any(row.startswith("| onnx-int8") and "/" in row for row in rows)

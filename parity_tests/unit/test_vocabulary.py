@@ -20,7 +20,8 @@ from exporter.vocabulary.bpe import BYTES, read_bpe
 from exporter.vocabulary.classes import CLASSES, in_class
 from exporter.vocabulary.count import NamedTexts, documents_of, questions_of, share_kept
 from exporter.vocabulary.make import make_vocabulary
-from parity_tests.conftest import MINIATURE
+from parity_tests.conftest import BUNDLED_CORPUS, MINIATURE
+from parity_tests.real import real_checkpoint
 
 COUNTED = NamedTexts(
     "some",
@@ -214,3 +215,20 @@ def test_a_cut_checkpoint_says_how_many_rows_it_stores(tiny: Checkpoint, small: 
     assert cut.parameters - cut.stored_parameters == gone * cut.architecture.hidden_size
     assert cut.file_hashes() == tiny.file_hashes()  # the original is the same
     assert np.array_equal(read_map(small).kept, cut.vocabulary.kept if cut.vocabulary else [])
+
+
+def test_the_real_tokenizer_keeps_a_tenth_and_most_questions_whole(tmp_path: Path) -> None:
+    checkpoint = real_checkpoint()
+    prompts = checkpoint.prompts
+    asked = questions_of(BUNDLED_CORPUS, prompts)
+    assert asked is not None
+    made = make_vocabulary(
+        checkpoint,
+        tmp_path / "v",
+        counted=[documents_of(BUNDLED_CORPUS, prompts)],
+        classes=tuple(CLASSES),
+        held_out=[asked],
+    )
+    assert len(made.map.kept) < made.map.pieces / 10
+    ((_, share, _),) = made.held_out
+    assert share.identical > 0.9 * share.texts
