@@ -5,13 +5,10 @@ import numpy as np
 from exporter.corpus.beir import Corpus
 from exporter.manifest import VocabularyRecord
 from exporter.parity.compare import row_cosines, summarize_cosines
-from exporter.parity.results import CutVocabulary, LostPiece
-from exporter.parity.token_check import TokenCheck
+from exporter.parity.results import CutVocabulary
+from exporter.parity.token_check import NAMED, TokenCheck, lost_pieces
 from exporter.vectors.embed import Embedded, Texts
 from exporter.vectors.search import measure, search
-
-NAMED = 10
-"""Pieces and texts that a report names."""
 
 
 def measure_cut(
@@ -59,9 +56,7 @@ def measure_cut(
         questions_identical=len(corpus.query_ids) - len(asked),
         occurrences=check.pieces,
         lost=sum(check.lost.values()),
-        lost_most=tuple(
-            LostPiece(piece=piece, times=times) for piece, times in check.lost.most_common(NAMED)
-        ),
+        lost_most=lost_pieces(check),
         cosine=cosine,
         mrr_at_10=mrr,
         mrr_at_10_fp32=reference,

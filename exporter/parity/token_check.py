@@ -18,8 +18,11 @@ from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput
 from exporter.manifest import Manifest
 from exporter.parity.compare import first_token_difference
+from exporter.parity.results import LostPiece
 from exporter.runtimes.encoder import Encoder, TokenIds
 
+NAMED = 10
+"""Pieces and texts that a report names."""
 TOKENIZED_TEXTS = 4096
 """Texts whose ids are in memory at a time."""
 
@@ -77,6 +80,13 @@ def check_tokens(
         first = first or line
     named = Counter({tokens.piece(i): times for i, times in lost.items()})
     return TokenCheck(differ, first, spelled, named, pieces)
+
+
+def lost_pieces(check: TokenCheck) -> tuple[LostPiece, ...]:
+    """Return the pieces that are lost most, at most ten."""
+    return tuple(
+        LostPiece(piece=piece, times=times) for piece, times in check.lost.most_common(NAMED)
+    )
 
 
 class _Cut:

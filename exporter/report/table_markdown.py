@@ -119,6 +119,13 @@ def _artifact(artifact: IndexArtifact) -> list[str]:
     if artifact.reasons:
         lines.append("")
     lines += [f"- {reason}" for reason in artifact.reasons]
+    if artifact.spelled:
+        most = ", ".join(f"`{lost.piece}` {lost.times:,}" for lost in artifact.lost_most)
+        lines += [
+            "",
+            f"{artifact.spelled:,} questions have a piece that its vocabulary lacks, and are "
+            f"spelled with shorter ones; most often {most}.",
+        ]
     shown: set[tuple[str, str]] = set()
     for metrics, search in merged(artifact.searches):
         lines += ["", f"By {metrics}:", "", *_flips(search.rank_flips)]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeVar
 
 from exporter.parity.measured import CosineSummary, Difference, Interval, RankFlips, Verdict
+from exporter.parity.results import LostPiece
 from exporter.records import Record
 from exporter.tables.columns import Columns, IndexOrigin
 from exporter.tables.vector_table import Metric
@@ -82,6 +83,9 @@ class IndexArtifact(Record):
     manifest_sha256: str
     size_bytes: int
     tokens_differ: int
+    spelled: int = 0
+    """Questions with a piece that its vocabulary lacks, and spells with shorter ones."""
+    lost_most: tuple[LostPiece, ...] = ()
     cosine: CosineSummary | None
     """Of its query vectors to torch fp32."""
     searches: tuple[IndexSearch, ...]
@@ -101,7 +105,7 @@ class IndexNoise(Record):
 class IndexReport(Record):
     """The whole report, exact search only. Same table version, same input: same bytes."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]

@@ -15,7 +15,7 @@ from exporter.format import format_of
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, Manifest, library_versions, read_manifest
 from exporter.parity.run import REFERENCE_LIBRARIES, checked_manifest
-from exporter.parity.token_check import TokenCheck, check_tokens
+from exporter.parity.token_check import TokenCheck, check_tokens, lost_pieces
 from exporter.progress import Stages
 from exporter.recipe import Recipe
 from exporter.runtimes.encoder import Original, Source
@@ -112,14 +112,15 @@ def run_index_parity(
         if folder in askers.broken:
             results.append(_broken(folder, manifest, askers))
             continue
-        results.append(
-            baseline.judge(
-                askers.rows[key].cut(table.dim),
-                {m: found[key, m] for m in METRICS},
-                manifest=manifest,
-                manifest_sha256=sha256_file(folder / MANIFEST_NAME),
-            )
+        judged = baseline.judge(
+            askers.rows[key].cut(table.dim),
+            {m: found[key, m] for m in METRICS},
+            manifest=manifest,
+            manifest_sha256=sha256_file(folder / MANIFEST_NAME),
         )
+        check = askers.tokens[folder]
+        spelled = {"spelled": int(check.spelled.sum()), "lost_most": lost_pieces(check)}
+        results.append(judged.model_copy(update=spelled))
     approximate = measure_approximate(
         table,
         scan,

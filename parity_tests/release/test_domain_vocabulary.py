@@ -358,3 +358,20 @@ def test_questions_that_are_not_of_the_domain_are_warned_of(
     said = capsys.readouterr()
     assert "0 of 2 questions of asked.txt keep every piece (0.0 %)" in said.out
     assert "are hardly texts of the domain" in said.err
+
+
+@pytest.mark.slow
+def test_questions_on_an_existing_table_name_what_is_lost(web: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lancedb")
+    corpus, table = str(BUNDLED_CORPUS), str(tmp_path / "table")
+    prompts = ("--prompts", "query={text},document=title: {title} | text: {text}")
+    assert run("index", str(web), "--corpus", corpus, "--output", table) == 0
+    asked = ("--queries", str(BUNDLED_CORPUS / "queries.jsonl"), "--output", str(tmp_path / "out"))
+    columns = ("--text-column", "text", "--title-column", "title")
+    assert run("parity", str(web), "--index", table, *asked, *columns, *prompts) in (0, 1)
+    (result,) = json.loads((tmp_path / "out" / "parity-index.json").read_text("utf-8"))["artifacts"]
+    assert result["tokens_differ"] == 0
+    assert result["spelled"] > 0
+    assert result["lost_most"][0]["times"] > 0
+    page = (tmp_path / "out" / "parity-index.md").read_text("utf-8")
+    assert "questions have a piece that its vocabulary lacks" in page
