@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +19,7 @@ from exporter.errors import MissingDependency
 from exporter.formats.onnx.runtime import OnnxEncoder
 from exporter.packages.assemble import Judged
 from exporter.packages.transformersjs.chromium import find_chromium, open_chromium, serve
+from parity_tests.conftest import REPOSITORY
 from parity_tests.packaging import package_transformersjs
 
 try:
@@ -309,12 +312,11 @@ def test_the_page_searches_the_corpus_that_is_given_and_says_where_it_is_a_part(
 
 
 @pytest.mark.slow
-def test_how_soon_a_page_answers_is_measured(
-    web_package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from benchmarks import search_page
-
-    monkeypatch.setattr("sys.argv", ["search_page", str(web_package), "--visits", "1"])
-    search_page.main()
-    figures = capsys.readouterr().out.splitlines()[-1].split("|")[1:4]
+def test_how_soon_a_page_answers_is_measured(web_package: Path) -> None:
+    # In a process of its own: this one drives a browser already.
+    command = [sys.executable, "-m", "benchmarks.search_page", str(web_package), "--visits", "1"]
+    said = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=300
+    )
+    figures = said.stdout.splitlines()[-1].split("|")[1:4]
     assert all(float(figure) >= 0 for figure in figures)
