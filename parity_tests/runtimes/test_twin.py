@@ -109,7 +109,7 @@ class Subject:
             self.held_back,
             matrices=rounded_matrices(self.int8),
             round_input=round_input,
-            round_table=table_rounding(self.checkpoint.tensors["embed_tokens.weight"]),
+            round_table=table_rounding(ModelWeights(self.checkpoint).table),
         )
         return self.error(pooled)
 
