@@ -133,7 +133,7 @@ def test_the_emulation_has_the_error_of_the_graph(exported: Exported) -> None:
             exported.texts,
             matrices=rounded_matrices(exported.model),
             round_input=round_rows,
-            round_table=table_rounding(exported.table),
+            round_table=table_rounding(exported.model.weights.table),
         )
     )
     options = onnxruntime.SessionOptions()

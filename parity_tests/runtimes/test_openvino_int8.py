@@ -131,7 +131,7 @@ def test_the_emulation_has_the_error_of_the_graph(quantized: Quantized) -> None:
             texts,
             matrices=quantized.rounded(),
             round_input=round_rows,
-            round_table=table_rounding(quantized.table),
+            round_table=table_rounding(quantized.weights.table),
         )
     )
     rows = [np.array([row]) for row in token_rows(quantized.checkpoint, texts)]
