@@ -69,6 +69,14 @@ def read_map(folder: Path) -> VocabularyMap:
         raise BadInput(f"'{path}': {where}: {first['msg']}; {MAKE_ONE}") from None
 
 
+def check_unchanged(folder: Path, found: VocabularyMap) -> None:
+    """Raise BadInput for the first file of a vocabulary that is missing or was changed."""
+    for name, digest in found.files.items():
+        path = folder / name
+        if not path.is_file() or sha256_file(path) != digest:
+            raise BadInput(f"'{path}' is missing or was changed after it was made; {MAKE_ONE}")
+
+
 def with_vocabulary(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
     """Return the checkpoint, its artifacts cut to the vocabulary in `folder`.
 
@@ -90,10 +98,7 @@ def with_vocabulary(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
             f"{found.tokenizer_sha256[:12]}) than that of '{checkpoint.path}' ({ours[:12]}): "
             "its ids would name other rows; make one of this checkpoint with 'lawvault vocabulary'"
         )
-    for name, digest in found.files.items():
-        path = folder / name
-        if not path.is_file() or sha256_file(path) != digest:
-            raise BadInput(f"'{path}' is missing or was changed after it was made; {MAKE_ONE}")
+    check_unchanged(folder, found)
     kept = np.array(found.kept, np.int64)
     rows = checkpoint.architecture.vocab_size
     if kept[0] < 0 or kept[-1] >= rows or (np.diff(kept) <= 0).any():

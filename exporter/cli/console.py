@@ -1,5 +1,6 @@
 """The console on stdout."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,3 +17,13 @@ def open_console() -> "Console":
     if not console.is_terminal:
         console.width = UNBROKEN
     return console
+
+
+def print_rows(console: "Console", rows: Iterable[tuple[str, str]]) -> None:
+    """Print names, dimmed, each beside its value."""
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in rows:
+        table.add_row(f"[dim]{name}[/dim]", value.replace("[", r"\["))
+    console.print(table, highlight=False)

@@ -10,7 +10,7 @@ from exporter.architectures.family import family_of
 from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import CommonOptions, calibration_option, common_options, say
-from exporter.cli.console import open_console
+from exporter.cli.console import open_console, print_rows
 from exporter.cli.findings import print_findings
 from exporter.cli.inspect_artifact import inspect_artifact
 from exporter.cli.recipe import choose_recipe, recipe_option
@@ -177,9 +177,6 @@ def _print(checkpoint: Checkpoint) -> None:
         ("document prompt", checkpoint.prompts.document),
         ("parameters", f"{checkpoint.parameters:,} ({stored})"),
     ]
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in rows:
-        table.add_row(f"[dim]{name}[/dim]", value.replace("[", r"\["))
-    console.print(table, highlight=False)
+    print_rows(console, rows)
     console.print()
     print_findings(console, checkpoint.findings)

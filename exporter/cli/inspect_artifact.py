@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.table import Table
 
-from exporter.checkpoint.vocabulary import MAP_NAME, VocabularyMap, read_map
-from exporter.cli.console import open_console
+from exporter.checkpoint.vocabulary import MAP_NAME, VocabularyMap, check_unchanged, read_map
+from exporter.cli.console import open_console, print_rows
 from exporter.errors import BadInput
 from exporter.manifest import MANIFEST_NAME, Manifest, check_files, read_manifest
 from exporter.records import canonical_json
@@ -25,6 +24,7 @@ def inspect_artifact(folder: Path, *, as_json: bool) -> None:
         return
     if (folder / MAP_NAME).is_file():
         found = read_map(folder)
+        check_unchanged(folder, found)
         if as_json:
             click.echo(canonical_json(found), nl=False)
         else:
@@ -80,7 +80,4 @@ def _of_vocabulary(found: VocabularyMap) -> list[tuple[str, str]]:
 def _print(title: str, rows: list[tuple[str, str]]) -> None:
     console = open_console()
     console.print(title, style="bold", highlight=False, markup=False)
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in rows:
-        table.add_row(f"[dim]{name}[/dim]", value.replace("[", r"\["))
-    console.print(table, highlight=False)
+    print_rows(console, rows)

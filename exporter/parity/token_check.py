@@ -70,9 +70,9 @@ def check_tokens(
         ours, theirs = encoder.token_ids(part), tokens(part)
         if cut is not None:
             for at, row in enumerate(theirs):
-                theirs[at] = cut.expected(part[at], row, ours[at])
+                theirs[at], is_spelled = cut.expected(part[at], row, ours[at])
                 if start + at < len(texts):
-                    spelled[start + at] = cut.is_spelled(part[at], row, ours[at])
+                    spelled[start + at] = is_spelled
                     lost.update(i for i in row if i not in cut.to)
                     pieces += len(row)
         found, line = first_token_difference(ours, theirs, part)
@@ -96,23 +96,21 @@ class _Cut:
         self._kept, self._tokens, self._limit = kept, tokens, limit
         self.to = {old: new for new, old in enumerate(kept)}
 
-    def is_spelled(self, text: str, theirs: Sequence[int], ours: Sequence[int]) -> bool:
-        """Return whether the text has a piece that is not kept."""
-        if any(i not in self.to for i in theirs):
-            return True
-        # Beyond the model's limit, too, what is spelled otherwise may reach back by a piece.
-        return [self.to[i] for i in theirs] != list(ours) and any(
-            i not in self.to for i in self._tokens.whole(text)
-        )
-
-    def expected(self, text: str, theirs: Sequence[int], ours: Sequence[int]) -> list[int]:
-        """Return the ids that the artifact should read: the original's through the map; for a text
-        with a lost piece its own, if they spell the same text."""
+    def expected(
+        self, text: str, theirs: Sequence[int], ours: Sequence[int]
+    ) -> tuple[list[int], bool]:
+        """Return the ids that the artifact should read, and whether the text has a piece that is
+        not kept: the original's through the map; for such a text its own, if they spell the same
+        text."""
         mapped = [self.to.get(i, -1) for i in theirs]
-        if not self.is_spelled(text, theirs, ours):
-            return mapped
+        # Beyond the model's limit, too, what is spelled otherwise may reach back by a piece.
+        is_spelled = -1 in mapped or (
+            mapped != list(ours) and any(i not in self.to for i in self._tokens.whole(text))
+        )
+        if not is_spelled:
+            return mapped, False
         back = [self._kept[i] for i in ours]
         same = self._tokens.spelled(back) == self._tokens.spelled(theirs)
         # Where the model's limit cuts, the two end at different places.
         reached = len(ours) >= self._limit or self._tokens.is_cut(text)
-        return list(ours) if same or reached else mapped
+        return (list(ours) if same or reached else mapped), True

@@ -341,8 +341,9 @@ def test_the_command_line_makes_one_and_uses_it(
     for folder in (artifact, pieces):
         assert run("inspect", str(folder)) == 0
         assert "600 documents of lawvault-mini" in capsys.readouterr().out
-    (artifact / "tokenizer.json").write_text("{}")
-    assert run("inspect", str(artifact)) == 2
+    for folder in (artifact, pieces):
+        (folder / "tokenizer.json").write_text("{}")
+        assert run("inspect", str(folder)) == 2
     assert run("vocabulary", "--output", str(tmp_path / "none")) == 2
     assert "no texts to count" in capsys.readouterr().err
 

@@ -110,14 +110,13 @@ def lookup_rows(
         stop = start + part.shape[0]
         weight = writer.streamed(name, map(stored, part.blocks()), part.shape, dtype)
         at = ids
-        zero = writer.constant(0, np.int64)
         if start:
             own = writer.node("Greater", [ids, writer.constant(start - 1, np.int64)])
             shifted = writer.node("Sub", [ids, writer.constant(start, np.int64)])
-            at = writer.node("Where", [own, shifted, zero])
+            at = writer.node("Where", [own, shifted, writer.constant(0, np.int64)])
         if stop < rows:
             beyond = writer.node("Greater", [ids, writer.constant(stop - 1, np.int64)])
-            at = writer.node("Where", [beyond, zero, at])
+            at = writer.node("Where", [beyond, writer.constant(0, np.int64), at])
         gathered: str = writer.node("Gather", [weight, at], axis=0)
         if start:
             last = writer.constant([-1], np.int64)

@@ -34,6 +34,7 @@ FEWEST_QUESTIONS, MOST_QUESTIONS = 20, 500
 LARGEST = {8: 127, 16: 32767}
 
 Article = tuple[str, str, str]
+"""Id, title, text."""
 
 
 class StoredVectors(Record):

@@ -11,6 +11,7 @@ from exporter.manifest import Manifest
 from exporter.packages.transformersjs.article_vectors import (
     ABOUT_NAME,
     ARTICLES_NAME,
+    Article,
     StoredVectors,
 )
 from exporter.packages.transformersjs.npm import PACKAGE, TESTED
@@ -20,12 +21,10 @@ PAGE = Path(__file__).parent / "static" / "page"
 BUNDLED_NAME = "recipes/corpora/lawvault-mini/corpus.jsonl"
 BUNDLED_QUESTIONS = "recipes/corpora/lawvault-mini/queries.jsonl"
 FIELDS = ("_id", "title", "text")
-PageArticle = tuple[str, str, str]
-"""Id, title, text."""
 MOST_ARTICLES = 1000
 """Unless more are asked for: packaging embeds each, at about 0.05 s for EmbeddingGemma in int8."""
 
-Embed = Callable[[Path, Manifest, Sequence[PageArticle]], StoredVectors]
+Embed = Callable[[Path, Manifest, Sequence[Article]], StoredVectors]
 """Writes the vectors of articles by one artifact below the stage."""
 
 
@@ -35,7 +34,7 @@ def write_page(
     artifacts: Sequence[tuple[Path, Manifest]],
     *,
     embed: Embed,
-    articles: Sequence[PageArticle] | None = None,
+    articles: Sequence[Article] | None = None,
     most: int | None = None,
 ) -> None:
     """Write index.html, its scripts, articles with their vectors, and what runs the model, to
@@ -89,6 +88,6 @@ def invented_questions() -> list[str]:
     return [str(json.loads(line)["text"]) for line in lines]
 
 
-def _invented() -> list[PageArticle]:
+def _invented() -> list[Article]:
     lines = bundled(BUNDLED_NAME).read_text(encoding="utf-8").splitlines()
     return [(row["_id"], row["title"], row["text"]) for row in map(json.loads, lines)]
