@@ -124,8 +124,8 @@ def nncf_int8(origin: Origin, folder: Path) -> None:
     import nncf
     import openvino
 
+    from exporter.checkpoint.tokenizer import load_tokenizer
     from exporter.corpus.calibration import calibration_inputs, read_calibration
-    from exporter.runtimes.batching import load_tokenizer
 
     checkpoint = origin.checkpoint
     model = openvino.Core().read_model(_from(origin) / "model.onnx")

@@ -13,10 +13,11 @@ from benchmarks.peer_files import NOISE, TRUTH
 from benchmarks.peer_made import Job, folder_of, made_record
 from benchmarks.peer_runs import Run
 from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.manifest import library_versions
 from exporter.parity.compare import row_cosines
 from exporter.progress import Progress, silent
-from exporter.runtimes.batching import load_tokenizer, padded, token_rows
+from exporter.runtimes.batching import padded, token_rows
 from exporter.runtimes.encoder import PaddedEncoder, Source, Vectors, unit_rows
 from exporter.runtimes.identity import processor
 from exporter.runtimes.original import reference_source

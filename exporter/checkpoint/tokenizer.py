@@ -91,3 +91,18 @@ def _max_length(folder: Path) -> int | None:
     value = read_object(path).get("model_max_length")
     # transformers writes 1e30 for "no limit".
     return value if isinstance(value, int) and 0 < value < 10**9 else None
+
+
+def load_tokenizer(path: Path, *, max_tokens: int | None) -> tokenizers.Tokenizer:
+    """Return the tokenizer of `path`, cutting at `max_tokens` with its special tokens kept, or
+    nowhere."""
+    try:
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+        raise BadInput(f"'{path}' cannot be read as a tokenizer ({error})") from None
+    tokenizer.no_padding()
+    if max_tokens is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(max_tokens)
+    return tokenizer

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
 from exporter.architectures.family import TABLE
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.safetensors_file import read_row_blocks
+from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.errors import BadInput
 
 TOKEN_BUDGET = 2048  # padded tokens a batch
@@ -16,9 +16,7 @@ TOKEN_BUDGET = 2048  # padded tokens a batch
 
 def token_rows(checkpoint: Checkpoint, texts: Sequence[str]) -> list[list[int]]:
     """Return the ids of each text, special tokens included, cut at the checkpoint's limit."""
-    tokenizer = Tokenizer.from_file(str(checkpoint.path / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(checkpoint.max_tokens)
+    tokenizer = load_tokenizer(checkpoint.path / "tokenizer.json", max_tokens=checkpoint.max_tokens)
     return [list(e.ids) for e in tokenizer.encode_batch(list(texts))]
 
 

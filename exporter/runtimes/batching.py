@@ -1,29 +1,12 @@
 """Tokenize texts as given, and walk over them in batches of similar length."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from exporter.errors import BadInput
 from exporter.progress import Progress
-
-
-def load_tokenizer(path: Path, *, max_tokens: int | None) -> Tokenizer:
-    """Return the tokenizer of `path`, cutting at `max_tokens` with its special tokens kept, or
-    nowhere."""
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 - the library raises bare Exception
-        raise BadInput(f"'{path}' cannot be read as a tokenizer ({error})") from None
-    tokenizer.no_padding()
-    if max_tokens is None:
-        tokenizer.no_truncation()
-    else:
-        tokenizer.enable_truncation(max_tokens)
-    return tokenizer
 
 
 def token_rows(tokenizer: Tokenizer, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:

@@ -5,8 +5,9 @@ from typing import Literal
 
 from exporter.checkpoint.contents import Checkpoint, WindowChoice
 from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.checkpoint.window import both_windows
-from exporter.runtimes.batching import load_tokenizer, token_rows
+from exporter.runtimes.batching import token_rows
 from exporter.runtimes.encoder import Encoder, Original, Source
 from exporter.runtimes.identity import reference_identity
 from exporter.runtimes.variants import variants_of

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.errors import BadInput, require
 from exporter.offline import offline
 from exporter.progress import Progress
-from exporter.runtimes.batching import batches_by_length, load_tokenizer, padded, token_rows
+from exporter.runtimes.batching import batches_by_length, padded, token_rows
 from exporter.runtimes.encoder import Vectors, unit_rows
 from exporter.runtimes.memory import release_memory
 

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from exporter import __version__
 from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.checkpoint.vocabulary import VocabularyMap, write_map
 from exporter.errors import BadInput, unknown_name
 from exporter.hashing import sha256_file
@@ -62,7 +63,7 @@ def make_vocabulary(
         )
     bpe = read_bpe(checkpoint.path)
     check_output(output, force=force)
-    tokenizer = _load(checkpoint.path)
+    tokenizer = load_tokenizer(checkpoint.path / "tokenizer.json", max_tokens=None)
     counted = (*counted, prompts_of(checkpoint))
     total = sum(len(named.texts) for named in (*counted, *held_out))
     progress = stages("texts tokenized", 2 * total)
@@ -86,7 +87,7 @@ def make_vocabulary(
         progress(len(named.texts))
     with staged_folder(output, force=force) as stage:
         write_tokenizer(stage, bpe, to, source=checkpoint.path)
-        cut = _load(stage)
+        cut = load_tokenizer(stage / "tokenizer.json", max_tokens=None)
         for named in (*counted, *held_out):
             progress(_compare(tokenizer, cut, named, to))
         if (stage / MODEL_NAME).is_file():
@@ -102,13 +103,6 @@ def make_vocabulary(
         )
         write_map(stage, record)
     return MadeVocabulary(record, steps, tuple(shares))
-
-
-def _load(folder: Path) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def _id(bpe: Bpe, piece: str) -> int:

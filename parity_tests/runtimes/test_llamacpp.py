@@ -13,12 +13,13 @@ pytest.importorskip("llama_cpp")
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
+from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.corpus.hard_texts import HARD_TEXTS
 from exporter.errors import BadInput, MissingDependency
 from exporter.formats.gguf.export import export_gguf
 from exporter.formats.gguf.runtime import LlamaCppEncoder
 from exporter.manifest import read_manifest
-from exporter.runtimes.batching import load_tokenizer, token_rows
+from exporter.runtimes.batching import token_rows
 from exporter.runtimes.encoder import Encoder
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.rewritten_gguf import put, rewrite

@@ -48,7 +48,8 @@ def test_its_window_is_the_unhalved_one_and_transformers_halves_it(tmp_path: Pat
 
 
 def test_real_texts_cross_its_window() -> None:
-    from exporter.runtimes.batching import load_tokenizer, token_rows
+    from exporter.checkpoint.tokenizer import load_tokenizer
+    from exporter.runtimes.batching import token_rows
 
     checkpoint = read_checkpoint(MINIATURE, prompts=LAWVAULT_PROMPTS)
     assert checkpoint.window_used is not None

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.errors import BadInput, require
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
-from exporter.runtimes.batching import load_tokenizer, padded, run_of_one_length, token_rows
+from exporter.runtimes.batching import padded, run_of_one_length, token_rows
 from exporter.runtimes.encoder import Vectors, unit_rows
 from exporter.runtimes.memory import release_memory
 
