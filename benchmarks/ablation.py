@@ -33,7 +33,7 @@ from exporter.corpus.beir import Corpus, read_corpus
 from exporter.corpus.calibration import CalibrationText, read_calibration, sample
 from exporter.errors import LawvaultError, unknown_name
 from exporter.quantization.channels import smoothed_weights
-from exporter.quantization.inputs import batch_by_length, token_rows
+from exporter.quantization.inputs import token_rows
 from exporter.quantization.rotate import RotatedWeights
 from exporter.quantization.rounding import quantize_layers, run_rounded
 from exporter.quantization.weights import ModelWeights
@@ -47,10 +47,6 @@ class Bench:
         self, checkpoint: Checkpoint, held_back: Sequence[str], fitted_on: dict[str, list[str]]
     ) -> None:
         self.checkpoint, self.held_back, self.fitted_on = checkpoint, held_back, fitted_on
-        self._batches = {
-            kind: sum(1 for _ in batch_by_length(token_rows(checkpoint, texts)))
-            for kind, texts in {"held back": held_back, **fitted_on}.items()
-        }
         self._smoothed: dict[str, ModelWeights] = {}
         self._truth = self._run(Row("exact"))
 
@@ -80,9 +76,9 @@ class Bench:
         texts = self.fitted_on.get(row.texts, [])
         rounds: Any = row.rounds
         if rounds == "static":
-            measured = ByLayer().over(self._batches[row.texts])
+            measured = ByLayer()
             run_rounded(weights, texts, matrices=None, round_input=measured)
-            rounds = ByLayer(measured.largest).over(self._batches["held back"])
+            rounds = ByLayer(measured.largest)
         matrices: Any = None
         if row.fit is not None and row.compensated:
             matrices = quantize_layers(

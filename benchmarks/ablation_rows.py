@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.architectures.family import layer_name
+from exporter.quantization.blocks import fit_blocks
 from exporter.quantization.forward import Round, torch_module
 from exporter.quantization.gptq import Grid
 from exporter.quantization.grids import block_grid
 from exporter.quantization.int8 import fit_rows
 from exporter.quantization.pairs import TINY
-from exporter.quantization.q4 import fit_blocks
 from exporter.quantization.rotate import RotatedWeights
 from exporter.quantization.rounding import Fit, Rounded, RoundInput, exact, round_rows
 
@@ -75,21 +75,15 @@ class Nearest(Mapping[str, Rounded]):
 
 
 class ByLayer:
-    """A `RoundInput` that knows its layer: sites come in order, batch after batch, layer after
-    layer. It measures each site's largest magnitude, then rounds by it, one scale for all rows."""
+    """A `RoundInput` that measures each site's largest magnitude, then rounds by it, one scale for
+    all rows."""
 
     def __init__(self, largest: dict[tuple[int, str], float] | None = None) -> None:
         self.largest = {} if largest is None else largest
-        self._measuring, self._batches, self._calls = largest is None, 1, 0
+        self._measuring = largest is None
 
-    def over(self, batches: int) -> "ByLayer":
-        """Say how many batches the next run has."""
-        self._batches, self._calls = batches, 0
-        return self
-
-    def __call__(self, site: str, values: Any) -> Any:
-        at = (self._calls // (len(SITES) * self._batches), site)
-        self._calls += 1
+    def __call__(self, layer: int, site: str, values: Any) -> Any:
+        at = (layer, site)
         if self._measuring:
             self.largest[at] = max(self.largest.get(at, 0.0), float(values.abs().max()))
             return values
@@ -149,7 +143,7 @@ def table_of(bits: int) -> Round:
     return rounded
 
 
-ALL, ROWS8, ROWS4 = everywhere(32), fit_rows, fit_blocks
+ALL, ROWS8, ROWS4 = everywhere(32), fit_rows, fit_blocks(4)
 INT8 = (
     Row("inputs: a static scale a tensor", rounds="static"),
     Row("inputs: a scale a row", rounds=round_rows),

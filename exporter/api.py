@@ -57,14 +57,15 @@ def export(
     """Write an artifact to the folder `output` and return its manifest.
 
     `format`: onnx, gguf, openvino. `scheme`: what the command line's --quant or --type takes, its
-    default for None. `calibration`: texts to fit on, the bundled ones for None. `vocabulary`: a
-    folder that `lawvault vocabulary` wrote; rows of other pieces are left out. `options`: the
+    default for None, or `mixed` where `budget` is given. `calibration`: texts to fit on, the
+    bundled ones for None. `vocabulary`: a folder that `lawvault vocabulary` wrote; rows of other
+    pieces are left out. `options`: the
     format's own, as on the command line, with underscores. `stages` is told how far it is. Raises
     BadInput, or MissingDependency before any work; nothing half-written stays.
     """
     found = format_of(format)
-    chosen = found.scheme(scheme or found.default_scheme)
     given = found.given(options)
+    chosen = found.asked_for(scheme, given)
     texts = None if calibration is None else Path(calibration)
     if vocabulary is not None:
         checkpoint = with_vocabulary(checkpoint, Path(vocabulary))

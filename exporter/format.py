@@ -1,15 +1,22 @@
 """What a format says of itself, in `formats/NAME/format.py`: all that other code knows of it."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from exporter.errors import MissingDependency, require, unknown_name
+from exporter.errors import BadInput, MissingDependency, require, unknown_name
 from exporter.registry import FORMATS, resolve, resolve_place
 
 CUT = "domain"
 """In the names of artifacts that hold a domain's vocabulary only."""
+MIXED = "mixed"
+"""The scheme whose widths `--budget` chooses."""
+BUDGET = "budget"
+"""The option that gives the bytes."""
+
+UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 PrecisionClass = Literal["fp32", "16bit", "8bit", "6bit", "4bit"]
 
@@ -92,6 +99,21 @@ class Format:
             raise unknown_name(self.scheme_option, name, self.schemes)
         return found
 
+    def asked_for(self, scheme: str | None, options: Mapping[str, Any]) -> str:
+        """Return the scheme that is meant: by its name, by a budget, or by default. Raises BadInput
+        for what is unknown or does not go together."""
+        budget = options.get(BUDGET)
+        if budget is not None:
+            parse_size(budget)
+        if scheme is None:
+            return self.default_scheme if budget is None else self.scheme(MIXED)
+        found = self.scheme(scheme)
+        if found == MIXED and budget is None:
+            raise BadInput(f"{self.scheme_option} {MIXED} needs a size: --{BUDGET} 150MB")
+        if found != MIXED and budget is not None:
+            raise BadInput(f"--{BUDGET} chooses widths itself; leave {self.scheme_option} out")
+        return found
+
     def fitted(self, scheme: str, options: Mapping[str, Any]) -> bool:
         """Return whether such an artifact is fitted on calibration texts. Raises BadInput or
         MissingDependency for what does not go together."""
@@ -124,12 +146,22 @@ class Format:
         for option in self.options:
             value = options.get(option.name, option.default)
             if option.in_name and value != option.default:
-                parts.append(f"{option.name}{value}" if option.value_type is int else str(value))
+                shown = str(value).replace(" ", "")
+                parts.append(f"{option.name}{shown}" if option.value_type is int else shown)
         return "-".join([*parts, *((CUT,) if cut else ())])
 
     def resolve(self, attribute: str) -> Any:
         """Return what `export`, `encoder`, `calibrates` or `kernels` names."""
         return resolve_place(getattr(self, attribute))
+
+
+def parse_size(text: str) -> int:
+    """Return bytes of `150MB` or `143MiB`. Raises BadInput."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    units = {unit.lower(): factor for unit, factor in UNITS.items()}
+    if found is None or found[2].lower() not in units or float(found[1]) <= 0:
+        raise BadInput(f"--budget {text!r} is no size; write it as 150MB or 143MiB")
+    return int(float(found[1]) * units[found[2].lower()])
 
 
 @cache

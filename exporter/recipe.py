@@ -123,6 +123,8 @@ class ArtifactSpec(Record):
     """GGUF: type of the embedding table, where it is not to have 8 bits."""
     imatrix: StrictStr | None = None
     """GGUF: whether calibration text decides the rounding. auto: below 8 bits."""
+    budget: StrictStr | None = None
+    """Of the scheme `mixed`: the most bytes of the model, as 150MB. See `export onnx --budget`."""
     vocabulary: StrictStr | None = None
     """A folder made by `lawvault vocabulary`, relative to the recipe's: only its pieces are kept.
     Its name then ends in -domain."""
@@ -163,10 +165,14 @@ class ArtifactSpec(Record):
             choices = taken[name].choices
             if choices and value not in choices:
                 raise ValueError(f"{name} '{value}' is unknown (known: {', '.join(choices)})")
+        try:
+            self.format_record.asked_for(self.scheme, self.options)
+        except BadInput as error:
+            raise ValueError(str(error)) from None
         return self
 
 
-OPTIONS = ("flavour", "plan", "embedding_type", "imatrix")
+OPTIONS = ("flavour", "plan", "embedding_type", "imatrix", "budget")
 """Keys of an artifact that belong to one format alone."""
 
 

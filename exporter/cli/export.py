@@ -31,7 +31,7 @@ def export() -> None:
 def _command(found: Format) -> None:
     def run(
         options: CommonOptions,
-        scheme: str,
+        scheme: str | None,
         calibration: Path | None,
         recipe: str | None,
         vocabulary: Path | None,
@@ -39,7 +39,7 @@ def _command(found: Format) -> None:
     ) -> None:
         from exporter import api
 
-        scheme = found.scheme(scheme)
+        scheme = found.asked_for(scheme, own)
         given = {**own, "calibration": calibration}
         found.require(scheme, given)
         chosen = choose_recipe(recipe, options)
@@ -73,8 +73,8 @@ def _command(found: Format) -> None:
     command = click.option(
         found.scheme_option,
         "scheme",
-        default=found.default_scheme,
-        show_default=True,
+        default=None,
+        show_default=found.default_scheme,
         metavar="|".join(found.schemes),
         help="How weights are stored.",
     )(command)

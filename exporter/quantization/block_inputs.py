@@ -13,7 +13,8 @@ LEVELS = 127
 
 
 def round_blocks(block: int) -> Callable[[Any], Any]:
-    """Return a function that rounds (..., width) torch to 8 bits, a scale for each `block` values.
+    """Return a function that rounds (..., width) torch to 8 bits, a scale for each `block` values;
+    a last block may be narrower.
 
     As llama.cpp rounds the inputs of quantized matrices: 32 (Q8_0, its scale in fp16) or 256
     (Q8_K, in float32).
@@ -21,12 +22,14 @@ def round_blocks(block: int) -> Callable[[Any], Any]:
     torch = torch_module()
 
     def rounded(values: Any) -> Any:
-        parts = values.unflatten(-1, (-1, block))
+        width = values.shape[-1]
+        whole = torch.nn.functional.pad(values, (0, -width % block))
+        parts = whole.unflatten(-1, (-1, block))
         scale = parts.abs().amax(-1, keepdim=True) / LEVELS
         codes = torch.where(scale == 0, 0, parts / scale).round()
         if block == 32:
             scale = scale.half().float()
-        return (codes * scale).flatten(-2)
+        return (codes * scale).flatten(-2)[..., :width]
 
     return rounded
 

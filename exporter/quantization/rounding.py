@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -33,14 +34,15 @@ class Fit(Protocol):
     def __call__(self, name: str, weight: Any, importance: Any) -> Grid | None: ...
 
 
-RoundInput = Callable[[str, Any], Any]
-"""Given the site (`Family.sites`) and the rotated input, (..., width), returns what the runtime
-makes of it, in float32."""
+RoundInput = Callable[[int, str, Any], Any]
+"""Given the layer, the site (`Family.sites`) and the rotated input, (..., width), returns what the
+runtime makes of it, in float32."""
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """A matrix as stored. codes: (out, in) torch int8, explained by `grid`."""
+    """A matrix as stored. codes: (out, in) torch int8, or uint8 where they are
+    above 127, explained by `grid`."""
 
     codes: Any
     grid: Grid
@@ -50,15 +52,15 @@ class Rounded:
         return self.grid.values(self.codes)
 
 
-def exact(site: str, values: Any) -> Any:
+def exact(layer: int, site: str, values: Any) -> Any:
     """A `RoundInput` that rounds nothing."""
-    del site
+    del layer, site
     return values
 
 
-def round_rows(site: str, values: Any) -> Any:
+def round_rows(layer: int, site: str, values: Any) -> Any:
     """A `RoundInput`: 8 bits with a scale a row, as the int8 graphs compute it."""
-    del site
+    del layer, site
     largest = values.abs().amax(-1, keepdim=True).clamp_min(SMALLEST_ROW)
     codes = (values * largest.reciprocal() / STEP).round()
     return codes.mul_(STEP).mul_(largest)
@@ -109,7 +111,9 @@ def quantize_layers(
             others = [_Run(weights, i, originals, batch) for batch in plain or ()]
             for site in weights.sites:
                 block = weights.runtime_block(site.name)
-                moments = _moments(runs, others, site.name, block=block, round_input=round_input)
+                moments = _moments(
+                    runs, others, site.name, block=block, round_input=partial(round_input, i)
+                )
                 names = [layer_name(i, matrix) for matrix in site.matrices]
                 wanted = {name: aim(layer[name], moments) for name in names}
                 fitted = {
@@ -121,7 +125,8 @@ def quantize_layers(
                     [wanted[name] for name in grids], moments.gram, list(grids.values())
                 )
                 for name, codes in zip(grids, found, strict=True):
-                    rounded = Rounded(codes.to(torch.int8), grids[name])
+                    kind = torch.uint8 if grids[name].high > 127 else torch.int8
+                    rounded = Rounded(codes.to(kind), grids[name])
                     made[name], layer[name] = rounded, rounded.values()
             for run in (*runs, *others):
                 run.finish()
@@ -157,7 +162,7 @@ def run_rounded(
                 for site in weights.sites:
                     block = weights.runtime_block(site.name)
                     values = rotated(running.advance(site.name), block)
-                    running.replace(round_input(site.name, values))
+                    running.replace(round_input(i, site.name, values))
                 running.finish()
         made: Floats = pooled_states(weights, batches, count=len(texts))
         return made
@@ -201,7 +206,7 @@ def _moments(
     site: str,
     *,
     block: int,
-    round_input: RoundInput,
+    round_input: Callable[[str, Any], Any],
 ) -> Moments:
     """Run to `site` and sum up what the inputs are, and, where the unrounded model runs beside,
     what they lack."""

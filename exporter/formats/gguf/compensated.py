@@ -5,7 +5,7 @@ each other on calibration text. The file is of the same format, as small and as 
 its type: no reader need know.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from exporter.progress import Stages, by_layer, silent
 from exporter.quantization.block_inputs import grid_of_arrays, round_blocks
 from exporter.quantization.gptq import Grid
 from exporter.quantization.rotate import RotatedWeights
-from exporter.quantization.rounding import quantize_layers
+from exporter.quantization.rounding import RoundInput, quantize_layers
 from exporter.quantization.weights import ModelWeights
 
 Bytes = npt.NDArray[np.uint8]
@@ -52,20 +52,8 @@ def compensated_bytes(
         stored, _ = plan.storage(gguf_type, tensor_name(name + ".weight"), weight.shape)
         if stored not in LAYOUTS:
             return None
-        try:
-            grid = fit_grid(weight.numpy(), stored, importance=importance.numpy())
-        except BadInput as error:
-            raise BadInput(f"tensor '{name}.weight': {error}") from None
-        grids[name] = grid
-        layout = grid.layout
-        return grid_of_arrays(
-            grid.scale,
-            grid.offset if layout.offsets else None,
-            group=layout.group,
-            low=layout.low,
-            high=layout.high,
-            levels=layout.codebook,
-        )
+        grids[name] = fit_matrix(name, weight, importance, stored=stored)
+        return as_grid(grids[name])
 
     made = quantize_layers(
         weights,
@@ -81,26 +69,61 @@ def compensated_bytes(
     }
 
 
-def inputs_in_llama_cpp(
-    weights: ModelWeights, gguf_type: GgufType, plan: Plan
-) -> Callable[[str, Any], Any]:
+def fit_matrix(name: str, weight: Any, importance: Any, *, stored: Any) -> BlockGrid:
+    """Return the grid of a matrix in the type `stored`. Raises BadInput, naming the matrix."""
+    try:
+        return fit_grid(weight.numpy(), stored, importance=importance.numpy())
+    except BadInput as error:
+        raise BadInput(f"tensor '{name}.weight': {error}") from None
+
+
+def as_grid(found: BlockGrid) -> Grid:
+    """Return a format's grid as GPTQ takes it."""
+    layout = found.layout
+    return grid_of_arrays(
+        found.scale,
+        found.offset if layout.offsets else None,
+        group=layout.group,
+        low=layout.low,
+        high=layout.high,
+        levels=layout.codebook,
+    )
+
+
+def inputs_in_llama_cpp(weights: ModelWeights, gguf_type: GgufType, plan: Plan) -> RoundInput:
     """Return what llama.cpp makes of the inputs of each site's first matrix.
 
     It rounds them to 8 bits in blocks of 32, or 256 for K-quants; F16 and wider leave them.
     """
     tensor_name = gguf_family(weights.checkpoint).tensor_name
     rounding = {}
-    for site in weights.sites:
-        name = tensor_name(layer_name(0, site.matrices[0]) + ".weight")
-        stored, _ = plan.storage(gguf_type, name, (1, site.width))
-        if stored in LAYOUTS:
-            rounding[site.name] = round_blocks(256 if stored in K_QUANTS else 32)
-    return lambda site, values: rounding[site](values) if site in rounding else values
+    for layer in range(weights.architecture.num_layers):
+        for site in weights.sites:
+            name = tensor_name(layer_name(layer, site.matrices[0]) + ".weight")
+            stored, _ = plan.storage(gguf_type, name, (1, site.width))
+            if stored in LAYOUTS:
+                rounding[layer, site.name] = round_blocks(input_block(stored))
+
+    def rounded(layer: int, site: str, values: Any) -> Any:
+        at = layer, site
+        return rounding[at](values) if at in rounding else values
+
+    return rounded
+
+
+def input_block(stored: Any) -> int:
+    """Return how many inputs of a matrix stored as `stored` share a scale in llama.cpp."""
+    return 256 if stored in K_QUANTS else 32
 
 
 def table_as_stored(rows: Floats, *, gguf_type: GgufType, plan: Plan) -> Floats:
     """Return rows of the embedding table as the file holds them."""
     stored, _ = plan.storage(gguf_type, TABLE, rows.shape)
+    return rows_as_stored(rows, stored)
+
+
+def rows_as_stored(rows: Floats, stored: Any) -> Floats:
+    """Return rows of the embedding table as the type `stored` holds them."""
     if stored not in LAYOUTS:
         return unpack(pack(rows, stored), stored)
     grid = fit_grid(rows, stored)

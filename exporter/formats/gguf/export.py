@@ -1,12 +1,14 @@
 """checkpoint -> a GGUF artifact folder: one file, its tokenizer, its manifest."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.vocabulary import copy_beside
 from exporter.corpus.calibration import CalibrationText, calibration_inputs, calibration_sha256
+from exporter.format import parse_size
 from exporter.formats.gguf.format import FORMAT
 from exporter.formats.gguf.fp16_inputs import check_fp16_inputs
 from exporter.formats.gguf.names import IMATRIX_CHOICES
@@ -31,6 +33,7 @@ def export_gguf(
     scheme: str = FORMAT.default_scheme,
     plan: str = DEFAULTS.plan,
     embedding_type: str | None = None,
+    budget: str | None = None,
     imatrix: str = DEFAULTS.imatrix,
     prompt_keys: bool = False,
     calibration: Path | None = None,
@@ -40,14 +43,15 @@ def export_gguf(
 ) -> Manifest:
     """Write `{model}-{type}.gguf` to `output` and return the manifest. Same input, same bytes.
 
-    `scheme`: what matrices are stored as; the other options as in `GgufOptions`.
+    `scheme`: what matrices are stored as; the other options as in `GgufOptions`. `keep`: a folder
+    for what other budgets can use again.
     `tokenizer.json` is copied beside it, for comparing token ids; under the plan `upstream` what
     was measured lies in `imatrix.gguf`, in llama.cpp's own format. `stages` is told of layers
     rounded or measured and of weights written. Everything is checked before the first long step.
     Raises BadInput for what the format cannot say, or MissingDependency.
     """
-    del keep  # nothing that other files could use again
-    options = GgufOptions(plan, embedding_type, imatrix, calibration, prompt_keys)
+    budget = None if budget is None else budget.replace(" ", "")
+    options = GgufOptions(plan, embedding_type, imatrix, calibration, prompt_keys, budget)
     gguf_type, types, texts = check_type_and_options(scheme, options)
     # The library warns of what is checked here, or written as meant.
     for name in ("gguf", "metadata"):
@@ -55,6 +59,10 @@ def export_gguf(
     from exporter.formats.gguf.limits import check_expressible
 
     check_expressible(checkpoint)
+    if options.budget is not None:
+        from exporter.formats.gguf.mixed import check_mixed
+
+        check_mixed(checkpoint, parse_size(options.budget), prompt_keys=prompt_keys)
     check_output(output, force=force)
     from exporter.formats.gguf.types import bits_per_weight
 
@@ -67,12 +75,25 @@ def export_gguf(
             if gguf_type.name == "f16"
             else None
         )
+        chosen = None
+        if options.budget is not None:
+            from exporter.formats.gguf.mixed import choose_types
+
+            size = parse_size(options.budget)
+            gguf_type, types, chosen = choose_types(
+                checkpoint,
+                calibration_inputs(texts or (), checkpoint.prompts),
+                budget=size,
+                prompt_keys=prompt_keys,
+                keep=keep,
+                stages=stages,
+            )
         prepared = _prepare(
             checkpoint, stage, gguf_type, types, options, texts=texts, stages=stages
         )
         records = _write(checkpoint, stage / name, gguf_type, types, prepared, options, stages)
         copy_beside(("tokenizer.json",), checkpoint, stage)
-        kept = sorted({f"{r.dtype}: {r.reason}" for r in records if r.reason})
+        kept = _kept(records) if chosen is None else [chosen.summary(size)]
         if fits is not None:
             kept.append(fits)
         return write_manifest(
@@ -122,6 +143,10 @@ def _prepare(
         stage / IMATRIX_NAME, prepared.measured, checkpoint, texts=len(inputs), dataset=dataset
     )
     return prepared
+
+
+def _kept(records: Sequence[TensorRecord]) -> list[str]:
+    return sorted({f"{r.dtype}: {r.reason}" for r in records if r.reason})
 
 
 def _rounding(prepared: Any) -> str:

@@ -26,6 +26,7 @@ FORMAT = Format(
         "q4_k_m": "4bit",
         "q4_0": "4bit",
         "iq4_nl": "4bit",
+        "mixed": "4bit",
     },
     scheme_option="--type",
     default_scheme="q8_0",
@@ -42,6 +43,14 @@ FORMAT = Format(
             "embedding_type",
             "Of the embedding table. Default: by --type, q8_0 for q8_0.",
             metavar="TYPE",
+            in_recipe=True,
+            in_name=True,
+        ),
+        Option(
+            "budget",
+            "The most bytes of the model, as 150MB: each tensor's width is chosen by what it costs "
+            "the vector on calibration text.",
+            metavar="SIZE",
             in_recipe=True,
             in_name=True,
         ),

@@ -12,6 +12,7 @@ TYPES: Mapping[str, str] = {
     "q4_k_m": "exporter.formats.gguf.types:Q4_K_M",
     "q4_0": "exporter.formats.gguf.types:Q4_0",
     "iq4_nl": "exporter.formats.gguf.types:IQ4_NL",
+    "mixed": "exporter.formats.gguf.types:MIXED",
 }
 PLANS: Mapping[str, str] = {
     "embedding": "exporter.formats.gguf.plan:EMBEDDING",

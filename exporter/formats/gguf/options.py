@@ -7,6 +7,7 @@ from typing import Any
 
 from exporter.corpus.calibration import CalibrationText, read_calibration
 from exporter.errors import BadInput, require
+from exporter.format import parse_size
 from exporter.formats.gguf.format import FORMAT
 from exporter.formats.gguf.names import PLANS, TYPES
 from exporter.registry import resolve
@@ -18,7 +19,8 @@ class GgufOptions:
 
     `imatrix`: whether weights are rounded on calibration text: `on`, `off`, `auto` (types below 8
     bits), or the path of an importance matrix, which is then all that is used.
-    `embedding_type`: of the table, under the plan `embedding`. `prompt_keys`: prompts and dims as
+    `budget`: of the type `mixed`, the most bytes of the file, as `150MB`. `embedding_type`: of
+    the table, under the plan `embedding`. `prompt_keys`: prompts and dims as
     keys under `lawvault.`.
     """
 
@@ -27,6 +29,7 @@ class GgufOptions:
     imatrix: str = "auto"
     calibration: Path | None = None
     prompt_keys: bool = False
+    budget: str | None = None
 
 
 DEFAULTS = GgufOptions()
@@ -51,6 +54,8 @@ def _checked(type_name: str, options: GgufOptions) -> tuple[Any, Any, bool]:
 
     gguf_type = resolve(TYPES, FORMAT.scheme(type_name), what="--type")
     plan = resolve(PLANS, options.plan, what="--plan")
+    if options.budget is not None:
+        _check_with_budget(options)
     if options.embedding_type is not None:
         plan = plan.with_table(options.embedding_type)
     if by_llama_quantize(gguf_type, plan):
@@ -74,6 +79,21 @@ def _checked(type_name: str, options: GgufOptions) -> tuple[Any, Any, bool]:
             f"{plan.name} and --imatrix {options.imatrix}; pass --imatrix on, or leave it out"
         )
     return gguf_type, plan, measured
+
+
+def _check_with_budget(options: GgufOptions) -> None:
+    """Refuse what would choose types, or round, in another way than a budget does."""
+    parse_size(options.budget or "")
+    for name, value, only in (
+        ("plan", options.plan, ("embedding",)),
+        ("embedding-type", options.embedding_type, (None,)),
+        ("imatrix", options.imatrix, ("auto", "on")),
+    ):
+        if value not in only:
+            raise BadInput(
+                f"--{name} {value} does not go with --budget, which chooses every tensor's type on "
+                f"calibration texts; leave --{name} out"
+            )
 
 
 def calibrates(scheme: str, options: Mapping[str, Any]) -> bool:
@@ -108,12 +128,15 @@ def libraries(gguf_type: Any, plan: Any, *, measured: bool) -> tuple[str, ...]:
 def variant(options: GgufOptions) -> str:
     """Return what tells two artifacts of one type apart, for the artifact's name."""
     found = [] if options.plan == "embedding" else [options.plan]
-    return "-".join([*found, *([options.embedding_type] if options.embedding_type else [])])
+    found += [value for value in (options.embedding_type, options.budget) if value]
+    return "-".join(found)
 
 
 def recorded(options: GgufOptions, *, rounding: str) -> dict[str, str]:
     """Return the options as the manifest has them."""
     found = {"plan": options.plan, "rounding": rounding}
+    if options.budget is not None:
+        found["budget"] = options.budget
     if options.embedding_type is not None:
         found["embedding_type"] = options.embedding_type
     if options.prompt_keys:

@@ -35,9 +35,15 @@ SENSITIVE = ("attn_v.weight",)
 class Plan(Protocol):
     """Chooses types. Registered in `exporter.registry.GGUF_PLANS`."""
 
-    name: str
-    own_grids: bool
-    """Whether scales are searched, and codes chosen, by this project rather than as ggml does."""
+    @property
+    def name(self) -> str:
+        """Its name in the registry."""
+        ...
+
+    @property
+    def own_grids(self) -> bool:
+        """Whether scales are searched, and codes chosen, by this project rather than as ggml."""
+        ...
 
     def storage(self, gguf_type: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
         """Return the type of one tensor, and the reason where it is not the file's own type."""

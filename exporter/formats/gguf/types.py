@@ -68,6 +68,9 @@ Q4_K_M = GgufType(
 Q4_0 = GgufType("q4_0", gguf.LlamaFileType.MOSTLY_Q4_0, QTYPE.Q4_0, table=QTYPE.Q5_K)
 IQ4_NL = GgufType("iq4_nl", gguf.LlamaFileType.MOSTLY_IQ4_NL, QTYPE.IQ4_NL, table=QTYPE.Q5_K)
 
+# Which type each tensor has, a budget decides; what most have, the file says.
+MIXED = GgufType("mixed", gguf.LlamaFileType.GUESSED, QTYPE.Q4_K)
+
 
 def bits_per_weight(ggml_type: gguf.GGMLQuantizationType) -> float:
     """Return the realised bits of one weight, block scales included."""

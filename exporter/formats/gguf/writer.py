@@ -5,6 +5,7 @@ Names, order and values follow conversion/gemma.py of llama.cpp (class Embedding
 compares the bytes.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from exporter.formats.gguf.prepare import Prepared
 from exporter.formats.gguf.tensors import gguf_family, gguf_tensors
 from exporter.formats.gguf.types import QTYPE, GgufType, bits_per_weight, pack
 from exporter.manifest import TensorRecord
+from exporter.quantization.weights import ModelWeights
 
 Q8_0_BLOCK_BYTES = 34  # an fp16 scale, then 32 signed bytes
 
@@ -48,24 +50,18 @@ def write_gguf(
     `prompt_keys` adds prompts and dims under `lawvault.`. `on_progress` is called with the number
     of weights written since the last call. Raises BadInput where a weight does not fit into fp16.
     """
-    writer = gguf.GGUFWriter(path=None, arch=gguf_family(checkpoint).architecture)
     tensors = gguf_tensors(checkpoint)
-    shapes = {name: _stored_shape(name, info, prepared) for name, info in tensors}
+    shapes = _shapes(checkpoint, prepared.weights)
+    writer = gguf.GGUFWriter(path=None, arch=gguf_family(checkpoint).architecture)
     records = tuple(
         _announce(writer, name, shape, gguf_type, plan=plan) for name, shape in shapes.items()
     )
-    add_metadata(writer, checkpoint, gguf_type)
-    add_vocabulary_key(writer, checkpoint)
-    if prepared.importance:
-        add_calibration_keys(writer, entries=len(prepared.importance))
-    if prompt_keys:
-        add_prompt_keys(writer, checkpoint)
+    _add_keys(
+        writer, checkpoint, gguf_type, entries=len(prepared.importance), prompt_keys=prompt_keys
+    )
     try:
-        writer.write_header_to_file(path)
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
+        _write_header(writer, path)
         output = writer.fout[0]
-        writer.write_padding(output, output.tell())
         for name, info in tensors:
             stored, _ = plan.storage(gguf_type, name, shapes[name])
             written = 0
@@ -80,8 +76,59 @@ def write_gguf(
     return records
 
 
-def _stored_shape(name: str, info: TensorInfo, prepared: Prepared) -> tuple[int, ...]:
-    return prepared.weights.table.shape if name == TABLE else info.shape
+def tensor_bytes(shape: tuple[int, ...], stored: gguf.GGMLQuantizationType) -> int:
+    """Return what a tensor takes in a file, the padding behind it included."""
+    block, size = gguf.GGML_QUANT_SIZES[stored]
+    written = int(np.prod(shape)) // int(block) * int(size)
+    return written + -written % int(gguf.GGUF_DEFAULT_ALIGNMENT)
+
+
+def header_bytes(
+    checkpoint: Checkpoint, gguf_type: GgufType, *, plan: Plan, prompt_keys: bool
+) -> int:
+    """Return what a file takes beside the tensors that may be rounded: its head, whatever the types
+    are, and all other tensors. Nothing is measured by importance."""
+    writer = gguf.GGUFWriter(path=None, arch=gguf_family(checkpoint).architecture)
+    whole = 0
+    for name, shape in _shapes(checkpoint, ModelWeights(checkpoint)).items():
+        _announce(writer, name, shape, gguf_type, plan=plan)
+        if name != TABLE and not (len(shape) > 1 and name.startswith("blk.")):
+            whole += tensor_bytes(shape, plan.storage(gguf_type, name, shape)[0])
+    _add_keys(writer, checkpoint, gguf_type, entries=0, prompt_keys=prompt_keys)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "head.gguf"
+        try:
+            _write_header(writer, path)
+        finally:
+            writer.close()
+        return whole + path.stat().st_size
+
+
+def _write_header(writer: Any, path: Path) -> None:
+    writer.write_header_to_file(path)
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    output = writer.fout[0]
+    writer.write_padding(output, output.tell())
+
+
+def _add_keys(
+    writer: Any, checkpoint: Checkpoint, gguf_type: GgufType, *, entries: int, prompt_keys: bool
+) -> None:
+    add_metadata(writer, checkpoint, gguf_type)
+    add_vocabulary_key(writer, checkpoint)
+    if entries:
+        add_calibration_keys(writer, entries=entries)
+    if prompt_keys:
+        add_prompt_keys(writer, checkpoint)
+
+
+def _shapes(checkpoint: Checkpoint, weights: ModelWeights) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor as it is stored, in the file's order."""
+    return {
+        name: weights.table.shape if name == TABLE else info.shape
+        for name, info in gguf_tensors(checkpoint)
+    }
 
 
 def _announce(

@@ -12,6 +12,7 @@ from exporter.corpus.calibration import (
     read_calibration,
 )
 from exporter.errors import BadInput, require
+from exporter.format import parse_size
 from exporter.formats.onnx.format import FORMAT
 from exporter.formats.onnx.names import FLAVOURS, GRAPHS, SCHEMES
 from exporter.formats.onnx.scheme import Scheme
@@ -36,6 +37,7 @@ def export_onnx(
     *,
     scheme: str = FORMAT.default_scheme,
     dim: int | None = None,
+    budget: str | None = None,
     graph: str = "built",
     flavour: str = "portable",
     calibration: Path | None = None,
@@ -45,6 +47,7 @@ def export_onnx(
 ) -> Manifest:
     """Write the artifact to `output` and return its manifest. Same input, same bytes.
 
+    `budget`: of the scheme `mixed`, the most bytes of graph and weights, as `150MB`.
     `dim`: one of the checkpoint's Matryoshka dims; the cut is folded into the last matrix.
     `flavour`: what the graph is written for, see `exporter.formats.onnx.flavour`.
     `calibration`: texts to measure the model on, one a line, for the schemes that measure it; the
@@ -71,6 +74,11 @@ def export_onnx(
 
         check_traced(checkpoint, scheme=storing, dim=width, flavour=written_for)
         require("optimum.exporters.onnx")
+    if budget is not None:
+        budget = budget.replace(" ", "")
+        size = parse_size(budget)
+        require("torch")
+        storing = storing.within(size, checkpoint, dim=width, flavour=written_for)
     texts = _calibration_texts(storing, calibration)
     check_output(output, force=force)
     check_free_disk(
@@ -78,6 +86,8 @@ def export_onnx(
     )
     with staged_folder(output, force=force) as stage:
         measured, chosen = None, {"graph": graph}
+        if budget is not None:
+            chosen["budget"] = budget
         if graph == "built":
             chosen["flavour"] = flavour
         if texts is not None:
@@ -104,9 +114,11 @@ def export_onnx(
                 tensors=records,
                 dim=width,
                 options=chosen,
-                variant="" if flavour == "portable" else flavour,
+                variant="-".join(
+                    v for v in (flavour if flavour != "portable" else "", budget) if v
+                ),
                 libraries=LIBRARIES[graph] + (("torch",) if texts is not None else ()),
-                kept=storing.kept,
+                kept=(measured.scheme if measured else storing).kept,
                 fp16=measured.fp16 if measured else None,
                 calibration_sha256=None if texts is None else calibration_sha256(texts),
             ),

@@ -6,8 +6,9 @@ SCHEMES: Mapping[str, str] = {
     "fp32": "exporter.formats.onnx.scheme_fp32:SCHEME",
     "fp16": "exporter.formats.onnx.scheme_fp16:SCHEME",
     "int8": "exporter.formats.onnx.scheme_int8:SCHEME",
-    "q4": "exporter.formats.onnx.scheme_q4:SCHEME",
-    "q4f16": "exporter.formats.onnx.scheme_q4:SCHEME_F16",
+    "q4": "exporter.formats.onnx.scheme_blocks:SCHEME",
+    "q4f16": "exporter.formats.onnx.scheme_blocks:SCHEME_F16",
+    "mixed": "exporter.formats.onnx.mixed:SCHEME",
 }
 GRAPHS: Mapping[str, str] = {
     "built": "exporter.formats.onnx.built:export_built",

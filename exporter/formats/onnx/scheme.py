@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.table import Table
-from exporter.formats.onnx.graph_writer import FLOAT, GraphWriter
+from exporter.formats.onnx.graph_writer import GraphWriter
 from exporter.manifest import Fp16Record
 from exporter.progress import Stages, silent
 from exporter.quantization.rotate import hadamard
@@ -77,53 +77,6 @@ class PlainInput:
         """See `Scheme.enter`: nothing is added."""
         del writer, site
         return Input(x)
-
-
-def row_scales(writer: GraphWriter, scales: str, ids: str) -> str:
-    """Add the lookup of `scales`, (vocabulary, parts) float16. Returns (batch, sequence, parts) in
-    float32."""
-    if not writer.flavour.float16_rows:
-        wide = writer.node("Cast", [scales], to=FLOAT)
-        found: str = writer.node("Gather", [wide, ids], axis=0)
-        return found
-    cast: str = writer.node("Cast", [writer.node("Gather", [scales, ids], axis=0)], to=FLOAT)
-    return cast
-
-
-def lookup_rows(
-    writer: GraphWriter,
-    table: Table,
-    ids: str,
-    *,
-    dtype: type[np.floating[Any]],
-    stored: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]],
-) -> str:
-    """Add the lookup of `ids` in a table whose rows are stored as `stored` makes them, of `dtype`,
-    in as many parts as the flavour needs. Returns (batch, sequence, width)."""
-    rows, width = table.shape
-    most = writer.flavour.largest_bytes
-    each = rows if most is None else most // (width * np.dtype(dtype).itemsize)
-    found, start = "", 0
-    parts = table.parts(each)
-    for number, part in enumerate(parts):
-        name = "embed_tokens" if len(parts) == 1 else f"embed_tokens.{number}"
-        stop = start + part.shape[0]
-        weight = writer.streamed(name, map(stored, part.blocks()), part.shape, dtype)
-        at = ids
-        if start:
-            own = writer.node("Greater", [ids, writer.constant(start - 1, np.int64)])
-            shifted = writer.node("Sub", [ids, writer.constant(start, np.int64)])
-            at = writer.node("Where", [own, shifted, writer.constant(0, np.int64)])
-        if stop < rows:
-            beyond = writer.node("Greater", [ids, writer.constant(stop - 1, np.int64)])
-            at = writer.node("Where", [beyond, writer.constant(0, np.int64), at])
-        gathered: str = writer.node("Gather", [weight, at], axis=0)
-        if start:
-            last = writer.constant([-1], np.int64)
-            own = writer.node("Unsqueeze", [own, last])
-            gathered = writer.node("Where", [own, gathered, found])
-        found, start = gathered, stop
-    return found
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.table import Table
 from exporter.errors import BadInput
 from exporter.formats.onnx.graph_writer import GraphWriter
-from exporter.formats.onnx.scheme import Input, Load, Measurement, PlainInput, lookup_rows
+from exporter.formats.onnx.lookup import lookup_rows
+from exporter.formats.onnx.scheme import Input, Load, Measurement, PlainInput
 from exporter.progress import Stages, by_layer, silent
 from exporter.quantization.ranges import measure_fp16
 from exporter.quantization.rescale import RescaledWeights

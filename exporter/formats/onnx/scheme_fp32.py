@@ -4,7 +4,8 @@ import numpy as np
 
 from exporter.checkpoint.table import Table
 from exporter.formats.onnx.graph_writer import GraphWriter
-from exporter.formats.onnx.scheme import Input, Load, PlainInput, lookup_rows
+from exporter.formats.onnx.lookup import lookup_rows
+from exporter.formats.onnx.scheme import Input, Load, PlainInput
 
 
 class Fp32(PlainInput):

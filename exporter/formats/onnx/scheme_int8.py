@@ -11,20 +11,19 @@ why do I need to try U8U8"); `exporter.quantization.pairs` keeps every pair of w
 that it cannot, so all processors compute the same integers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.table import Table
-from exporter.formats.onnx.graph_writer import FLOAT, GraphWriter
-from exporter.formats.onnx.scheme import Input, Load, Measurement, rotate, row_scales
+from exporter.formats.onnx.graph_writer import GraphWriter
+from exporter.formats.onnx.lookup import lookup_int8
+from exporter.formats.onnx.scheme import Input, Load, Measurement, rotate
 from exporter.progress import Stages, next_stage, silent
 from exporter.quantization.int8 import Int8Model, quantize_int8
 from exporter.quantization.rounding import SMALLEST_ROW, STEP
-from exporter.quantization.table import coded_rows, table_block, table_unit
 
 ZERO_POINT = 128
 
@@ -67,31 +66,7 @@ class Int8:
         return Measurement(Int8(model), model.weights)
 
     def lookup(self, writer: GraphWriter, table: Table, ids: str, *, scale: float) -> str:
-        """Plain operators, since browsers lack GatherBlockQuantized on the CPU."""
-        rows, width = table.shape
-        block, unit = table_block(table), table_unit(table)
-        parts = width // block
-        scales: list[npt.NDArray[np.float16]] = []
-
-        def blocks() -> Iterator[npt.NDArray[np.int8]]:
-            for codes, found in coded_rows(table, unit=unit):
-                scales.append(found)
-                yield codes
-
-        bits = 8 + 16 / block
-        weight = writer.streamed("embed_tokens", blocks(), (rows, width), np.int8, bits=bits)
-        scale_table = writer.weight(
-            "embed_tokens_scale", np.concatenate(scales), reason=f"scale of {block} table weights"
-        )
-        codes = writer.node("Gather", [weight, ids], axis=0)
-        values = writer.node("Cast", [codes], to=FLOAT)
-        split = writer.node("Reshape", [values, writer.constant([0, 0, parts, block], np.int64)])
-        gathered = row_scales(writer, scale_table, ids)
-        scaling = writer.node("Mul", [gathered, writer.constant(unit * scale, np.float32)])
-        scaling = writer.node("Unsqueeze", [scaling, writer.constant([-1], np.int64)])
-        scaled = writer.node("Mul", [split, scaling])
-        found: str = writer.node("Reshape", [scaled, writer.constant([0, 0, width], np.int64)])
-        return found
+        return lookup_int8(writer, table, ids, scale=scale)
 
     def enter(self, writer: GraphWriter, x: str, *, site: str) -> Input:
         """Rotate, and round each row by its largest magnitude."""

@@ -13,11 +13,12 @@ import torch
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
 from exporter.formats.onnx.export import export_onnx
+from exporter.formats.onnx.lookup import pack_runs
 from exporter.formats.onnx.runtime import OnnxEncoder
-from exporter.formats.onnx.scheme_q4 import halves, pack_blocks, pack_pairs
+from exporter.formats.onnx.scheme_blocks import pack_blocks, pack_pairs
 from exporter.manifest import read_manifest
+from exporter.quantization.blocks import BLOCK, quantize_table_rows
 from exporter.quantization.grids import block_grid
-from exporter.quantization.q4 import BLOCK, quantize_table_rows
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden
 from parity_tests.runtimes.test_onnx_built import variant
@@ -32,7 +33,7 @@ def rounded_to_nearest(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float3
 
 def test_a_searched_grid_is_better_than_the_largest_value() -> None:
     values = torch.randn(200, BLOCK, generator=torch.Generator().manual_seed(0))
-    found = quantize_table_rows(values.numpy())
+    found = quantize_table_rows(values.numpy(), bits=4)
     error = np.square(found.values() - values.numpy()).sum(axis=1)
     plain = np.square(rounded_to_nearest(values.numpy()) - values.numpy()).sum(axis=1)
     assert found.codes.max() <= 15
@@ -56,7 +57,7 @@ def test_packed_blocks_are_what_the_operator_reads() -> None:
 
     rng = np.random.default_rng(4)
     n, k = 24, 72  # the last block is not full
-    found = quantize_table_rows(rng.standard_normal((n, k)).astype(np.float32))
+    found = quantize_table_rows(rng.standard_normal((n, k)).astype(np.float32), bits=4)
     node = helper.make_node(
         "MatMulNBits",
         ["x", "b", "s", "z"],
@@ -67,7 +68,7 @@ def test_packed_blocks_are_what_the_operator_reads() -> None:
         bits=4,
         block_size=BLOCK,
     )
-    packed, zeros = pack_blocks(found.codes), pack_pairs(found.zeros)
+    packed, zeros = pack_blocks(found.codes, bits=4), pack_pairs(found.zeros)
     raw = found.scales.tobytes()
     graph = helper.make_graph(
         [node],
@@ -90,7 +91,7 @@ def test_packed_blocks_are_what_the_operator_reads() -> None:
 
 def test_halves_of_an_odd_width_are_filled_up() -> None:
     codes = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
-    np.testing.assert_array_equal(halves(codes), [[1 | 3 << 4, 2], [4 | 6 << 4, 5]])
+    np.testing.assert_array_equal(pack_runs(codes, bits=4), [[1 | 3 << 4, 2], [4 | 6 << 4, 5]])
 
 
 @pytest.fixture(scope="module")
