@@ -121,7 +121,7 @@ def test_an_onnx_table_of_every_width_is_what_was_stored(
         session = onnxruntime.InferenceSession(folder / "model.onnx")
         rows = session.run(None, {"ids": ids})[0]
         errors.append(float(np.square(rows - exact).mean() / np.square(exact).mean()))
-    assert errors[0] < 1e-2
+    assert errors[0] < 5e-2
     for wide, narrow in zip(errors[1:], errors[:-1], strict=True):
         assert wide < narrow / 3
     assert errors[2] < errors[0] / 10

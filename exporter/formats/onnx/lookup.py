@@ -14,6 +14,8 @@ from exporter.quantization.table import coded_rows, table_block, table_unit
 Codes = npt.NDArray[np.uint8]
 
 NIBBLE = 4
+PLANES = {3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2)}
+"""Bits of a code -> how they are split, the lowest first, so that each part divides a byte."""
 
 
 def lookup_int8(
@@ -52,10 +54,10 @@ def lookup_int8(
 def lookup_blocks(
     writer: GraphWriter, table: Table, ids: str, *, scale: float, bits: int, kind: int, reason: str
 ) -> str:
-    """Add the lookup of `ids`, times `scale`, in 4 to 6 bits, 32 weights a scale and zero point.
+    """Add the lookup of `ids`, times `scale`, in 3 to 6 bits, 32 weights a scale and zero point.
 
-    Runs of columns share a byte (`pack_runs`): of 4 bits two, and of the bits above those four or
-    eight, in a tensor of their own. Returns (batch, sequence, hidden) in the element type `kind`.
+    Runs of columns share a byte (`pack_runs`); bits that no byte is a multiple of are split among
+    two tensors (`PLANES`). Returns (batch, sequence, hidden) in the element type `kind`.
     """
     rows, width = table.shape
     parts = -(-width // BLOCK)
@@ -64,23 +66,23 @@ def lookup_blocks(
     scales: list[npt.NDArray[np.float16]] = []
     zeros: list[Codes] = []
     high: list[Codes] = []
-    above = bits - NIBBLE
+    low, *upper = PLANES[bits]
+    packed_zeros = bits <= NIBBLE
 
     def blocks() -> Iterator[Codes]:
         for values in table.blocks():
             found = quantize_table_rows(values, bits=bits)
             scales.append((found.scales / np.float32(unit)).astype(np.float16))
-            zeros.append(found.zeros if above else pack_runs(found.zeros, bits=NIBBLE))
-            if above:
-                high.append(pack_runs(found.codes >> np.uint8(NIBBLE), bits=above))
-            yield pack_runs(found.codes & np.uint8(15), bits=NIBBLE)
+            zeros.append(pack_runs(found.zeros, bits=NIBBLE) if packed_zeros else found.zeros)
+            high.extend(pack_runs(found.codes >> np.uint8(low), bits=part) for part in upper)
+            yield pack_runs(found.codes & np.uint8(2**low - 1), bits=low)
 
     weight = writer.streamed(
         "embed_tokens",
         blocks(),
-        (rows, -(-width // 2)),
+        (rows, -(-width * low // 8)),
         np.uint8,
-        bits=bits + (16 + (8 if above else NIBBLE)) / BLOCK,
+        bits=bits + (16 + (NIBBLE if packed_zeros else 8)) / BLOCK,
         reason=reason,
     )
     scale_table = writer.weight(
@@ -89,17 +91,18 @@ def lookup_blocks(
     zero_table = writer.weight(
         "embed_tokens_zero", np.concatenate(zeros), reason=f"zero of {BLOCK} table weights"
     )
-    codes = unpack_runs(writer, weight, ids, width=width, bits=NIBBLE)
-    if above:
+    codes = unpack_runs(writer, weight, ids, width=width, bits=low)
+    for part in upper:
         stored = writer.weight(
-            "embed_tokens_high", np.concatenate(high), reason=f"upper {above} of {bits} bits"
+            "embed_tokens_high", np.concatenate(high), reason=f"upper {part} of {bits} bits"
         )
-        upper = unpack_runs(writer, stored, ids, width=width, bits=above)
-        shifted = writer.node("Mul", [upper, writer.constant(2.0**NIBBLE, np.float32)])
+        above = unpack_runs(writer, stored, ids, width=width, bits=part)
+        shifted = writer.node("Mul", [above, writer.constant(2.0**low, np.float32)])
         codes = writer.node("Add", [codes, shifted])
-        zero = writer.node("Cast", [writer.node("Gather", [zero_table, ids], axis=0)], to=FLOAT)
-    else:
+    if packed_zeros:
         zero = unpack_runs(writer, zero_table, ids, width=parts, bits=NIBBLE)
+    else:
+        zero = writer.node("Cast", [writer.node("Gather", [zero_table, ids], axis=0)], to=FLOAT)
     gathered = row_scales(writer, scale_table, ids)
     scaling = writer.node("Mul", [gathered, writer.constant(unit * scale, np.float32)])
     if width % BLOCK:

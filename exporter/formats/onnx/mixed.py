@@ -1,10 +1,8 @@
-"""`mixed`: 4 or 8 bits for each matrix, 4, 5, 6 or 8 for the table, by the error of the vector."""
+"""`mixed`: 4 or 8 bits for each matrix, 3 to 6 or 8 for the table, by the error of the vector."""
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,12 +12,19 @@ from exporter.checkpoint.table import Table
 from exporter.formats.onnx.built import export_built
 from exporter.formats.onnx.flavour import Flavour
 from exporter.formats.onnx.graph_writer import ALIGNMENT, GraphWriter
-from exporter.formats.onnx.lookup import NIBBLE
-from exporter.formats.onnx.scheme import Input, Load, Measurement, PlainInput
+from exporter.formats.onnx.lookup import NIBBLE, PLANES
+from exporter.formats.onnx.scheme import Measurement
 from exporter.formats.onnx.scheme_blocks import BlockBits, Blocks, check_even
 from exporter.progress import Stages, next_stage, silent
 from exporter.quantization.block_inputs import round_blocks
-from exporter.quantization.blocks import BLOCK, fit_blocks, quantize_table_rows, rotated_blocks
+from exporter.quantization.blocks import (
+    BLOCK,
+    BlockMatrix,
+    BlockModel,
+    fit_blocks,
+    quantize_table_rows,
+    rotated_blocks,
+)
 from exporter.quantization.budget import Sizes, check_budget, choose
 from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.forward import Round
@@ -28,10 +33,9 @@ from exporter.quantization.table import table_block, table_rounding
 from exporter.quantization.weights import ModelWeights
 
 MATRIX_BITS = (4, 8)
-TABLE_BITS = (4, 5, 6, 8)
-NODE_BYTES = 1 << 10
-"""Of a matrix in the graph: its node, and three tensors' names and places."""
-LOOKUP_BYTES = 1 << 14
+TABLE_BITS = (*PLANES, 8)
+LOOKUP_BYTES = 1 << 13
+"""Of the nodes that look up the table, at most."""
 
 
 class Mixed(Blocks):
@@ -91,34 +95,34 @@ class Mixed(Blocks):
 
 
 def fixed_bytes(checkpoint: Checkpoint, *, dim: int, flavour: Flavour) -> int:
-    """Return the bytes of a graph without its table and matrices, and what their nodes take."""
+    """Return the bytes of a graph without its table and matrices: one is written with zeros in
+    the narrowest width and without a table, and weighed."""
+    sizes = _sizes(checkpoint)
+    least = sum(min(widths.values()) for name, widths in sizes.items() if name != TABLE)
     with tempfile.TemporaryDirectory() as folder:
-        export_built(checkpoint, Path(folder), scheme=_Bare(), dim=dim, flavour=flavour)
+        export_built(checkpoint, Path(folder), scheme=_Zeros(checkpoint), dim=dim, flavour=flavour)
         written = sum(file.stat().st_size for file in Path(folder).iterdir())
-    matrices = len(_sizes(checkpoint)) - 1
-    return written + matrices * (NODE_BYTES + 3 * ALIGNMENT) + LOOKUP_BYTES
+    # Tensors of another width end elsewhere, and what follows is aligned.
+    return written - least + 3 * len(sizes) * ALIGNMENT + LOOKUP_BYTES
 
 
-@dataclass
-class _Bare(PlainInput):
-    """A scheme that stores the head alone; its graph is only weighed."""
+class _Zeros(Blocks):
+    """Stores zeros for matrices and nothing for the table; its graph is only weighed."""
 
-    name: str = "mixed"
-    compute: type[np.floating[Any]] = np.float32
-    kept: tuple[str, ...] = ()
-
-    def bytes_per_weight(self) -> float:
-        return 0
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        weights = rotated_blocks(ModelWeights(checkpoint))
+        matrices = {}
+        for name, (out, width) in _shapes(weights).items():
+            blocks = -(-width // BLOCK)
+            zeros = np.zeros((out, blocks), np.uint8)
+            matrices[name] = BlockMatrix(
+                np.zeros((out, width), np.uint8), zeros, zeros.astype(np.float32), NIBBLE
+            )
+        super().__init__("mixed", np.float32, model=BlockModel(weights, matrices))
 
     def lookup(self, writer: GraphWriter, table: Table, ids: str, *, scale: float) -> str:
         del table, scale
         found: str = writer.node("Identity", [ids])
-        return found
-
-    def matmul(self, writer: GraphWriter, x: Input, weight: Load, *, name: str) -> str:
-        if name == "dense_folded":
-            writer.weight(name, weight())
-        found: str = writer.node("Identity", [x.values])
         return found
 
 
@@ -129,22 +133,32 @@ def _sizes(checkpoint: Checkpoint) -> Sizes:
     blocks = -(-hidden // BLOCK)
     eight = hidden + 2 * (hidden // table_block(weights.table))
     sizes = {TABLE: {_name(8): rows * eight}}
-    for bits in TABLE_BITS[:-1]:
-        above = bits - NIBBLE
-        packed = -(-hidden // 2) + (-(-hidden * above // 8) if above else 0)
-        zeros = blocks if above else -(-blocks // 2)
+    for bits, planes in PLANES.items():
+        packed = sum(-(-hidden * part // 8) for part in planes)
+        zeros = blocks if bits > NIBBLE else -(-blocks // 2)
         sizes[TABLE][_name(bits)] = rows * (packed + 2 * blocks + zeros)
-    for i in range(weights.architecture.num_layers):
-        for site in weights.sites:
-            for matrix in site.matrices:
-                name = layer_name(i, matrix)
-                out, width = checkpoint.tensors[name + ".weight"].shape
-                blocks = -(-width // BLOCK)
-                sizes[name] = {
-                    _name(bits): out * (blocks * (4 * bits + 4) + -(-blocks * bits // 8))
-                    for bits in MATRIX_BITS
-                }
+    for name, (out, width) in _shapes(weights).items():
+        blocks = -(-width // BLOCK)
+        sizes[name] = {
+            _name(bits): out * (blocks * (4 * bits + 4) + -(-blocks * bits // 8))
+            for bits in MATRIX_BITS
+        }
     return sizes
+
+
+def _shapes(weights: ModelWeights) -> dict[str, tuple[int, int]]:
+    """Return (out, in) of every matrix, named as `layers.0.self_attn.q_proj`."""
+    names = [
+        layer_name(i, matrix)
+        for i in range(weights.architecture.num_layers)
+        for site in weights.sites
+        for matrix in site.matrices
+    ]
+    shapes = {}
+    for name in names:
+        out, width = weights.checkpoint.tensors[name + ".weight"].shape
+        shapes[name] = (out, width)
+    return shapes
 
 
 def _name(bits: int) -> str:

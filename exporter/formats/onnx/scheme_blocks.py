@@ -4,7 +4,7 @@ Matrices are stored in 4 or 8 bits for MatMulNBits with int8 arithmetic (accurac
 activation scales belong to one row and block, so that a text's vector does not depend on its
 companions: wider blocks give rows another sum in a batch than alone (onnxruntime 1.32). Inputs are
 rotated in the same blocks (`exporter.quantization.rotate`): on the real model an eighth off the
-median error and nearly half off the worst. The embedding table has 4, 5, 6 or 8 bits, its scales
+median error and nearly half off the worst. The embedding table has 3 to 6 or 8 bits, its scales
 searched; the head keeps the dtype of computation: float32, and for q4f16 float16, in a graph whose
 weights were rescaled so that it fits.
 

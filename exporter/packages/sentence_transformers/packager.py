@@ -20,7 +20,7 @@ from exporter.packages.onnx_file import write_graph
 from exporter.records import write_json
 from exporter.staging import copy_present
 
-SCHEMES = ("fp32", "fp16", "int8", "q4", "q4f16")
+SCHEMES = ("fp32", "fp16", "int8", "q4", "q4f16", "mixed")
 QUESTION, EXAMPLE_TITLE = "房东不退押金怎么办", "住房租赁条例"
 EXAMPLE_TEXT = "第十条 出租人收取押金的，应当在合同中约定返还的时间。"
 MODULES = (

@@ -35,6 +35,8 @@ FILES: Mapping[str, tuple[str, str]] = {
     "fp16": ("fp16", "model_fp16.onnx"),
     "q4": ("q4", "model_q4.onnx"),
     "q4f16": ("q4f16", "model_q4f16.onnx"),
+    # Only a name of the file: transformers.js has none for widths that differ.
+    "mixed": ("int8", "model_int8.onnx"),
 }
 """Scheme -> its dtype and its file, in the order in which one is taken where nobody chose."""
 

@@ -15,7 +15,8 @@ export const folder = inNode
   ? decodeURIComponent(here.pathname).replace(/^\/([A-Za-z]:)/, "$1")
   : here.pathname;
 // Scheme -> dtype, in the order in which one is taken where nobody chose.
-export const DTYPES = { int8: "q8", fp32: "fp32", fp16: "fp16", q4: "q4", q4f16: "q4f16" };
+export const DTYPES = { int8: "q8", fp32: "fp32", fp16: "fp16", q4: "q4", q4f16: "q4f16",
+  mixed: "int8" };
 
 /** Return a JSON file of the package. */
 export async function read(name) {
