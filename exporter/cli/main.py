@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "compare": "exporter.cli.compare:compare",
     "evaluate": "exporter.cli.evaluate:evaluate",
     "index": "exporter.cli.index:index",
+    "index-size": "exporter.cli.index_size:index_size",
     "doctor": "exporter.cli.doctor:doctor",
     "bench": "exporter.cli.bench:bench",
     "package": "exporter.cli.package:package",

@@ -43,6 +43,14 @@ class Svg:
         steps = "L".join(f"{number(x)} {number(y)}" for x, y in points)
         self._add("path", {"class": style, "d": f"M{steps}Z"}, title=title)
 
+    def polyline(self, points: Sequence[tuple[float, float]], *, style: str) -> None:
+        places = " ".join(f"{number(x)},{number(y)}" for x, y in points)
+        self._add("polyline", {"class": style, "points": places})
+
+    def style(self, rules: str) -> None:
+        """Give a drawing that stands alone its own style sheet."""
+        self._add("style", {}).text = rules
+
     def circle(self, x: float, y: float, radius: float, *, style: str, title: str = "") -> None:
         place = {"cx": number(x), "cy": number(y), "r": number(radius)}
         self._add("circle", {"class": style, **place}, title=title)
