@@ -39,7 +39,8 @@ bits."""
 STYLE = """\
 svg{background:#fff;font:12px sans-serif}text{fill:#333}.axis{stroke:#999}.grid{stroke:#e4e4e4}
 .front{stroke:#1f6f8b;stroke-width:1.5;fill:none}.pass{fill:#1f6f8b}.undecided{fill:#c9a227}
-.fail{fill:#b4443c}.limit{stroke:#b4443c;stroke-dasharray:4 3}"""
+.fail{fill:#b4443c}.name{paint-order:stroke;stroke:#fff;stroke-width:3px}
+.limit{stroke:#b4443c;stroke-dasharray:4 3}"""
 
 
 def write_index_size(folder: Path, report: IndexSizeReport, run: IndexSizeRun) -> None:
@@ -123,11 +124,13 @@ def render_index_size(report: IndexSizeReport, run: IndexSizeRun) -> str:
 
 def size_plot(report: IndexSizeReport) -> str:
     """Return bytes scanned against MRR@10's difference, the front joined, as an SVG of its own."""
-    width, height, left, bottom, top, right = 760, 420, 70, 46, 16, 130
+    width, height, left, bottom, top, right = 760, 420, 70, 46, 34, 130
     sizes = [search.scanned for search in report.searches] + [4.0 * report.dim]
     values = [search.difference.mean for search in report.searches]
-    low, high = min(*values, -report.margin), max(*values, 0.0)
-    room = (high - low or 0.01) * 0.06
+    # What loses more than ten margins is drawn at the bottom: how bad it is does not matter.
+    floor = -10 * report.margin
+    low, high = max(floor, min(*values, -report.margin)), max(*values, 0.0)
+    room = (high - low) * 0.06
     low, high = low - room, high + room
     first, last = math.log2(min(sizes)) - 0.2, math.log2(max(sizes)) + 0.2
 
@@ -135,7 +138,7 @@ def size_plot(report: IndexSizeReport) -> str:
         return left + (math.log2(size) - first) / (last - first) * (width - left - right)
 
     def y(value: float) -> float:
-        return top + (high - value) / (high - low) * (height - top - bottom)
+        return top + (high - max(value, floor)) / (high - low) * (height - top - bottom)
 
     svg = Svg(width, height, label="bytes scanned a document against the difference of MRR@10")
     svg.style(STYLE)
@@ -157,10 +160,12 @@ def size_plot(report: IndexSizeReport) -> str:
         svg.circle(*place, 4, style=search.verdict, title=said)
     _name_front(svg, report.front, front)
     for number, verdict in enumerate(("pass", "undecided", "fail")):
-        svg.circle(width - right + 12, top + 12 + 18 * number, 4, style=verdict)
-        svg.text(width - right + 22, top + 16 + 18 * number, verdict)
+        svg.circle(width - right + 12, height - bottom - 60 + 18 * number, 4, style=verdict)
+        svg.text(width - right + 22, height - bottom - 56 + 18 * number, verdict)
     svg.text((left + width - right) / 2, height - 8, "bytes scanned a document", anchor="middle")
-    svg.text(left, top - 4 + 2, "MRR@10, difference", anchor="start")
+    svg.text(left - 60, top - 16, "MRR@10, difference")
+    if min(values) < floor:
+        svg.text(left + 6, y(floor) - 8, f"below {floor:g}")
     return str(svg) + "\n"
 
 
@@ -174,7 +179,7 @@ def _name_front(
             continue
         taken.append((x, y))
         copy = "" if search.way.copy_of == "none" else f" + {search.way.copy_of}"
-        svg.text(x + 7, y + 14, f"{search.way.dim} {search.way.codec}{copy}")
+        svg.text(x + 7, y + 14, f"{search.way.dim} {search.way.codec}{copy}", style="name")
 
 
 def _share(times: float) -> str:

@@ -101,6 +101,11 @@ class IndexSizeRun(Record):
     times: tuple[WayTime, ...]
 
 
+def components_of(codec: str) -> int:
+    """Return how many components a byte of a product quantizer stands for, 1 for other codecs."""
+    return int(codec.partition("/")[2] or 1)
+
+
 def ways_of(dims: tuple[int, ...], *, full: int) -> list[Way]:
     """Return every way, widths in the order given. A copy that is no finer than what was scanned is
     left out."""

@@ -28,6 +28,7 @@ from exporter.tables.index_size import (
     SizedSearch,
     Way,
     WayTime,
+    components_of,
     ways_of,
 )
 from exporter.tables.index_size_store import SizedStore
@@ -198,11 +199,16 @@ def _widths(manifest: Manifest, full: int, dims: Sequence[int] | None) -> tuple[
 
 def _possible(ways: list[Way], *, rows: int) -> tuple[list[Way], tuple[str, ...]]:
     """Return the ways that so many rows allow, and what is left out and why."""
-    if rows >= LEAST_ROWS_FOR_PQ:
-        return ways, ()
-    kept = [way for way in ways if way.codec not in APPROXIMATE]
-    return kept, (
-        f"{', '.join(APPROXIMATE)}: {rows} rows cannot train them, {LEAST_ROWS_FOR_PQ} are needed",
+    if rows < LEAST_ROWS_FOR_PQ:
+        left_out = (
+            f"{', '.join(APPROXIMATE)}: {rows} rows cannot train them, {LEAST_ROWS_FOR_PQ} are "
+            "needed",
+        )
+        return [way for way in ways if not way.approximate], left_out
+    uneven = [way for way in ways if way.dim % components_of(way.codec)]
+    named = sorted({(way.codec, way.dim) for way in uneven})
+    return [way for way in ways if way not in uneven], tuple(
+        f"{codec} at {dim} dims, which it does not divide" for codec, dim in named
     )
 
 

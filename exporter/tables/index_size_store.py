@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from exporter.tables.codecs import rows_in_int8, signs, unit
 from exporter.tables.connection import SUFFIX, connect, lance_errors
-from exporter.tables.index_size import CANDIDATES, Way
+from exporter.tables.index_size import CANDIDATES, Way, components_of
 from exporter.vectors.rows import BLOCK_ROWS, Vectors
 
 ROW, WHOLE, CODES, SCALE = "row", "whole", "codes", "scale"
@@ -78,13 +78,13 @@ class SizedStore:
     def _build(self, way: Way) -> float:
         from lancedb.index import HnswSq, IvfPq, IvfSq
 
-        kind, _, components = way.codec.partition("/")
+        kind = way.codec.partition("/")[0]
         configs = {
             "int8": lambda: IvfSq(distance_type="dot", num_partitions=1),
             "IVF-SQ": lambda: IvfSq(distance_type="dot"),
             "HNSW-SQ": lambda: HnswSq(distance_type="dot"),
             "IVF-PQ": lambda: IvfPq(
-                distance_type="dot", num_sub_vectors=way.dim // int(components)
+                distance_type="dot", num_sub_vectors=way.dim // components_of(way.codec)
             ),
         }
         before = set(self._parts())

@@ -103,6 +103,12 @@ def _check_vector(schema: Any, name: str, *, where: str) -> None:
             if pa.types.is_fixed_size_list(f.type) and pa.types.is_floating(f.type.value_type)
         ]
         hint = f"; pass --vector-column {others[0]}" if others else ""
+        if pa.types.is_fixed_size_list(kind) and pa.types.is_integer(kind.value_type):
+            bits = kind.value_type.bit_width
+            raise BadInput(
+                f"{where}: column '{name}' holds codes of {bits} bits, from which vectors cannot "
+                f"be made again{hint or '; embed the texts again (lawvault index)'}"
+            )
         raise BadInput(f"{where}: column '{name}' holds {kind}, not vectors of one width{hint}")
 
 
