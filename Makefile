@@ -36,8 +36,17 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.torch $(VENV)/.llama
 	$(PIP) install --quiet --find-links $(WHEELS) -c constraints.txt -e '.[dev]'
 	touch $@
 
-test: $(VENV)/.installed
-	$(PY) -m pytest -m 'slow or not slow'
+# LiteRT's converter pins typing-extensions: an environment of its own, which the tests call.
+$(VENV)-litert/.installed: pyproject.toml constraints.txt
+	@echo "installing LiteRT's converter into $(VENV)-litert"
+	$(PYTHON) -m venv $(VENV)-litert
+	$(VENV)-litert/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-litert/bin/python -m pip install --quiet -c constraints.txt torch
+	$(VENV)-litert/bin/python -m pip install --quiet -c constraints.txt -e '.[litert-export]'
+	touch $@
+
+test: $(VENV)/.installed $(VENV)-litert/.installed
+	LAWVAULT_LITERT_PYTHON=$(CURDIR)/$(VENV)-litert/bin/python $(PY) -m pytest -m 'slow or not slow'
 
 test-fast: $(VENV)/.installed
 	$(PY) -m pytest
@@ -60,4 +69,4 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/typos
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-litert

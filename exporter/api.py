@@ -56,7 +56,7 @@ def export(
 ) -> Manifest:
     """Write an artifact to the folder `output` and return its manifest.
 
-    `format`: onnx, gguf, openvino. `scheme`: what the command line's --quant or --type takes, its
+    `format`: onnx, gguf, openvino, litert. `scheme`: what --quant or --type takes, its
     default for None, or `mixed` where `budget` is given. `calibration`: texts to fit on, the
     bundled ones for None. `vocabulary`: a folder that `lawvault vocabulary` wrote; rows of other
     pieces are left out. `options`: the
@@ -137,7 +137,8 @@ def package(
 ) -> PackageManifest:
     """Write the package of judged `artifacts` to the folder `output` and return its manifest.
 
-    `consumer`: ollama, transformersjs, onnxruntime, openvino, sentence-transformers. `report`: what
+    `consumer`: ollama, transformersjs, onnxruntime, openvino, android or sentence-transformers.
+    `report`: what
     `judge` returned; an artifact without a pass is refused unless `override_reason` says why, and
     the reason stands in the package. `settings`: options of that consumer's own. `language`:
     en or zh, of its README. Raises GateClosed, BadInput or MissingDependency; nothing half-written

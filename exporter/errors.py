@@ -16,6 +16,8 @@ EXTRAS: Mapping[str, str] = {
     "gguf": "gguf",
     "llama_cpp": "llamacpp",
     "openvino": "openvino",
+    "litert_torch": "litert-export",
+    "ai_edge_litert": "litert",
     "lancedb": "index",
     "pyarrow": "index",
     "playwright": "browser",

@@ -19,7 +19,10 @@ from exporter.records import Record, write_json
 SCHEMA_VERSION: Literal[3] = 3
 MANIFEST_NAME = "manifest.json"
 RECORDED_LIBRARIES = (
+    "ai-edge-litert",
+    "ai-edge-quantizer",
     "gguf",
+    "litert-torch",
     "llama-cpp-python",
     "numpy",
     "onnx",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from exporter.errors import unknown_name
+from exporter.errors import BadInput, unknown_name
 
 FAMILIES: Mapping[str, str] = {"gemma3_text": "exporter.architectures.gemma3.family:FAMILY"}
 """Model families, by the model_type of config.json."""
@@ -16,13 +16,23 @@ FORMATS: Mapping[str, str] = {  # in the order in which pages name them
     "gguf": "exporter.formats.gguf.format:FORMAT",
     "onnx": "exporter.formats.onnx.format:FORMAT",
     "openvino": "exporter.formats.openvino.format:FORMAT",
+    "litert": "exporter.formats.litert.format:FORMAT",
 }
+
+REFUSED_FORMATS: Mapping[str, str] = {
+    "coreml": "Core ML models run on Apple's systems only, so none could be proven where this tool "
+    "is tested; ONNX Runtime runs on iOS: lawvault export onnx",
+    "mlx": "MLX runs on Apple's processors only, so no artifact could be proven where this tool is "
+    "tested; llama.cpp runs there: lawvault export gguf",
+}
+"""What is asked for and not made, and why."""
 
 PACKAGES: Mapping[str, str] = {
     "ollama": "exporter.packages.ollama.packager:PACKAGER",
     "transformersjs": "exporter.packages.transformersjs.packager:PACKAGER",
     "onnxruntime": "exporter.packages.onnxruntime.packager:PACKAGER",
     "openvino": "exporter.packages.openvino.packager:PACKAGER",
+    "android": "exporter.packages.android.packager:PACKAGER",
     "sentence-transformers": "exporter.packages.sentence_transformers.packager:PACKAGER",
 }
 """Consumers of packages."""
@@ -36,6 +46,8 @@ ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
 
 def resolve(registry: Mapping[str, str], name: str, *, what: str) -> Any:
     """Import and return the object registered as `name`. Raises BadInput for an unknown name."""
+    if registry is FORMATS and name in REFUSED_FORMATS:
+        raise BadInput(f"there is no {what} '{name}': {REFUSED_FORMATS[name]}")
     if name not in registry:
         raise unknown_name(what, name, registry)
     return resolve_place(registry[name])

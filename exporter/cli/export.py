@@ -18,12 +18,24 @@ from exporter.cli.common import (
 )
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
-from exporter.format import Format, Option, all_formats
+from exporter.format import Format, Option, all_formats, format_of
 from exporter.manifest import Manifest
 from exporter.records import canonical_json
+from exporter.registry import REFUSED_FORMATS
 
 
-@click.group()
+class _Formats(click.Group):
+    """A command a format; what is refused says why."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in REFUSED_FORMATS:
+            format_of(args[0])
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Formats)
 def export() -> None:
     """Write an artifact from a checkpoint."""
 

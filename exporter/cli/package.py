@@ -117,6 +117,7 @@ _command(
     "on servers and phones.",
 )
 _command("openvino", "Write OpenVINO IR with tokenizer and an example.")
+_command("android", "Write a .tflite with tokenizer and examples in Kotlin and Python for LiteRT.")
 _command(
     "sentence-transformers",
     "Write a folder that SentenceTransformer(..., backend='onnx'), "

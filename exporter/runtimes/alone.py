@@ -14,7 +14,7 @@ import psutil  # type: ignore[import-untyped]
 from exporter.errors import BadInput
 from exporter.runtimes.encoder import Encoder
 
-RUNTIMES = ("onnxruntime", "llama_cpp", "openvino")
+RUNTIMES = ("onnxruntime", "llama_cpp", "openvino", "ai_edge_litert")
 
 
 def measure_alone(load: Callable[..., Encoder], *arguments: Any, what: str) -> tuple[float, int]:

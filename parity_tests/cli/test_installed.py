@@ -67,6 +67,7 @@ def test_the_bundled_corpus_and_calibration_texts_come_with_it(
         ("export gguf", "gguf"),
         ("export gguf --type q4_k_m", "gguf"),
         ("export openvino", "openvino"),
+        ("export litert", "litert-export"),
         ("evaluate", "torch"),
         ("lint any.gguf", "gguf"),
         ("demo", "torch,onnx,openvino,gguf,llamacpp"),

@@ -29,7 +29,7 @@ def values(text: str) -> list[str]:
 def test_every_consumer_has_a_chinese_readme() -> None:
     english = sorted(PACKAGES.glob("*/templates/readme.md.j2"))
     assert [path.parent for path in english] == [path.parent for path in CHINESE]
-    assert len(CHINESE) == 5
+    assert len(CHINESE) == 6
 
 
 @pytest.mark.parametrize("path", CHINESE, ids=lambda path: path.parents[1].name)

@@ -1,0 +1,89 @@
+"""A LiteRT artifact in LiteRT's interpreter."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.checkpoint.tokenizer import load_tokenizer
+from exporter.errors import BadInput, require
+from exporter.manifest import Manifest, read_manifest
+from exporter.progress import Progress
+from exporter.runtimes.batching import padded, token_rows
+from exporter.runtimes.encoder import Vectors, unit_rows
+from exporter.runtimes.memory import release_memory
+
+SIGNATURE = "tokens_"
+
+
+class LiteRtEncoder:
+    """Encoder of an artifact folder written by `export litert`, or of another folder with such a
+    file and the `manifest` of the artifact. See `runtimes.encoder.Encoder`.
+
+    A text runs alone, in the shortest signature that holds its tokens, padded on the right.
+    """
+
+    def __init__(
+        self, folder: Path, *, threads: int | None = None, manifest: Manifest | None = None
+    ) -> None:
+        require("ai_edge_litert")
+        from ai_edge_litert.interpreter import Interpreter
+
+        manifest = manifest or read_manifest(folder)
+        path = folder / manifest.entry
+        self.name, self.dim = manifest.name, manifest.dim
+        self._tokenizer = load_tokenizer(folder / "tokenizer.json", max_tokens=manifest.max_tokens)
+        try:
+            self._model: Any = Interpreter(str(path), num_threads=threads)
+            names = self._model.get_signature_list()
+        except (RuntimeError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+            raise BadInput(f"LiteRT cannot load '{path}' ({reason}); export it again") from None
+        self._lengths = sorted(int(name.removeprefix(SIGNATURE)) for name in names)
+        self._runners: dict[int, Any] = {}
+
+    def token_ids(self, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:
+        return token_rows(self._tokenizer, texts, prompt=prompt)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str = "",
+        dim: int | None = None,
+        on_progress: Progress | None = None,
+    ) -> Vectors:
+        rows = self.token_ids(texts, prompt=prompt)
+        vectors = np.empty((len(rows), self.dim), np.float32)
+        for i, row in enumerate(rows):
+            vectors[i] = self._one(*padded([row], width=self._length(len(row))))
+            if on_progress is not None:
+                on_progress(1)
+        return unit_rows(vectors, texts, dim=dim, source=self.name)
+
+    def encode_padded(
+        self, rows: Sequence[Sequence[int]], *, width: int, left: bool = False
+    ) -> Vectors:
+        ids, mask = padded(rows, width=self._length(width), left=left)
+        vectors = np.stack([self._one(ids[i : i + 1], mask[i : i + 1]) for i in range(len(rows))])
+        return unit_rows(vectors, ["padded"] * len(rows), dim=None, source=self.name)
+
+    def _length(self, tokens: int) -> int:
+        return next(length for length in self._lengths if length >= tokens)
+
+    def _one(self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> Vectors:
+        length = ids.shape[1]
+        if length not in self._runners:
+            self._runners[length] = self._model.get_signature_runner(f"{SIGNATURE}{length}")
+        found = self._runners[length](
+            input_ids=ids.astype(np.int32), attention_mask=mask.astype(np.int32)
+        )
+        (vector,) = found.values()
+        made: Vectors = np.array(vector[0], np.float32)  # its buffer is used again
+        return made
+
+    def close(self) -> None:
+        del self._model, self._runners, self._tokenizer
+        release_memory()
