@@ -210,15 +210,15 @@ def test_texts_that_fit_are_none_of_those_held_back(small: Path, corpus: Path) -
 
 def test_a_static_scale_is_each_layers_and_sites_own() -> None:
     torch = pytest.importorskip("torch")
-    measured = ByLayer().over(2)
+    measured = ByLayer()
     for layer in range(2):
         for batch in range(2):
             for site in ("attention_in", "attended", "mlp_in", "product"):
-                measured(site, torch.full((1, 1), float(10 * layer + batch)))
+                measured(layer, site, torch.full((1, 1), float(10 * layer + batch)))
     assert measured.largest[0, "product"] == 1
     assert measured.largest[1, "mlp_in"] == 11
-    rounds = ByLayer(measured.largest).over(1)
-    assert float(rounds("attention_in", torch.tensor([[3.0]]))) == 1  # clipped at its largest
+    rounds = ByLayer(measured.largest)
+    assert float(rounds(0, "attention_in", torch.tensor([[3.0]]))) == 1  # clipped at its largest
 
 
 def test_signed_grids_find_the_scale_with_the_least_error() -> None:

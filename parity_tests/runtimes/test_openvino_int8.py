@@ -102,8 +102,8 @@ def test_each_layer_gives_what_its_emulation_gives_from_equal_input(quantized: Q
     matrices = quantized.rounded()
 
     def alter(layer: int, site: str, values: torch.Tensor) -> torch.Tensor:
-        del layer
-        given: torch.Tensor = round_rows(site, rotated(values, weights.runtime_block(site)))
+        turned = rotated(values, weights.runtime_block(site))
+        given: torch.Tensor = round_rows(layer, site, turned)
         return given
 
     worst = []

@@ -53,7 +53,7 @@ def test_a_row_that_is_short_keeps_its_digits() -> None:
     rows = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
     rows[1] *= 1e-4
     rows[2] = 0
-    found = round_rows("product", rows)
+    found = round_rows(0, "product", rows)
     steps = rows.abs().amax(1, keepdim=True) / 127
     assert ((found - rows).abs() <= steps / 2 * 1.001).all()
     assert not found[2].any()

@@ -8,7 +8,7 @@ from typing import Any
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.vocabulary import copy_beside
 from exporter.corpus.calibration import CalibrationText, calibration_inputs, calibration_sha256
-from exporter.format import parse_size
+from exporter.format import BUDGET, parse_size
 from exporter.formats.gguf.format import FORMAT
 from exporter.formats.gguf.fp16_inputs import check_fp16_inputs
 from exporter.formats.gguf.names import IMATRIX_CHOICES
@@ -52,6 +52,7 @@ def export_gguf(
     """
     budget = None if budget is None else budget.replace(" ", "")
     options = GgufOptions(plan, embedding_type, imatrix, calibration, prompt_keys, budget)
+    scheme = FORMAT.asked_for(scheme, {BUDGET: budget})
     gguf_type, types, texts = check_type_and_options(scheme, options)
     # The library warns of what is checked here, or written as meant.
     for name in ("gguf", "metadata"):

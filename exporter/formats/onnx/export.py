@@ -12,7 +12,7 @@ from exporter.corpus.calibration import (
     read_calibration,
 )
 from exporter.errors import BadInput, require
-from exporter.format import parse_size
+from exporter.format import BUDGET, parse_size
 from exporter.formats.onnx.format import FORMAT
 from exporter.formats.onnx.names import FLAVOURS, GRAPHS, SCHEMES
 from exporter.formats.onnx.scheme import Scheme
@@ -57,7 +57,7 @@ def export_onnx(
     long step. Raises BadInput or MissingDependency.
     """
     require("onnx")
-    chosen_scheme = FORMAT.scheme(scheme)
+    chosen_scheme = FORMAT.asked_for(scheme, {BUDGET: budget})
     storing = resolve(SCHEMES, chosen_scheme, what="--quant")
     write = resolve(GRAPHS, graph, what="--graph")
     written_for = resolve(FLAVOURS, flavour, what="--flavour")
