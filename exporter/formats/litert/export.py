@@ -54,7 +54,7 @@ def export_litert(
     MissingDependency before the first long step.
     """
     del keep
-    require(*FORMAT.export_needs)
+    require("litert_torch", "torch")
     scheme = FORMAT.scheme(scheme)
     if checkpoint.architecture is None:
         raise BadInput(
