@@ -2,15 +2,14 @@
 
 python -m benchmarks.budget --checkpoint FOLDER --corpus BEIR --work FOLDER
     [--prompts query=...,document=...] [--vocabulary FOLDER] [--fit-on 64] [--texts 100]
-    [--only onnx gguf] [--output FOLDER]
+    [--only onnx gguf] [--schemes q4 q4_0 ...] [--output FOLDER]
 
 For each uniform scheme of a format a file is made, and one whose budget is that file's size: real
 files in their own runtimes. Errors are 1 - cosine to the unrounded model (torch, float32) on
 --texts questions of those that prove (`benchmarks.sampled`) and as many documents, none of which
 anything was fitted on. All are fitted on the same --fit-on bundled calibration texts (a release
 fits on all). `--vocabulary`: a folder of `lawvault vocabulary`; the same again with its pieces
-only. Files in --work and rows in budget.json of --output are kept. Writes budget.md and
-budget.png.
+only. Files in --work are kept. Writes budget.md and budget.png.
 """
 
 import argparse
@@ -96,11 +95,11 @@ class Bench:
         return made
 
 
-def rows(bench: Bench, formats: list[str]) -> Iterator[dict[str, Any]]:
+def rows(bench: Bench, formats: list[str], schemes: list[str]) -> Iterator[dict[str, Any]]:
     """Yield each uniform file's row, and behind it that of the budget of its size."""
     for cut in (False, True) if bench.cut else (False,):
         for name in formats:
-            for scheme in (CUT if cut else UNIFORM)[name]:
+            for scheme in (one for one in (CUT if cut else UNIFORM)[name] if one in schemes):
                 uniform = bench.row(name, scheme, cut=cut)
                 yield uniform
                 yield bench.row(name, MIXED, cut=cut, budget=uniform["bytes"])
@@ -116,12 +115,14 @@ def main() -> None:
     parser.add_argument("--fit-on", type=int, default=64)
     parser.add_argument("--texts", type=int, default=100)
     parser.add_argument("--only", nargs="*", choices=tuple(UNIFORM), default=list(UNIFORM))
+    every = sorted({scheme for schemes in UNIFORM.values() for scheme in schemes})
+    parser.add_argument("--schemes", nargs="*", choices=every, default=every)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     prompts = parse_prompts(arguments.prompts) if arguments.prompts else None
     bench = _bench(read_checkpoint(arguments.checkpoint, prompts=prompts), arguments)
     found = []
-    for row in rows(bench, arguments.only):
+    for row in rows(bench, arguments.only, arguments.schemes):
         found.append(row)
         print(_cells(row), flush=True)
     header = lines(about(bench.checkpoint, sys.argv[1:]))

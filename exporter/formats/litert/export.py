@@ -15,6 +15,7 @@ from exporter.errors import BadInput, require
 from exporter.formats.litert.format import FORMAT
 from exporter.formats.litert.model import litert_module
 from exporter.formats.litert.quantize import quantize_file
+from exporter.formats.litert.quiet import stderr_dropped
 from exporter.formats.litert.runtime import SIGNATURE
 from exporter.manifest import Built, Manifest, TensorRecord, write_manifest
 from exporter.progress import Stages, next_stage, silent
@@ -172,20 +173,7 @@ def _hushed() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), _stderr_dropped():
+        with contextlib.redirect_stdout(io.StringIO()), stderr_dropped():
             yield
     finally:
         logging.disable(level)
-
-
-@contextlib.contextmanager
-def _stderr_dropped() -> Iterator[None]:
-    """C++ writes to the descriptor itself."""
-    saved = os.dup(2)
-    with Path(os.devnull).open("w") as nothing:
-        os.dup2(nothing.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)

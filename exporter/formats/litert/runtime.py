@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.errors import BadInput, require
+from exporter.formats.litert.quiet import stderr_dropped
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
 from exporter.runtimes.batching import padded, token_rows
@@ -36,7 +37,8 @@ class LiteRtEncoder:
         self.name, self.dim = manifest.name, manifest.dim
         self._tokenizer = load_tokenizer(folder / "tokenizer.json", max_tokens=manifest.max_tokens)
         try:
-            self._model: Any = Interpreter(str(path), num_threads=threads)
+            with stderr_dropped():
+                self._model: Any = Interpreter(str(path), num_threads=threads)
             names = self._model.get_signature_list()
         except (RuntimeError, ValueError) as error:
             reason = (str(error).strip().splitlines() or ["no reason given"])[0]
@@ -75,11 +77,13 @@ class LiteRtEncoder:
 
     def _one(self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> Vectors:
         length = ids.shape[1]
-        if length not in self._runners:
-            self._runners[length] = self._model.get_signature_runner(f"{SIGNATURE}{length}")
-        found = self._runners[length](
-            input_ids=ids.astype(np.int32), attention_mask=mask.astype(np.int32)
-        )
+        given = {"input_ids": ids.astype(np.int32), "attention_mask": mask.astype(np.int32)}
+        if length in self._runners:
+            found = self._runners[length](**given)
+        else:
+            with stderr_dropped():  # it says once which delegate it has
+                self._runners[length] = self._model.get_signature_runner(f"{SIGNATURE}{length}")
+                found = self._runners[length](**given)
         (vector,) = found.values()
         made: Vectors = np.array(vector[0], np.float32)  # its buffer is used again
         return made
