@@ -171,7 +171,7 @@ def _page(found: list[dict[str, Any]], header: list[str], *, texts: int, fitted:
         table.append(_cells(uniform) + " |")
         table.append(_cells(mixed) + f" {mixed['mean'] / uniform['mean']:.2f} |")
     chosen = [
-        f"- {row['format']}, {row['bytes'] / 1e6:.1f} MB: {row['chosen'].split(', ', 2)[-1]}"
+        f"- {row['format']}, {row['bytes'] / 1e6:.1f} MB: {row['chosen'].partition('in all: ')[2]}"
         for row in found
         if row["chosen"]
     ]
