@@ -9,7 +9,6 @@ from exporter.vectors.rows import Vectors
 from exporter.vectors.search import Ranking
 
 Scores = npt.NDArray[np.float32]
-LEVELS = 127
 
 
 def unit(vectors: Vectors, dim: int) -> Vectors:
@@ -22,13 +21,6 @@ def unit(vectors: Vectors, dim: int) -> Vectors:
 def signs(vectors: Vectors) -> npt.NDArray[np.uint8]:
     """Return one bit a component, eight to a byte: (n, ceil(width / 8))."""
     return np.packbits(vectors > 0, axis=1)
-
-
-def rows_in_int8(vectors: Vectors) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Return codes, (n, width), and a scale a row, (n,). A component is code * scale."""
-    scale = np.abs(vectors).max(axis=1) / LEVELS
-    codes = np.rint(vectors / np.maximum(scale, 1e-30)[:, None]).astype(np.int8)
-    return codes, scale.astype(np.float32)
 
 
 def _in_16_bits(documents: Vectors, queries: Vectors) -> Scores:

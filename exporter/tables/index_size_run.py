@@ -36,7 +36,7 @@ from exporter.tables.lance_write import LEAST_ROWS_FOR_PQ
 from exporter.tables.vector_table import VectorTable
 from exporter.vectors.embed import embed_each
 from exporter.vectors.rows import Vectors
-from exporter.vectors.search import Ranking, Values, overlap
+from exporter.vectors.search import Ranking, Values, overlap, search
 
 NOTHING = -1
 FEWEST = 20
@@ -132,7 +132,7 @@ def run_index_size(
     widths = _widths(manifest, full, dims)
     ways, left_out = _possible(ways_of(widths, full=full), rows=count)
     check_free_disk(work, count * (10 * full + 7 * sum(widths)) + (1 << 24))
-    exact = nearest("float32", given.documents, given.questions)
+    exact = search(given.questions, given.documents)
     answers = given.answers or [{int(row[0])} for row in exact]
     base = reciprocal(exact, answers)
     margin = margin_of(recipe.limits_for(JUDGED_AS), "both", reference=float(base.mean()))

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.tables.codecs import rows_in_int8, signs, unit
+from exporter.tables.codecs import signs, unit
 from exporter.tables.connection import SUFFIX, connect, lance_errors
 from exporter.tables.index_size import CANDIDATES, Way, components_of
+from exporter.vectors.codes import coded
 from exporter.vectors.rows import BLOCK_ROWS, Vectors
 
 ROW, WHOLE, CODES, SCALE = "row", "whole", "codes", "scale"
@@ -158,11 +159,11 @@ def _batches(vectors: Vectors, dims: tuple[int, ...]) -> Any:
     def made() -> Iterator[Any]:
         for start in range(0, len(vectors), BLOCK_ROWS):
             block = vectors[start : start + BLOCK_ROWS]
-            codes, scale = rows_in_int8(block)
+            scale, codes = coded(block, bits=8)
             columns = {
                 ROW: pa.array(np.arange(start, start + len(block))),
                 WHOLE: cells(block),
-                CODES: cells(codes),
+                CODES: cells(codes.astype(np.int8)),
                 SCALE: pa.array(scale),
             }
             for dim in dims:

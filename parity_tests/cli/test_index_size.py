@@ -15,7 +15,7 @@ import pyarrow as pa  # noqa: E402
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
 from exporter.cli.main import main  # noqa: E402
 from exporter.formats.onnx.export import export_onnx  # noqa: E402
-from exporter.tables.codecs import nearest, rows_in_int8, signs, unit  # noqa: E402
+from exporter.tables.codecs import nearest, signs, unit  # noqa: E402
 from exporter.tables.index_size import (  # noqa: E402
     APPROXIMATE,
     SCANNED,
@@ -26,6 +26,7 @@ from exporter.tables.index_size import (  # noqa: E402
 )
 from exporter.tables.index_size_run import reciprocal  # noqa: E402
 from exporter.tables.index_size_store import SizedStore  # noqa: E402
+from exporter.vectors.codes import coded  # noqa: E402
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, write_corpus  # noqa: E402
 from parity_tests.tiny_corpus import make_tiny_corpus  # noqa: E402
 
@@ -180,7 +181,7 @@ def test_codecs_in_numpy_lose_as_much_as_their_bits() -> None:
     assert same["float32"] == 1
     assert same["float16"] > same["int8"] - 0.01 > 0.9
     assert 0.2 < same["binary"] < 0.7
-    codes, scale = rows_in_int8(documents)
+    scale, codes = coded(documents, bits=8)
     assert np.abs(codes * scale[:, None] - documents).max() <= scale.max() / 2 * 1.001
     assert signs(np.array([[1, -1, 1, 1, -1, -1, -1, 1, 1]], np.float32)).tolist() == [[177, 128]]
 

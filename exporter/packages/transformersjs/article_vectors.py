@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from exporter.checkpoint.contents import Prompts
 from exporter.checkpoint.json_file import read_object
@@ -19,6 +18,7 @@ from exporter.formats.open import artifact_source
 from exporter.manifest import Manifest
 from exporter.progress import Stages, silent
 from exporter.records import Record
+from exporter.vectors.codes import coded
 from exporter.vectors.embed import embed_each
 from exporter.vectors.rows import Vectors
 from exporter.vectors.search import search
@@ -31,7 +31,6 @@ ENOUGH = 0.99
 """Least overlap@10 of 8 bits with float32: a file of 8 bits itself keeps about .99 of the
 original's first ten, and its table should cost no more."""
 FEWEST_QUESTIONS, MOST_QUESTIONS = 20, 500
-LARGEST = {8: 127, 16: 32767}
 
 Article = tuple[str, str, str]
 """Id, title, text."""
@@ -135,14 +134,6 @@ def rendered(article: Article, prompts: Prompts) -> str:
     it applies the prompt."""
     _, title, text = article
     return prompts.render_document(text.strip(), title=title.strip())
-
-
-def coded(vectors: Vectors, *, bits: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int16]]:
-    """Return (scales, codes) of vectors (n, dim): a component is code * scale of its row."""
-    largest = LARGEST[bits]
-    scales = (np.abs(vectors).max(axis=1) / np.float32(largest)).astype(np.float32)
-    codes = np.rint(vectors / scales[:, None]).clip(-largest, largest)
-    return scales, codes.astype(np.int16)
 
 
 def overlap_of_codes(questions: Vectors, vectors: Vectors, *, bits: int) -> float:
