@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from exporter.architectures.family import TABLE, Family, Site, family_of
+from exporter.architectures.family import TABLE, Family, Site, family_of, layer_name
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.table import Table
 
@@ -36,6 +36,21 @@ class ModelWeights:
     def matrix(self, name: str) -> npt.NDArray[np.float32]:
         """Return a projection, (out, in) float32; `name` as `layers.0.self_attn.q_proj`."""
         return self.checkpoint.tensor(name + ".weight")
+
+    @property
+    def matrix_shapes(self) -> dict[str, tuple[int, int]]:
+        """Return (out, in) of every projection, by its name."""
+        names = [
+            layer_name(i, matrix)
+            for i in range(self.architecture.num_layers)
+            for site in self.sites
+            for matrix in site.matrices
+        ]
+        shapes = {}
+        for name in names:
+            out, width = self.checkpoint.tensors[name + ".weight"].shape
+            shapes[name] = (out, width)
+        return shapes
 
     def gain(self, name: str) -> npt.NDArray[np.float32]:
         """Return the gain of a norm: (n,) float32."""

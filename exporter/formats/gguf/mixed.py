@@ -8,7 +8,7 @@ from typing import Any
 import gguf
 
 from exporter.architectures.family import TABLE as TABLE_TENSOR
-from exporter.architectures.family import Site, layer_name
+from exporter.architectures.family import Site
 from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import BadInput
 from exporter.formats.gguf.compensated import as_grid, fit_matrix, input_block, rows_as_stored
@@ -154,12 +154,7 @@ def _table_rounding(stored: Any) -> Round:
 def _sizes(checkpoint: Checkpoint) -> Sizes:
     """Return the bytes of every matrix, and of the table, in every type that it may have."""
     weights = ModelWeights(checkpoint)
-    shapes: dict[str, tuple[int, ...]] = {TABLE_TENSOR: weights.table.shape}
-    for i in range(weights.architecture.num_layers):
-        for site in weights.sites:
-            for matrix in site.matrices:
-                name = layer_name(i, matrix)
-                shapes[name] = checkpoint.tensors[_tensor(name)].shape
+    shapes = {TABLE_TENSOR: weights.table.shape, **weights.matrix_shapes}
     return {
         name: {stored.name: tensor_bytes(shape, stored) for stored in _widths(shape[1])}
         for name, shape in shapes.items()

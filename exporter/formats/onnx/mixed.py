@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.architectures.family import TABLE, layer_name
+from exporter.architectures.family import TABLE
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.table import Table
 from exporter.formats.onnx.built import export_built
@@ -112,7 +112,7 @@ class _Zeros(Blocks):
     def __init__(self, checkpoint: Checkpoint) -> None:
         weights = rotated_blocks(ModelWeights(checkpoint))
         matrices = {}
-        for name, (out, width) in _shapes(weights).items():
+        for name, (out, width) in weights.matrix_shapes.items():
             blocks = -(-width // BLOCK)
             zeros = np.zeros((out, blocks), np.uint8)
             matrices[name] = BlockMatrix(
@@ -137,28 +137,13 @@ def _sizes(checkpoint: Checkpoint) -> Sizes:
         packed = sum(-(-hidden * part // 8) for part in planes)
         zeros = blocks if bits > NIBBLE else -(-blocks // 2)
         sizes[TABLE][_name(bits)] = rows * (packed + 2 * blocks + zeros)
-    for name, (out, width) in _shapes(weights).items():
+    for name, (out, width) in weights.matrix_shapes.items():
         blocks = -(-width // BLOCK)
         sizes[name] = {
             _name(bits): out * (blocks * (4 * bits + 4) + -(-blocks * bits // 8))
             for bits in MATRIX_BITS
         }
     return sizes
-
-
-def _shapes(weights: ModelWeights) -> dict[str, tuple[int, int]]:
-    """Return (out, in) of every matrix, named as `layers.0.self_attn.q_proj`."""
-    names = [
-        layer_name(i, matrix)
-        for i in range(weights.architecture.num_layers)
-        for site in weights.sites
-        for matrix in site.matrices
-    ]
-    shapes = {}
-    for name in names:
-        out, width = weights.checkpoint.tensors[name + ".weight"].shape
-        shapes[name] = (out, width)
-    return shapes
 
 
 def _name(bits: int) -> str:
