@@ -15,6 +15,7 @@ from exporter.errors import BadInput
 from exporter.format import CUT, format_of
 from exporter.hashing import sha256_file
 from exporter.records import Record, write_json
+from exporter.space import SPACE_NAME, Space, model_hash
 
 SCHEMA_VERSION: Literal[3] = 3
 MANIFEST_NAME = "manifest.json"
@@ -186,13 +187,14 @@ STRIPPING = (
 def describe_files(folder: Path) -> tuple[FileRecord, ...]:
     """Hash every file below `folder` but the manifest, in the order of their paths."""
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST_NAME)
-    return tuple(
-        FileRecord(
-            path=p.relative_to(folder).as_posix(),
-            size_bytes=p.stat().st_size,
-            sha256=sha256_file(p),
-        )
-        for p in paths
+    return tuple(_describe(path, folder) for path in paths)
+
+
+def _describe(path: Path, folder: Path) -> FileRecord:
+    return FileRecord(
+        path=path.relative_to(folder).as_posix(),
+        size_bytes=path.stat().st_size,
+        sha256=sha256_file(path),
     )
 
 
@@ -230,7 +232,8 @@ class Built:
 
 
 def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manifest:
-    """Describe a finished artifact folder and write its manifest.json. Returns the record."""
+    """Describe a finished artifact folder: write its space.json, then its manifest.json, and return
+    that record."""
     dim = built.dim or checkpoint.dim
     name = [built.format, built.scheme, *([built.variant] if built.variant else [])]
     if dim != checkpoint.dim:
@@ -268,6 +271,9 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
         tensors=built.tensors,
         files=describe_files(folder),
     )
+    write_json(folder / SPACE_NAME, space_of(manifest))
+    files = (*manifest.files, _describe(folder / SPACE_NAME, folder))
+    manifest = manifest.model_copy(update={"files": tuple(sorted(files, key=lambda f: f.path))})
     write_json(folder / MANIFEST_NAME, manifest)
     return manifest
 
@@ -316,6 +322,23 @@ def read_manifest(folder: Path) -> Manifest:
         where = ".".join(str(part) for part in first["loc"]) or "content"
         said = first["msg"].removeprefix("Value error, ")
         raise BadInput(f"'{path}': {where}: {said}; export the artifact again") from None
+
+
+def space_of(manifest: Manifest) -> Space:
+    """Return the space that an artifact's vectors lie in, without probes."""
+    files = {record.path: record.sha256 for record in manifest.checkpoint_files}
+    return Space(
+        model_name=manifest.model_name,
+        model_sha256=model_hash(files),
+        model_files=files,
+        pipeline=manifest.module_chain,
+        prompts=manifest.prompts,
+        sliding_window=manifest.window.used,
+        max_tokens=manifest.max_tokens,
+        dim=manifest.dim,
+        dims=manifest.matryoshka_dims,
+        artifact=manifest.name,
+    )
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:

@@ -17,6 +17,8 @@ from exporter.packages.verdict import PackageVerdict
 from exporter.records import write_json
 from exporter.registry import PACKAGES, resolve
 from exporter.runtimes.encoder import Encoder
+from exporter.space import Probe, Probes
+from exporter.vectors.probes import measure_probes
 
 
 @cache
@@ -29,6 +31,22 @@ def golden_of(encoder: Encoder, checkpoint: Checkpoint) -> Golden:
     return build_golden(encoder, _truth(checkpoint.path, checkpoint.prompts))
 
 
+def evidence_of(encoder: Encoder, checkpoint: Checkpoint) -> tuple[Golden, Probes]:
+    """Return golden vectors and probes of an encoder."""
+    golden = golden_of(encoder, checkpoint)
+    limit = golden.limit_of
+    return golden, measure_probes(encoder, checkpoint.prompts, tolerance=limit, source="measured")
+
+
+ANY_PROBES = Probes(
+    width=1,
+    tolerance_from="measured",
+    query=(Probe(text="押金", vector=(1.0,), tolerance=1e-4),),
+    document=(Probe(text="押金", vector=(1.0,), tolerance=1e-4),),
+)
+"""For packages whose space no test looks at."""
+
+
 def package_ollama(
     artifact: Path,
     output: Path,
@@ -36,10 +54,16 @@ def package_ollama(
     checkpoint: Checkpoint,
     verdict: PackageVerdict,
     golden: Golden,
+    probes: Probes | None = None,
     force: bool = False,
 ) -> PackageManifest:
-    judged = Judged(artifact, verdict, golden)
+    judged = Judged(artifact, verdict, golden, probes or ANY_PROBES)
     return assemble(PACKAGER, [judged], output, checkpoint=checkpoint, force=force)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return every file of a package but what Python and a test's run left there."""
+    return [p for p in folder.rglob("*") if p.is_file() and p.parent.name != "__pycache__"]
 
 
 def seal(folder: Path) -> None:
@@ -62,7 +86,7 @@ def judged_onnx(
     from exporter.formats.onnx.runtime import OnnxEncoder
 
     export_onnx(checkpoint, folder, scheme=quant, flavour=flavour)
-    return Judged(folder, PASS, golden_of(OnnxEncoder(folder, threads=1), checkpoint))
+    return Judged(folder, PASS, *evidence_of(OnnxEncoder(folder, threads=1), checkpoint))
 
 
 def package_transformersjs(

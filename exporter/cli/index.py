@@ -63,6 +63,7 @@ def index(
     corpus with new documents costs only these.
     """
     from exporter.corpus.beir import read_documents
+    from exporter.report.write import read_report
     from exporter.tables.build import build_index
     from exporter.tables.columns import Columns
 
@@ -73,6 +74,7 @@ def index(
         raise BadInput(f"--table '{table}' is no name; use letters, digits, '_', '-' and '.'")
     columns = Columns(id=id_column, vector=vector_column, text="text", title="title")
     documents = read_documents(corpus)
+    beside = artifact.resolve().parent / "parity.json"
     options = CommonOptions(
         checkpoint=None,
         window=None,
@@ -93,6 +95,7 @@ def index(
             columns=columns,
             cache=cache or output.with_name(output.name + ".vectors"),
             stages=progress.stage,
+            report=read_report(beside) if beside.is_file() else None,
             dim=dim,
             ivf_pq=ivf_pq,
             force=force,
@@ -103,5 +106,6 @@ def index(
     approximate = ", with an approximate index" if outcome.approximate else ""
     click.echo(
         f"{output}, table {table}: {outcome.rows:,} rows of {outcome.dim} components by "
-        f"{outcome.origin.artifact}{approximate}; {outcome.added:,} added, {outcome.kept:,} kept"
+        f"{outcome.origin.space.artifact}{approximate}; {outcome.added:,} added, "
+        f"{outcome.kept:,} kept"
     )

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "exporter.cli.doctor:doctor",
     "bench": "exporter.cli.bench:bench",
     "package": "exporter.cli.package:package",
+    "guard": "exporter.cli.guard:guard",
     "card": "exporter.cli.card:card",
     "verify": "exporter.cli.verify:verify",
     "release": "exporter.cli.release:release",

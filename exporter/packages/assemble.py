@@ -8,6 +8,7 @@ from typing import Any
 
 from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.errors import BadInput
+from exporter.guards.files import FOLDER, copy_guards
 from exporter.hashing import sha256_file
 from exporter.manifest import (
     MANIFEST_NAME,
@@ -16,6 +17,7 @@ from exporter.manifest import (
     checkpoint_difference,
     describe_files,
     read_manifest,
+    space_of,
 )
 from exporter.packages.golden import Golden
 from exporter.packages.manifest import PackagedArtifact, PackageManifest
@@ -24,6 +26,7 @@ from exporter.packages.terms import GEMMA_NOTICE, GEMMA_TERMS, read_terms
 from exporter.packages.verdict import PackageVerdict, check_verdict
 from exporter.recipe import Language
 from exporter.records import Record, write_json
+from exporter.space import SPACE_NAME, Probes
 from exporter.staging import check_free_disk, check_output, staged_folder
 from exporter.templates import environment
 
@@ -33,11 +36,13 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Judged:
-    """An artifact's folder, the verdict on exactly its bytes, and its golden vectors."""
+    """An artifact's folder, the verdict on exactly its bytes, its golden vectors, and the probes of
+    its space."""
 
     folder: Path
     verdict: PackageVerdict
     golden: Golden
+    probes: Probes
 
     @property
     def manifest(self) -> Manifest:
@@ -150,18 +155,26 @@ def assemble(
         write_json(stage / "prompts.json", written_out(manifests[0].prompts))
         entries = []
         for judged, manifest, file in zip(artifacts, manifests, files, strict=True):
-            golden = "golden.json" if len(artifacts) == 1 else f"golden/{manifest.name}.json"
-            (stage / golden).parent.mkdir(exist_ok=True)
+            alone = len(artifacts) == 1
+            golden = "golden.json" if alone else f"golden/{manifest.name}.json"
+            space = SPACE_NAME if alone else f"space/{manifest.name}.json"
+            for path in (golden, space):
+                (stage / path).parent.mkdir(exist_ok=True)
             write_json(stage / golden, judged.golden)
+            found = space_of(manifest).model_copy(update={"probes": judged.probes})
+            write_json(stage / space, found)
             entries.append(
                 PackagedArtifact(
                     artifact=manifest,
                     verdict=judged.verdict,
                     file=file,
                     golden=golden,
+                    space=space,
                     artifact_manifest_sha256=sha256_file(judged.folder / MANIFEST_NAME),
                 )
             )
+        (stage / FOLDER).mkdir()
+        copy_guards(stage / FOLDER)
         record = PackageManifest(
             package=packager.name,
             model_tag=packager.tag(manifests[0]) if packager.tag else None,

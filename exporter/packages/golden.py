@@ -17,15 +17,10 @@ from exporter import __version__
 from exporter.packages.golden_truth import Mistaken, Truth
 from exporter.records import Record
 from exporter.runtimes.encoder import Encoder
+from exporter.vectors.probes import LEAST_TOLERANCE, OWN_ERRORS
 
 SIGNIFICANT_DIGITS = 7
 MISTAKE_DIGITS = 4
-OWN_ERRORS = 4
-"""Times its own error, as 1 - cosine, that a copy may be away: two vectors an error apart from the
-original, at opposite sides of it, are four errors apart."""
-LEAST_LIMIT = 1e-4
-"""What a copy of a file without an error of its own may be away: twice torch bf16's distance, as
-some processors run fp32 and fp16 files with fewer digits."""
 SHOWN_BY = 1 / 20
 """A mistake shows on a text if it moves it by this part of the limit: random rounding of the size
 of the limit has a twentieth of its length in one direction of 256, and less in one of 768."""
@@ -68,6 +63,11 @@ class Golden(Record):
     texts: tuple[GoldenText, ...] = Field(min_length=1)
     mistakes: tuple[GoldenMistake, ...]
 
+    def limit_of(self, text: str) -> float:
+        """Return `distance_max` of a text; for one that is not among them the largest."""
+        limits = {entry.text: entry.distance_max for entry in self.texts}
+        return limits.get(text, max(limits.values()))
+
     def is_cut(self, index: int) -> bool:
         """Return whether the model's limit cuts this text: the golden text made to be cut is."""
         longest = max(len(text.token_ids) for text in self.texts)
@@ -106,7 +106,7 @@ def distance_limits(errors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     errors: (texts,), the artifact's own. An error small by luck counts as the median one.
     """
     limits = OWN_ERRORS * np.maximum(errors, np.median(errors))
-    return np.asarray(np.clip(limits, LEAST_LIMIT, 2))
+    return np.asarray(np.clip(limits, LEAST_TOLERANCE, 2))
 
 
 def _mistake(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from exporter.checkpoint.contents import Checkpoint, Prompts
-from exporter.packages.golden_texts import golden_texts
 from exporter.runtimes.encoder import Encoder, PaddedEncoder, Variant, Vectors
 from exporter.runtimes.variants import variants_of
+from exporter.vectors.known_texts import golden_texts
 
 OTHER_PROMPTS = ("task: search result | query: ", "title: none | text: ")
 SHORT_TOKENS = 400

@@ -11,19 +11,21 @@ from exporter.records import Record
 
 
 class PackagedArtifact(Record):
-    """One artifact in a package. `file` and `golden`: its model and its vectors in the package."""
+    """One artifact in a package. `file`, `golden`, `space`: its model, its vectors and its
+    space.json in the package."""
 
     artifact: Manifest
     artifact_manifest_sha256: str
     verdict: PackageVerdict
     file: InsidePath
     golden: InsidePath
+    space: InsidePath
 
 
 class PackageManifest(Record):
     """manifest.json of a package. `model_tag`: its name on a server, where it is made for one."""
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     package: Name
     tool_version: str = __version__
     model_tag: str | None = None
@@ -34,7 +36,7 @@ class PackageManifest(Record):
     def _models_and_vectors_are_among_the_files(self) -> "PackageManifest":
         held = {record.path for record in self.files}
         for entry in self.artifacts:
-            for path in (entry.file, entry.golden):
+            for path in (entry.file, entry.golden, entry.space):
                 if path not in held:
                     raise ValueError(f"'{path}' is not among the files")
         return self

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from exporter.guards.files import shipped_guards
 from exporter.hashing import sha256_file
 
 RUN = (".cjs", ".html", ".js", ".mjs", ".py", ".wasm")
@@ -10,7 +11,9 @@ RUN = (".cjs", ".html", ".js", ".mjs", ".py", ".wasm")
 
 
 def foreign_scripts(folder: Path, shipped: Mapping[str, str]) -> list[str]:
-    """Return a line for each script of the package that is not, byte for byte, one of `shipped`."""
+    """Return a line for each script of the package that is not, byte for byte, one of `shipped` or
+    a guard."""
+    known = {**shipped, **shipped_guards()}
     return [
         f"'{name}' is not what this version of the tool ships, so nothing was run; package again"
         for name, path in sorted(
@@ -18,5 +21,5 @@ def foreign_scripts(folder: Path, shipped: Mapping[str, str]) -> list[str]:
             for path in folder.rglob("*")
             if path.suffix in RUN and path.is_file()
         )
-        if name not in shipped or sha256_file(path) != shipped[name]
+        if name not in known or sha256_file(path) != known[name]
     ]

@@ -11,14 +11,13 @@ from exporter.format import CUT
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME
 from exporter.packages.assemble import Packager
-from exporter.packages.golden import Golden
 from exporter.packages.sums import check_sums
 from exporter.packages.verdict import PackageVerdict
 from exporter.parity.results import ParityReport
 from exporter.parity.run import VECTORS_NAME
 from exporter.recipe import ArtifactSpec, Language
 from exporter.registry import PACKAGES, resolve
-from exporter.release.package_one import package_artifacts
+from exporter.release.package_one import Goldens, package_artifacts
 from exporter.release.steps import Steps, fingerprint
 
 Tell = Callable[[str], None]
@@ -41,7 +40,7 @@ def package_all(
     passed = {f: spec for f, spec in folders.items() if verdicts[f].verdict == "pass"}
     packages = packages_of(passed)
     _withdraw(output, steps, keep=packages, tell=tell)
-    goldens: dict[str, Golden] = {}
+    goldens: Goldens = {}
     articles = list(zip(corpus.doc_ids, corpus.titles, corpus.texts, strict=True))
     for name, (consumer, held) in packages.items():
         packager: Packager = resolve(PACKAGES, consumer, what="package")

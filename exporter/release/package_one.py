@@ -24,10 +24,13 @@ from exporter.packages.verdict import PackageVerdict, check_verdict, verdict_of
 from exporter.parity.results import ParityReport
 from exporter.recipe import Language
 from exporter.registry import PACKAGES, resolve
+from exporter.space import Probes
 from exporter.staging import check_output
+from exporter.vectors.probes import measure_probes
 
-Goldens = MutableMapping[str, Golden]
-"""Golden vectors by the hash of their artifact's manifest: made once, packaged many times."""
+Goldens = MutableMapping[str, tuple[Golden, Probes]]
+"""Golden vectors and probes by the hash of their artifact's manifest: made once, packaged many
+times."""
 
 
 def package_artifacts(
@@ -65,9 +68,13 @@ def package_artifacts(
         truth = measure_truth(checkpoint)
         for folder in missing:
             with closing(open_artifact(folder)) as encoder:
-                known[sha256_file(folder / MANIFEST_NAME)] = build_golden(encoder, truth)
+                golden = build_golden(encoder, truth)
+                probes = measure_probes(
+                    encoder, truth.prompts, tolerance=golden.limit_of, source="measured"
+                )
+            known[sha256_file(folder / MANIFEST_NAME)] = golden, probes
     judged = [
-        Judged(folder, verdict, known[sha256_file(folder / MANIFEST_NAME)])
+        Judged(folder, verdict, *known[sha256_file(folder / MANIFEST_NAME)])
         for folder, verdict in zip(folders, verdicts, strict=True)
     ]
     return assemble(

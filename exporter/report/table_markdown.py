@@ -89,7 +89,7 @@ def _origin(report: IndexReport) -> str:
     if origin.metadata is not None:
         made = origin.metadata
         parts.append(
-            f"Its metadata says: made with {made.artifact} of {made.model_name}, from "
+            f"Its metadata says: made with {made.space.artifact} of {made.space.model_name}, from "
             f"{made.documents:,} documents of {made.corpus}."
         )
     if origin.cosine is not None:

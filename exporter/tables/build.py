@@ -4,15 +4,17 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from exporter.errors import BadInput
 from exporter.formats.open import artifact_source
 from exporter.manifest import check_files, read_manifest
+from exporter.parity.results import ParityReport
 from exporter.progress import Stages
 from exporter.records import Record
 from exporter.staging import check_free_disk
-from exporter.tables.columns import Columns, IndexOrigin, origin_of
+from exporter.tables.columns import Columns, IndexOrigin, origin_of, with_probes
 from exporter.tables.connection import SUFFIX, check_installed
 from exporter.tables.lance_table import LanceTable
 from exporter.tables.lance_write import (
@@ -24,8 +26,10 @@ from exporter.tables.lance_write import (
     write_origin,
 )
 from exporter.tables.open_table import open_table, origin_in, tables_in
+from exporter.tables.tolerance import tolerance_of
 from exporter.tables.vector_table import BLOCK_ROWS
 from exporter.vectors.embed import embed_each
+from exporter.vectors.probes import measure_probes
 from exporter.vectors.rows import Rows
 
 Documents = Mapping[str, tuple[str, str]]
@@ -33,7 +37,10 @@ Documents = Mapping[str, tuple[str, str]]
 
 
 class IndexOutcome(Record):
-    """What `lawvault index` did. `kept` documents were there already, `added` were embedded."""
+    """What `lawvault index` did. `kept` documents were there already, `added` were embedded.
+
+    `origin`: what the table says of itself, without its probes.
+    """
 
     table: str
     rows: int
@@ -54,6 +61,7 @@ def build_index(
     columns: Columns,
     cache: Path,
     stages: Stages,
+    report: ParityReport | None = None,
     dim: int | None = None,
     ivf_pq: bool = False,
     force: bool = False,
@@ -64,6 +72,7 @@ def build_index(
     where it was. A table that this artifact made before gets only the documents that it lacks;
     where documents changed or are gone, or something else made it, BadInput is raised unless
     `force` replaces the table. `ivf_pq` adds an approximate index with LanceDB's defaults.
+    `report` says how far the artifact is from the original, which guards of the table ask.
     """
     check_installed()
     manifest = read_manifest(artifact)
@@ -87,6 +96,14 @@ def build_index(
     old = _existing(output, table=table, origin=origin, force=force)
     have = set() if old is None else _unchanged(old, documents)
     missing = [name for name in ids if name not in have]
+    probes = None if old is None or old.origin is None else old.origin.space.probes
+    if probes is None:
+        tolerance = tolerance_of(manifest, origin.manifest_sha256, report)
+        with closing(artifact_source(artifact).open()) as encoder:
+            probes = measure_probes(
+                encoder, manifest.prompts, tolerance=tolerance.of, source=tolerance.source, dim=dim
+            )
+    origin = with_probes(origin, probes)
     # Vectors twice, in the cache and in the table, and an index on them.
     check_free_disk(output, len(missing) * (3 * 4 * dim + 1000))
     if missing:
@@ -108,7 +125,7 @@ def build_index(
         kept=len(have),
         added=len(missing),
         approximate=bool(made.vector_indexes()),
-        origin=origin,
+        origin=with_probes(origin, None),
     )
 
 
@@ -137,9 +154,9 @@ def _existing(output: Path, *, table: str, origin: IndexOrigin, force: bool) -> 
         )
     if not made.same_vectors(origin):
         raise BadInput(
-            f"{where} was made by {made.artifact} of {made.model_name} with {made.dim} dimensions "
-            f"and document prompt {made.document_prompt!r}, not by this artifact as it is; name "
-            "another --table, or pass --force to replace it"
+            f"{where} was made by {made.space.artifact} of {made.space.model_name} with "
+            f"{made.space.dim} dimensions and document prompt {made.space.prompts.document!r}, not "
+            "by this artifact as it is; name another --table, or pass --force to replace it"
         )
     return open_table(output, table=table, columns=origin.columns)
 

@@ -6,8 +6,9 @@ from typing import Literal
 from pydantic import ValidationError
 
 from exporter.hashing import sha256_file
-from exporter.manifest import MANIFEST_NAME, Manifest
+from exporter.manifest import MANIFEST_NAME, Manifest, space_of
 from exporter.records import Record
+from exporter.space import Probes, Space
 
 METADATA_KEY = b"lawvault"
 """Of the vector column's field metadata, which travels with the table wherever it is copied."""
@@ -23,22 +24,16 @@ class Columns(Record):
 
 
 class IndexOrigin(Record):
-    """What a table was made from: everything that decides its vectors.
+    """What a table was made from. `space`: everything that decides its vectors.
 
     `corpus_sha256` is that of ids, titles and texts, not of questions.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     tool_version: str
-    model_name: str
-    artifact: str
+    space: Space
     scheme: str
     manifest_sha256: str
-    checkpoint_files: dict[str, str]
-    window_used: int | None
-    query_prompt: str
-    document_prompt: str
-    dim: int
     columns: Columns
     corpus: str
     corpus_sha256: str
@@ -46,8 +41,10 @@ class IndexOrigin(Record):
 
     def same_vectors(self, other: "IndexOrigin") -> bool:
         """Return whether both describe the same vectors of whatever texts."""
-        open_ended = {"tool_version", "corpus", "corpus_sha256", "documents"}
-        return self.model_dump(exclude=open_ended) == other.model_dump(exclude=open_ended)
+        open_ended = {"tool_version", "space", "corpus", "corpus_sha256", "documents"}
+        return self.space.without_probes() == other.space.without_probes() and self.model_dump(
+            exclude=open_ended
+        ) == other.model_dump(exclude=open_ended)
 
 
 def origin_of(
@@ -60,23 +57,24 @@ def origin_of(
     corpus_sha256: str,
     documents: int,
 ) -> IndexOrigin:
-    """Return what a table made with `artifact` says about itself."""
+    """Return what a table made with `artifact` says about itself; its probes are not measured."""
+    space = space_of(manifest)
+    dims = tuple(width for width in space.dims if width <= dim)
     return IndexOrigin(
         tool_version=manifest.tool_version,
-        model_name=manifest.model_name,
-        artifact=manifest.name,
+        space=space.model_copy(update={"dim": dim, "dims": dims}),
         scheme=manifest.scheme,
         manifest_sha256=sha256_file(artifact / MANIFEST_NAME),
-        checkpoint_files={f.path: f.sha256 for f in manifest.checkpoint_files},
-        window_used=manifest.window.used,
-        query_prompt=manifest.prompts.query,
-        document_prompt=manifest.prompts.document,
-        dim=dim,
         columns=columns,
         corpus=corpus,
         corpus_sha256=corpus_sha256,
         documents=documents,
     )
+
+
+def with_probes(origin: IndexOrigin, probes: Probes | None) -> IndexOrigin:
+    """Return an origin whose space holds `probes`."""
+    return origin.model_copy(update={"space": origin.space.model_copy(update={"probes": probes})})
 
 
 def parse_origin(metadata: dict[bytes, bytes] | None) -> IndexOrigin | None:

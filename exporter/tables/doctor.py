@@ -46,7 +46,7 @@ def examine(
     check_width(table, checkpoint)
     scan = scan_rows(table, progress=stages(f"{table.name}: read", table.rows))
     prompt = document_prompt or (
-        table.origin.document_prompt if table.origin else checkpoint.prompts.document
+        table.origin.space.prompts.document if table.origin else checkpoint.prompts.document
     )
     compared, problems = None, list(scan.problems)
     places = pick(scan, sample=sample)

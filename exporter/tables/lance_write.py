@@ -89,7 +89,7 @@ def _schema(origin: IndexOrigin) -> Any:
             pa.field(columns.text, pa.string()),
             pa.field(
                 columns.vector,
-                pa.list_(pa.float32(), origin.dim),
+                pa.list_(pa.float32(), origin.space.dim),
                 metadata={METADATA_KEY: origin.model_dump_json().encode()},
             ),
         ]

@@ -69,6 +69,11 @@ def tables_in(folder: Path) -> list[str]:
     return sorted(p.name.removesuffix(SUFFIX) for p in folder.glob(f"*{SUFFIX}") if p.is_dir())
 
 
+def holds_tables(place: Path) -> bool:
+    """Return whether a path is a LanceDB database with tables, or one of its tables."""
+    return place.is_dir() and (place.suffix == SUFFIX or bool(tables_in(place)))
+
+
 def _locate(path: Path, table: str) -> tuple[Path, str]:
     if "://" in str(path) or str(path).startswith(("s3:/", "gs:/", "az:/", "db:/")):
         raise BadInput(f"'{path}' is not a local folder; copy the table here first")
@@ -132,7 +137,11 @@ def _no_column(name: str, schema: Any, *, where: str) -> BadInput:
 
 
 def origin_in(folder: Path, table: str) -> IndexOrigin | None:
-    """Return what a table of whatever columns says it was made from, None where it does not."""
+    """Return what a table of whatever columns says it was made from, None where it does not.
+
+    `folder`: of the database, or the table's own. Raises BadInput where there is none.
+    """
+    folder, table = _locate(folder, table)
     with lance_errors(folder):
         schema = connect(folder).open_table(table).schema
     return next((found for f in schema if (found := parse_origin(f.metadata)) is not None), None)

@@ -9,7 +9,7 @@ from exporter.parity.compare import summarize_cosines
 from exporter.progress import Stages
 from exporter.recipe import Recipe
 from exporter.runtimes.encoder import Original
-from exporter.tables.columns import IndexOrigin
+from exporter.tables.columns import IndexOrigin, with_probes
 from exporter.tables.judgement import OriginCheck
 from exporter.tables.rows import (
     NOISE_ROOM,
@@ -94,7 +94,7 @@ def check_origin(
         {
             "status": status,
             "reasons": tuple(reasons),
-            "metadata": origin,
+            "metadata": None if origin is None else with_probes(origin, None),
             "rows": len(places),
             "document_prompt": document_prompt,
             "cosine": cosine,
@@ -120,26 +120,26 @@ def _against_metadata(
     origin: IndexOrigin, table: VectorTable, checkpoint: Checkpoint, document_prompt: str
 ) -> list[str]:
     ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
-    theirs = origin.checkpoint_files
-    different = checkpoint_difference(ours, theirs)
+    space = origin.space
+    different = checkpoint_difference(ours, space.model_files)
     found = []
     if different is not None:
         found.append(
-            f"not made with this checkpoint: its metadata names '{origin.model_name}', whose "
+            f"not made with this checkpoint: its metadata names '{space.model_name}', whose "
             f"{different} differs"
         )
-    elif origin.window_used != checkpoint.window_used:
+    elif space.sliding_window != checkpoint.window_used:
         found.append(
-            f"made with the sliding window {origin.window_used}, this run uses "
+            f"made with the sliding window {space.sliding_window}, this run uses "
             f"{checkpoint.window_used}; pass the other --window"
         )
-    if origin.document_prompt != document_prompt:
+    if space.prompts.document != document_prompt:
         found.append(
-            f"made with the document prompt {origin.document_prompt!r}, this run has "
+            f"made with the document prompt {space.prompts.document!r}, this run has "
             f"{document_prompt!r}"
         )
-    if origin.dim != table.dim:
-        found.append(f"its metadata says {origin.dim} dimensions, it has {table.dim}")
+    if space.dim != table.dim:
+        found.append(f"its metadata says {space.dim} dimensions, it has {table.dim}")
     return found
 
 

@@ -27,7 +27,7 @@ from exporter.packages.verify import verify_package
 from exporter.runtimes.encoder import Encoder, PaddedEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, REPOSITORY, TEXTS
-from parity_tests.packaging import PASS, golden_of, package_onnx, seal
+from parity_tests.packaging import PASS, evidence_of, package_onnx, seal
 from parity_tests.runtimes.test_onnx_built import variant
 
 PYTHON = "LAWVAULT_LITERT_PYTHON"
@@ -82,7 +82,7 @@ def int8(few_texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def package(int8: Path, miniature: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    judged = Judged(int8, PASS, golden_of(LiteRtEncoder(int8, threads=1), miniature))
+    judged = Judged(int8, PASS, *evidence_of(LiteRtEncoder(int8, threads=1), miniature))
     output = tmp_path_factory.mktemp("package") / "p"
     return package_onnx("android", [judged], output, checkpoint=miniature)
 

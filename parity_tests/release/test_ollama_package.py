@@ -17,7 +17,7 @@ from exporter.formats.gguf.runtime import LlamaCppEncoder
 from exporter.packages.golden import Golden
 from exporter.packages.verdict import PackageVerdict
 from parity_tests.ollama_modelfile import parse_modelfile
-from parity_tests.packaging import golden_of, package_ollama
+from parity_tests.packaging import files_of, golden_of, package_ollama
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
 PASS = PackageVerdict(
@@ -42,10 +42,11 @@ def test_two_packages_of_one_artifact_are_equal_byte_for_byte(
 ) -> None:
     for name in ("a", "b"):
         package_ollama(artifact, tmp_path / name, checkpoint=tiny, verdict=PASS, golden=golden)
-    names = sorted(p.name for p in (tmp_path / "a").iterdir())
-    assert names == sorted(p.name for p in (tmp_path / "b").iterdir())
-    for name in names:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    one, other = (
+        {path.relative_to(tmp_path / n): path.read_bytes() for path in files_of(tmp_path / n)}
+        for n in ("a", "b")
+    )
+    assert one == other
 
 
 @pytest.mark.parametrize("verdict", ["fail", "undecided", "none"])

@@ -28,7 +28,7 @@ from exporter.runtimes.encoder import Encoder, PaddedEncoder
 from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.miniature.harden import harden
-from parity_tests.packaging import PASS, golden_of, package_onnx, seal
+from parity_tests.packaging import PASS, evidence_of, package_onnx, seal
 from parity_tests.runtimes.test_onnx_built import variant
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -59,7 +59,7 @@ def int8(miniature: Checkpoint, few_texts: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def judged(int8: Path, miniature: Checkpoint) -> Judged:
-    return Judged(int8, PASS, golden_of(OpenVinoEncoder(int8, threads=1), miniature))
+    return Judged(int8, PASS, *evidence_of(OpenVinoEncoder(int8, threads=1), miniature))
 
 
 @pytest.fixture(scope="module")

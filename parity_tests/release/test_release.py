@@ -160,8 +160,10 @@ def test_the_package_says_what_a_person_needs(released: Path) -> None:
         "create.ps1",
         "create.sh",
         "golden.json",
+        "guard",
         "manifest.json",
         "prompts.json",
+        "space.json",
         "tiny-q8_0.gguf",
         "verify.py",
     ]

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def test_without_a_pass_there_is_no_package(
 ) -> None:
     first, second = portable_artifacts
     closed = second.verdict.model_copy(update={"verdict": "fail", "reasons": ("too far",)})
-    artifacts = [first, Judged(second.folder, closed, second.golden)]
+    artifacts = [first, replace(second, verdict=closed)]
     with pytest.raises(GateClosed, match="too far"):
         package_onnx("sentence-transformers", artifacts, tmp_path / "p", checkpoint=miniature)
     assert not (tmp_path / "p").exists()

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +304,7 @@ def test_one_artifact_without_a_pass_keeps_the_whole_package_back(
     web_artifacts: list[Judged], miniature: Checkpoint, tmp_path: Path, verdict: Any
 ) -> None:
     bad = PackageVerdict(verdict=verdict, reasons=("overlap@10 is too low",))
-    given = [web_artifacts[0], Judged(web_artifacts[1].folder, bad, web_artifacts[1].golden)]
+    given = [web_artifacts[0], replace(web_artifacts[1], verdict=bad)]
     with pytest.raises(GateClosed, match="overlap@10 is too low"):
         package_transformersjs(given, tmp_path / "p", checkpoint=miniature, npm=None)
     assert not (tmp_path / "p").exists()
@@ -313,7 +314,7 @@ def test_an_override_stands_in_readme_and_manifest(
     web_artifacts: list[Judged], miniature: Checkpoint, npm: Path, tmp_path: Path
 ) -> None:
     told = PackageVerdict(verdict="fail", reasons=("x",), override_reason="for a demonstration")
-    given = [Judged(web_artifacts[1].folder, told, web_artifacts[1].golden)]
+    given = [replace(web_artifacts[1], verdict=told)]
     output = package_transformersjs(given, tmp_path / "p", checkpoint=miniature, npm=npm)
     readme = (output / "README.md").read_text("utf-8")
     assert "fail: **packaged without a pass**, for a demonstration" in readme

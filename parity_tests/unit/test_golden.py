@@ -15,11 +15,12 @@ from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.read import read_checkpoint
 from exporter.formats.gguf.export import export_gguf
 from exporter.formats.gguf.runtime import LlamaCppEncoder
-from exporter.packages.golden import LEAST_LIMIT, Golden, distance_limits
+from exporter.packages.golden import Golden, distance_limits
 from exporter.packages.golden_check import check_answers, check_golden
 from exporter.records import canonical_json
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.torch_reference import TorchReference
+from exporter.vectors.probes import LEAST_TOLERANCE
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.packaging import golden_of
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
@@ -171,7 +172,7 @@ def test_another_width_is_said_once(golden: Golden, tmp_path: Path) -> None:
 def test_a_limit_is_four_errors_and_never_below_the_least() -> None:
     errors = np.array([0.0, 1e-3, 2e-3, 1e-1, 0.9])
     assert distance_limits(errors).tolist() == pytest.approx([8e-3, 8e-3, 8e-3, 0.4, 2])
-    assert distance_limits(np.zeros(3)).tolist() == [LEAST_LIMIT] * 3
+    assert distance_limits(np.zeros(3)).tolist() == [LEAST_TOLERANCE] * 3
 
 
 def test_the_same_input_gives_the_same_bytes(

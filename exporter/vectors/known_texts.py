@@ -50,16 +50,24 @@ def golden_texts(reference: Encoder, prompts: Prompts) -> list[tuple[str, str]]:
     found += [("document", prompts.render_document(t, title=title)) for title, t in DOCUMENTS]
     cut = _cut_text(reference, prompts)
     limit = len(reference.token_ids([cut])[0])
-    found += [("document", _text_of(reference, prompts, part * limit)) for part in PARTS_OF_LIMIT]
+    long = [_text_of(reference, prompts, part * limit) for part in PARTS_OF_LIMIT]
+    found += [("document", prompts.render_document(text, title=TITLE)) for text in long]
     return [*found, ("document", cut)]
 
 
-def _paragraphs(count: int) -> list[str]:
-    return [f"第{i}款　{PARAGRAPHS[i % len(PARAGRAPHS)]}" for i in range(1, count + 1)]
+def long_text(encoder: Encoder, prompts: Prompts, *, tokens: int, part: float) -> str:
+    """Return the text, without a prompt, of a document titled TITLE that has at most so many tokens
+    with it, and fills at most such a part of the model's limit."""
+    limit = len(encoder.token_ids([_cut_text(encoder, prompts)])[0])
+    return _text_of(encoder, prompts, min(tokens, part * limit))
+
+
+def _paragraphs(count: int) -> str:
+    return "\n".join(f"第{i}款　{PARAGRAPHS[i % len(PARAGRAPHS)]}" for i in range(1, count + 1))
 
 
 def _rendered(prompts: Prompts, count: int) -> str:
-    return prompts.render_document("\n".join(_paragraphs(count)), title=TITLE)
+    return prompts.render_document(_paragraphs(count), title=TITLE)
 
 
 def _cut_text(reference: Encoder, prompts: Prompts) -> str:
@@ -74,8 +82,9 @@ def _cut_text(reference: Encoder, prompts: Prompts) -> str:
 
 
 def _text_of(reference: Encoder, prompts: Prompts, tokens: float) -> str:
-    """Return the longest such document of at most so many tokens, of one paragraph at least."""
+    """Return the longest such text of at most so many tokens, prompt included, of one paragraph at
+    least."""
     count = 1
     while len(reference.token_ids([_rendered(prompts, count + 1)])[0]) <= tokens:
         count += 1
-    return _rendered(prompts, count)
+    return _paragraphs(count)
