@@ -1,6 +1,5 @@
 """manifest.json: what an artifact or package is, what it was made from, and its hashes."""
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -14,6 +13,7 @@ from exporter.checkpoint.contents import Checkpoint, Finding, Prompts
 from exporter.errors import BadInput
 from exporter.format import CUT, format_of
 from exporter.hashing import sha256_file
+from exporter.parsing import parse_json
 from exporter.records import Record, write_json
 from exporter.space import SPACE_NAME, Space, model_hash
 
@@ -306,10 +306,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BadInput(f"no such artifact folder: '{folder}'; make one with 'lawvault export'")
     if not path.is_file():
         raise BadInput(f"'{folder}' has no manifest.json; it was not made by 'lawvault export'")
-    try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadInput(f"'{path}' is not valid JSON ({error}); export the artifact again") from None
+    data: Any = parse_json(path.read_bytes(), f"'{path}'", remedy="export the artifact again")
     if isinstance(data, dict) and data.get("schema_version") != SCHEMA_VERSION:
         raise BadInput(
             f"'{path}' has schema version {data.get('schema_version')!r}, this tool reads "

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +10,10 @@ from pydantic import model_validator as validator
 
 from exporter.bundled import bundled
 from exporter.checkpoint.contents import Prompts, WindowChoice
+from exporter.checkpoint.prompts import check_templates
 from exporter.errors import BadInput, unknown_name
 from exporter.format import Format, PrecisionClass, format_of, precision_classes
+from exporter.parsing import parse_toml
 from exporter.records import Record
 from exporter.registry import FORMATS
 
@@ -188,7 +189,7 @@ class Recipe(Record):
     corpus: StrictStr
     prompts: Prompts | None = None
     """None: those that are saved with the checkpoint."""
-    seed: StrictInt = 0
+    seed: StrictInt = Field(default=0, ge=0, lt=1 << 32)
     """Of the documents that a pool draws at random."""
     ways: tuple[Way, ...] = Field(default=("both", "queries", "documents"), min_length=1)
     """The ways of deployment that decide whether an artifact passes; all three are always measured,
@@ -203,6 +204,15 @@ class Recipe(Record):
     is judged on, judged questions kept out, or a path as `--calibration` takes it."""
     limits: dict[PrecisionClass, Limits]
     artifacts: tuple[ArtifactSpec, ...] = Field(min_length=1)
+
+    @validator(mode="after")
+    def _templates_name_fields(self) -> "Recipe":
+        if self.prompts is not None:
+            try:
+                check_templates(self.prompts)
+            except BadInput as error:
+                raise ValueError(f"prompts.{error}") from None
+        return self
 
     @validator(mode="after")
     def _wider_margins_have_reasons(self) -> "Recipe":
@@ -261,12 +271,7 @@ def _read_toml(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
         raise BadInput(f"no such recipe: '{path}'; pass --recipe FILE.toml")
     if path.resolve() in [other.resolve() for other in extending]:
         raise BadInput(f"recipe '{path}' extends itself; take the key 'extends' out")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise BadInput(f"recipe '{path}' is not valid UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"recipe '{path}' is not valid TOML: {error}") from None
+    data = parse_toml(path.read_bytes(), f"recipe '{path}'", remedy="mend it")
     for artifact in data.get("artifacts") or ():
         if isinstance(artifact, dict) and isinstance(artifact.get("vocabulary"), str):
             artifact["vocabulary"] = str(path.parent / artifact["vocabulary"])
@@ -314,7 +319,7 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "value_error" and not loc:
         return message
     if first["type"] == "extra_forbidden":
-        return f"{where}: unknown key" + _nearest(str(loc[-1]))
+        return f"{where}: unknown key here" + _nearest(str(loc[-1]))
     if first["type"] in ("missing", "value_error"):
         return f"{where}: {message}"
     found = repr(first["input"])
@@ -325,5 +330,8 @@ def _nearest(key: str) -> str:
     known = [
         name for model in (Recipe, Limits, ArtifactSpec, Prompts) for name in model.model_fields
     ]
+    if key in known:
+        place = "an [[artifacts]] entry" if key in ArtifactSpec.model_fields else "another table"
+        return f"; it belongs into {place}"
     near = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean '{near[0]}'?" if near else f" (known: {', '.join(sorted(set(known)))})"

@@ -4,13 +4,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Record(BaseModel):
     """An immutable record that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_version_is_a_number(cls, data: Any) -> Any:
+        # To Python, true equals 1.
+        if isinstance(data, dict) and isinstance(data.get("schema_version"), bool):
+            raise ValueError("schema_version is no number")
+        return data
 
 
 def canonical_json(value: Any) -> str:

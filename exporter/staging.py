@@ -1,10 +1,9 @@
 """Outputs appear under their final name only when complete."""
 
 import errno
-import json
+import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from exporter.errors import BadInput
+from exporter.parsing import parse_json
 
 
 def check_output(output: Path, *, force: bool) -> None:
@@ -58,14 +58,19 @@ def staged_folder(output: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `output`; on success it becomes `output`, else it vanishes.
 
     With `force` an existing output is replaced only then; files in it that an earlier run of this
-    tool did not write stay. Raises BadInput as `check_output` does, and for a full disk.
+    tool did not write stay. What a killed run left is removed, or put back where it was. Raises
+    BadInput as `check_output` does, for a full disk, and where another run writes `output`.
     """
     check_output(output, force=force)
     output = output.absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.partial-", dir=output.parent))
-    stage.chmod(0o755)
+    stage = output.with_name(f".{output.name}.partial")
+    lock = _lock_stage(stage, output)
     try:
+        _recover(output)
+        check_output(output, force=force)
+        for left in stage.iterdir():  # by a run that was killed
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         yield stage
         _install(stage, output)
     except OSError as error:
@@ -77,14 +82,52 @@ def staged_folder(output: Path, *, force: bool = False) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock_stage(stage: Path, output: Path) -> int:
+    """Make the folder that holds what is not complete yet, and return the descriptor that locks it:
+    the lock goes with the process, so that a killed run's folder is free."""
+    while True:
+        stage.mkdir(exist_ok=True)
+        try:
+            lock = os.open(stage, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # its run has just ended
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if stage.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        except BlockingIOError:
+            os.close(lock)
+            raise BadInput(
+                f"output '{output}' is being written by another run; wait for it, or name another "
+                "folder"
+            ) from None
+        except FileNotFoundError:
+            pass
+        os.close(lock)
+
+
+def _retired(output: Path) -> Path:
+    return output.with_name(f".{output.name}.old")
+
+
+def _recover(output: Path) -> None:
+    """Bring back what a run held when it was killed in the act of replacing `output`."""
+    old = _retired(output)
+    if old.is_dir() and not output.exists():
+        old.rename(output)
+    elif old.is_dir():
+        _bring_back_foreign_files(old, output)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _install(stage: Path, output: Path) -> None:
     if not output.exists():
         stage.rename(output)
         return
-    retired = Path(tempfile.mkdtemp(prefix=f".{output.name}.old-", dir=output.parent))
-    old = retired / "old"
+    old = _retired(output)
     output.rename(old)
     try:
         stage.rename(output)
@@ -92,16 +135,16 @@ def _install(stage: Path, output: Path) -> None:
         old.rename(output)
         raise
     _bring_back_foreign_files(old, output)
-    shutil.rmtree(retired, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _bring_back_foreign_files(old: Path, output: Path) -> None:
     """Move what an earlier run of this tool did not write from `old` into `output`."""
     ours = {"manifest.json"}
     try:
-        listed = json.loads((old / "manifest.json").read_text(encoding="utf-8"))["files"]
+        listed = parse_json((old / "manifest.json").read_bytes(), "", remedy="")["files"]
         ours |= {str(entry["path"]) for entry in listed}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, BadInput, KeyError, TypeError):
         ours = set()
     for path in sorted(p for p in old.rglob("*") if not p.is_dir() or p.is_symlink()):
         relative = path.relative_to(old)

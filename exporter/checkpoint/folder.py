@@ -19,7 +19,10 @@ def check_folder(path: Path) -> Path:
         allowed.append(folder.parent.parent / "blobs")
     for entry in sorted(folder.rglob("*")):
         if entry.is_symlink():
-            target = entry.resolve()
+            try:
+                target = entry.resolve()
+            except (OSError, RuntimeError):  # RuntimeError before Python 3.13
+                raise BadInput(f"'{entry}' is a symbolic link to itself; copy the file") from None
             if not any(target.is_relative_to(root) for root in allowed):
                 raise BadInput(
                     f"'{entry}' is a symbolic link out of the checkpoint folder; "
@@ -29,7 +32,19 @@ def check_folder(path: Path) -> Path:
 
 
 def checkpoint_name(folder: Path) -> str:
-    """Return the model's name: the folder's, or the repository's in the hub cache."""
+    """Return the model's name: the folder's, or the repository's in the hub cache.
+
+    Raises BadInput for one that would make hidden or unprintable files of its artifacts.
+    """
+    name = _name_of(folder)
+    if name.startswith(".") or not name.strip(" .") or not name.isprintable() or "\\" in name:
+        raise BadInput(
+            f"a model cannot be called {name!a}: its files are named after it; rename the folder"
+        )
+    return name
+
+
+def _name_of(folder: Path) -> str:
     if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
         return folder.parent.parent.name.rpartition("--")[2]
     return folder.name

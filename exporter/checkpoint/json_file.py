@@ -1,11 +1,11 @@
 """Read the JSON files of a checkpoint folder, and name what is wrong with them."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from exporter.errors import BadInput
+from exporter.parsing import parse_json
 
 MAX_JSON_BYTES = 200_000_000  # tokenizer.json of a 262,144 vocabulary is 33 MB
 
@@ -18,19 +18,7 @@ def read_json(path: Path) -> Any:
         )
     if path.stat().st_size > MAX_JSON_BYTES:
         raise BadInput(f"'{path}' is over {MAX_JSON_BYTES:,} bytes, too large to be a config file")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"'{path}' is not valid UTF-8 (byte {error.start}); copy the checkpoint again"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise BadInput(
-            f"'{path}' is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); "
-            "copy the checkpoint again"
-        ) from None
-    except RecursionError:
-        raise BadInput(f"'{path}' is nested too deeply to be a config file") from None
+    return parse_json(path.read_bytes(), f"'{path}'", remedy="copy the checkpoint again")
 
 
 def read_object(path: Path) -> dict[str, Any]:

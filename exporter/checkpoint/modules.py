@@ -79,12 +79,12 @@ def read_pooling(folder: Path, module: ModuleInfo) -> PoolingConfig:
     config = read_object(path)
     if "pooling_mode" in config:
         value = config["pooling_mode"]
-        modes = [value] if isinstance(value, str) else list(value or [])
+        modes = list(value) if isinstance(value, list) else [value] if value else []
         spelling = "pooling_mode (sentence-transformers 6)"
     else:
         modes = [mode for key, mode in OLD_POOLING_KEYS.items() if config.get(key) is True]
         spelling = "booleans (sentence-transformers 5)"
-    if len(modes) != 1 or modes[0] not in POOLING:
+    if len(modes) != 1 or not isinstance(modes[0], str) or modes[0] not in POOLING:
         raise BadInput(
             f"'{path}': pooling {modes or 'none'} is not supported (known: {', '.join(POOLING)}); "
             "train with mean pooling or export the token states by other means"

@@ -1,5 +1,6 @@
 """The prompts that a checkpoint itself asks for: what sentence-transformers saved with it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ QUERY_NAMES = ("query",)
 DOCUMENT_NAMES = ("document", "passage", "corpus")
 """The names that `encode_query` and `encode_document` look for, in their order.
 https://github.com/UKPLab/sentence-transformers/blob/v5.1.2/sentence_transformers/SentenceTransformer.py"""
+FIELD = re.compile(r"\{(\w+)\}")
+HALF_A_FIELD = re.compile(r"\{(?:text|title)(?!\})")
 UNTITLED = "title: none | text: "
 """EmbeddingGemma's prefix of a document without a title. Its card puts a title where `none` is:
 https://ai.google.dev/gemma/docs/embeddinggemma/model_card"""
@@ -66,6 +69,18 @@ def with_titles(own: Prompts) -> Prompts | None:
     if own.document != UNTITLED + NEUTRAL.document:
         return None
     return own.model_copy(update={"document": "title: {title} | text: {text}"})
+
+
+def check_templates(prompts: Prompts) -> None:
+    """Raise BadInput for a template that someone wrote with a field that is none, or half a one: it
+    would be a prefix. Prompts saved with a checkpoint are not templates, their braces are text."""
+    for role in ("query", "document"):
+        template = getattr(prompts, role)
+        for name in FIELD.findall(template):
+            if name not in ("text", "title"):
+                raise BadInput(f"{role}: {{{name}}} is neither {{text}} nor {{title}}")
+        if HALF_A_FIELD.search(template):
+            raise BadInput(f"{role}: a field is not closed; write {{text}} or {{title}}")
 
 
 def as_option(prompts: Prompts) -> str:

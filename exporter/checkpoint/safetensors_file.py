@@ -4,10 +4,11 @@ Format: https://github.com/huggingface/safetensors#format. The library is not us
 it maps bf16 to no numpy type and reports damage without naming the tensor.
 """
 
-import json
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.errors import BadInput
+from exporter.parsing import parse_json
 
 
 @dataclass(frozen=True)
@@ -49,22 +51,31 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
                 "it is truncated or damaged, copy the checkpoint again"
             )
         raw = handle.read(length)
-    try:
-        header: Any = json.loads(raw.decode("utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError):
-        raise BadInput(f"'{path}' has a header that is not JSON; save it again") from None
+    header: Any = parse_json(raw, f"the header of '{path}'", remedy="save it again", twice=False)
     if not isinstance(header, dict):
         raise BadInput(f"'{path}' has a header that is not a JSON object; save it again")
     header.pop("__metadata__", None)
     start = 8 + length
-    return {name: _entry(path, name, entry, start, size) for name, entry in header.items()}
+    found = {name: _entry(path, name, entry, start, size) for name, entry in header.items()}
+    _check_apart(path, found.values())
+    return found
+
+
+def _check_apart(path: Path, found: Iterable[TensorInfo]) -> None:
+    """Raise BadInput for two tensors that share bytes: each name has its own in this format."""
+    placed = sorted(found, key=lambda tensor: (tensor.offset, tensor.size_bytes))
+    for one, other in pairwise(placed):
+        if one.offset + one.size_bytes > other.offset:
+            raise BadInput(
+                f"tensors '{one.name}' and '{other.name}' of '{path}' overlap; save it again"
+            )
 
 
 def _entry(path: Path, name: str, entry: Any, start: int, size: int) -> TensorInfo:
     where = f"tensor '{name}' of '{path}'"
     try:
-        dtype, shape = entry["dtype"], tuple(int(n) for n in entry["shape"])
-        begin, end = (int(n) for n in entry["data_offsets"])
+        dtype, shape = str(entry["dtype"]), tuple(operator.index(n) for n in entry["shape"])
+        begin, end = (operator.index(n) for n in entry["data_offsets"])
     except (KeyError, TypeError, ValueError):
         raise BadInput(f"{where} has no sound dtype, shape and data_offsets; save it again") from (
             None

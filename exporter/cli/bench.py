@@ -6,15 +6,23 @@ import click
 
 from exporter.cli.console import open_console
 from exporter.cli.table import NARROW
+from exporter.cli.terminal import echo
 from exporter.records import canonical_json, write_json
+
+MOST_THREADS = 1024
+"""More than the processors of one machine; a runtime starts as many as it is told to."""
 
 
 @click.command()
 @click.argument(
     "artifacts", nargs=-1, required=True, metavar="ARTIFACTS...", type=click.Path(path_type=Path)
 )
-@click.option("--rounds", type=int, default=5, show_default=True, help="Medians of so many.")
-@click.option("--threads", type=int, help="Of each runtime. Default: its own.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Medians of so many."
+)
+@click.option(
+    "--threads", type=click.IntRange(1, MOST_THREADS), help="Of each runtime. Default: its own."
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -47,7 +55,7 @@ def bench(
 
     def show(step: str) -> None:
         if not quiet:
-            click.echo(step, err=True)
+            echo(step, err=True)
 
     report = run_bench(artifacts, rounds=rounds, threads=threads, on_progress=show)
     if output is not None:

@@ -2,12 +2,11 @@
 
 import os
 
-import click
-
 from exporter.bundled import miniature
 from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.cli.common import CHECKPOINT_VARIABLE, CommonOptions, say
 from exporter.cli.recipe import ChosenRecipe
+from exporter.cli.terminal import echo
 
 
 def load_checkpoint(
@@ -70,7 +69,7 @@ def show_findings(checkpoint: Checkpoint) -> None:
     """Print each finding above `info` as one line on stderr."""
     for finding in checkpoint.findings:
         if finding.severity != "info":
-            click.echo(
+            echo(
                 f"{finding.severity}: {finding.id}: {finding.evidence}; {finding.effect} "
                 f"({finding.remedy})",
                 err=True,

@@ -1,10 +1,8 @@
 """What every command shares: its options."""
 
 import functools
-import json
 import re
 import shlex
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,10 @@ import click
 from pydantic import ValidationError
 
 from exporter.checkpoint.contents import Checkpoint, Prompts, WindowChoice
-from exporter.checkpoint.prompts import as_option
+from exporter.checkpoint.prompts import as_option, check_templates
+from exporter.cli.terminal import echo
 from exporter.errors import BadInput, unknown_name
+from exporter.parsing import parse_json, parse_toml
 from exporter.report.words import LANGUAGES, terminal_language
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -158,7 +158,7 @@ def language_option(command: Command) -> Command:
 def say(line: str, options: CommonOptions) -> None:
     """Print a line on stderr unless --quiet."""
     if not options.quiet:
-        click.echo(line, err=True)
+        echo(line, err=True)
 
 
 def next_command(*parts: object, options: CommonOptions, recipe: str | None = None) -> str:
@@ -204,11 +204,8 @@ def parse_prompts(value: str) -> Prompts:
         raise BadInput(
             f"--prompts '{value}' is neither a file nor of the form query=...,document=..."
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except ValueError as error:  # UnicodeDecodeError, JSONDecodeError and TOMLDecodeError are
-        raise BadInput(f"'{path}' cannot be read as prompts: {error}") from None
+    parse = parse_json if path.suffix == ".json" else parse_toml
+    data: Any = parse(path.read_bytes(), f"'{path}'", remedy="write it as --help says")
     known = tuple(Prompts.model_fields)
     if not isinstance(data, dict):
         raise BadInput(f'\'{path}\' holds no table; write query = "..." and document = "..."')
@@ -220,7 +217,11 @@ def parse_prompts(value: str) -> Prompts:
 
 def _checked(data: Any, where: str) -> Prompts:
     try:
-        return Prompts.model_validate(data)
+        prompts = Prompts.model_validate(data)
+        check_templates(prompts)
+        return prompts
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         said = {

@@ -11,6 +11,7 @@ from exporter.cli.common import CommonOptions, common_options, default_output, s
 from exporter.cli.parity_index import IndexOptions, open_given_table, table_options
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
+from exporter.cli.terminal import echo
 from exporter.records import canonical_json, write_json
 
 SAMPLE = 300
@@ -79,7 +80,7 @@ def doctor(
         click.echo(canonical_json(found), nl=False)
     else:
         for line in describe(found):
-            click.echo(line)
+            echo(line)
     return int(not found.is_sound)
 
 

@@ -18,6 +18,7 @@ from exporter.cli.common import (
 )
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
+from exporter.cli.terminal import echo
 from exporter.format import Format, Option, all_formats, format_of
 from exporter.manifest import Manifest
 from exporter.records import canonical_json
@@ -116,10 +117,10 @@ def _print(manifest: Manifest, output: Path, options: CommonOptions, recipe: str
     if options.as_json:
         click.echo(canonical_json(manifest), nl=False)
         return
-    click.echo(f"{output / manifest.entry}  {manifest.size_bytes / 1e6:,.1f} MB")
+    echo(f"{output / manifest.entry}  {manifest.size_bytes / 1e6:,.1f} MB")
     cut = manifest.vocabulary
     if cut is not None:
-        click.echo(f"vocabulary: {cut.pieces:,} of {cut.of:,} pieces")
+        echo(f"vocabulary: {cut.pieces:,} of {cut.of:,} pieces")
     for line in manifest.kept:
-        click.echo(f"kept: {line}")
-    click.echo("next: " + next_command("parity", output, options=options, recipe=recipe))
+        echo(f"kept: {line}")
+    echo("next: " + next_command("parity", output, options=options, recipe=recipe))

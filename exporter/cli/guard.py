@@ -1,6 +1,5 @@
 """lawvault guard: the space of an index, for an application to hold its embed function against."""
 
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from exporter.cli.console import open_console, print_rows
+from exporter.cli.terminal import echo
 from exporter.errors import BadInput
 from exporter.records import canonical_json
 from exporter.runtimes.server import TIMEOUT_S, Api, ServerEncoder
@@ -85,7 +85,7 @@ def guard(
     if as_json:
         click.echo(canonical_json(found), nl=False)
     else:
-        click.echo(f"{found['verdict']}: {found['said']}")
+        echo(f"{found['verdict']}: {found['said']}")
     return int(not found["ok"])
 
 
@@ -161,4 +161,4 @@ def _tell(space: Space, output: Path | None, *, as_json: bool) -> None:
         rows.append(("tolerance", f"{short.tolerance:.1e} as 1 - cosine, {known}"))
     print_rows(open_console(), rows)
     if output is not None:
-        click.echo(f"{output}: space.json, guard.py, guard.mjs, guard.go", file=sys.stderr)
+        echo(f"{output}: space.json, guard.py, guard.mjs, guard.go", err=True)

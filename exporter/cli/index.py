@@ -6,6 +6,7 @@ import click
 
 from exporter.cli.common import CommonOptions
 from exporter.cli.progress import ProgressLines
+from exporter.cli.terminal import echo
 from exporter.errors import BadInput
 from exporter.records import canonical_json
 
@@ -104,7 +105,7 @@ def index(
         click.echo(canonical_json(outcome), nl=False)
         return
     approximate = ", with an approximate index" if outcome.approximate else ""
-    click.echo(
+    echo(
         f"{output}, table {table}: {outcome.rows:,} rows of {outcome.dim} components by "
         f"{outcome.origin.space.artifact}{approximate}; {outcome.added:,} added, "
         f"{outcome.kept:,} kept"

@@ -6,6 +6,7 @@ import click
 
 from exporter.cli.common import CommonOptions, say
 from exporter.cli.progress import ProgressLines
+from exporter.cli.terminal import echo
 from exporter.errors import BadInput
 from exporter.records import canonical_json
 
@@ -78,7 +79,7 @@ def index_size(
     as_json: bool,
     quiet: bool,
     debug: bool,
-) -> None:
+) -> int:
     """Say how small an index of ARTIFACT's vectors may be, for a corpus or a table that exists.
 
     Every Matryoshka dim in float32, float16, int8 and bits, with and without rescoring, and
@@ -139,14 +140,13 @@ def index_size(
     if as_json:
         click.echo(canonical_json(report), nl=False)
     else:
-        click.echo(sentence(report))
+        echo(sentence(report))
     say(f"written: {output / MARKDOWN_NAME}", options)
-    if report.smallest is None:
-        raise SystemExit(1)
+    return int(report.smallest is None)
 
 
 def _numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise BadInput(f"--dims '{text}' is no list of numbers; write 256,128") from None
+        raise BadInput(f"--dims '{text:.60}' is no list of numbers; write 256,128") from None

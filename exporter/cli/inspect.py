@@ -10,7 +10,7 @@ from exporter.architectures.family import family_of
 from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import CommonOptions, calibration_option, common_options, say
-from exporter.cli.console import open_console, print_rows
+from exporter.cli.console import open_console, print_rows, styled
 from exporter.cli.findings import print_findings
 from exporter.cli.inspect_artifact import inspect_artifact
 from exporter.cli.recipe import choose_recipe, recipe_option
@@ -154,7 +154,7 @@ def _dtypes(checkpoint: Checkpoint) -> dict[str, int]:
 def _print(checkpoint: Checkpoint) -> None:
     console = open_console()
     a = checkpoint.architecture
-    console.print(f"[bold]{checkpoint.name}[/bold]  {checkpoint.path}", highlight=False)
+    console.print(styled(checkpoint.name, "bold"), f" {checkpoint.path}", highlight=False)
     rows = [("model type", checkpoint.model_type)]
     if a is not None:
         rows += [

@@ -6,6 +6,7 @@ import click
 
 from exporter.cli.console import open_console
 from exporter.cli.findings import print_findings
+from exporter.cli.terminal import echo
 from exporter.errors import require
 from exporter.records import canonical_json
 
@@ -38,5 +39,5 @@ def lint(file: Path, *, as_json: bool, debug: bool) -> int:
         print_findings(open_console(), findings)
         errors = sum(f.severity == "error" for f in findings)
         warnings = sum(f.severity == "warning" for f in findings)
-        click.echo(f"{file}: errors {errors}, warnings {warnings}")
+        echo(f"{file}: errors {errors}, warnings {warnings}")
     return int(any(f.severity == "error" for f in findings))

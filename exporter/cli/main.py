@@ -5,10 +5,12 @@ import sys
 import traceback
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 
 import click
 
 from exporter import __version__
+from exporter.cli.terminal import echo
 from exporter.errors import EXTRAS, LawvaultError, MissingDependency, unknown_name
 
 COMMANDS: Mapping[str, str] = {
@@ -33,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h: a defect of this tool, not of the input
 INTERRUPTED = 130
+NO_READER = 141  # as a shell reports a program that a closed pipe has ended
 
 
 class LazyGroup(click.Group):
@@ -64,11 +67,20 @@ def lawvault() -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a gate closed, 2 bad input, 3 missing extra."""
+    """Run the command line and exit: 0 done, 1 a gate closed, 2 bad input, 3 missing extra.
+
+    141 where whatever reads its output has closed it, as `head` does.
+    """
     arguments = sys.argv[1:] if args is None else args
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        sys.exit(_say("the working folder was deleted; change to one that exists", 2))
     try:
         outcome = lawvault.main(arguments, prog_name="lawvault", standalone_mode=False)
         code = outcome if isinstance(outcome, int) else 0
+    except SystemExit:  # click's own, for a pipe that was closed: exit code 1 is a closed gate
+        code = NO_READER
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
@@ -109,5 +121,5 @@ def _fail(message: str, code: int, *, debug: bool) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    click.echo("error: " + " ".join(message.split()), err=True)
+    echo("error: " + " ".join(message.split()), err=True)
     return code

@@ -11,6 +11,7 @@ from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import CommonOptions, common_options, node_modules_option, say
 from exporter.cli.parity import recorded_prompts
 from exporter.cli.recipe import choose_recipe, recipe_option
+from exporter.cli.terminal import echo
 from exporter.manifest import read_manifest
 from exporter.records import canonical_json
 from exporter.registry import PACKAGES, resolve
@@ -167,18 +168,18 @@ def _write_package(
         )
     for entry in written.artifacts:
         if entry.verdict.override_reason:
-            click.echo(
+            echo(
                 f"warning: {entry.artifact.name} packaged without a pass: "
                 f"{entry.verdict.override_reason}",
                 err=True,
             )
     packager = resolve(PACKAGES, name, what="package")
     if packager.remark and (said := packager.remark(output)):
-        click.echo(f"warning: {said}", err=True)
+        echo(f"warning: {said}", err=True)
     if options.as_json:
         click.echo(canonical_json(written), nl=False)
         return
-    click.echo(str(output))
+    echo(str(output))
     verify = shlex.join(["lawvault", "verify", str(output)])
     first = shlex.quote(f"{output}/create.sh") if name == "ollama" else verify
     say(f"next: {first}", options)

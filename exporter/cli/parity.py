@@ -184,6 +184,6 @@ def _dims(value: str | None) -> list[int] | None:
     if value is None:
         return None
     parts = [part.strip() for part in value.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise BadInput(f"--dims '{value}' is not a list of whole numbers like 256,128")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise BadInput(f"--dims '{value:.60}' is not a list of whole numbers like 256,128")
     return [int(part) for part in parts]

@@ -9,9 +9,10 @@ import click
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.common import CommonOptions, say
-from exporter.cli.console import open_console
+from exporter.cli.console import open_console, styled
 from exporter.cli.progress import ProgressLines
 from exporter.cli.table import print_whole, short
+from exporter.cli.terminal import echo
 from exporter.errors import BadInput
 from exporter.recipe import Recipe
 from exporter.records import canonical_json
@@ -140,7 +141,7 @@ def run_parity_on_index(
             ),
         )
     if run.table_version_at_end != run.table_version:
-        click.echo(
+        echo(
             f"warning: the table was written to during the run (version {run.table_version} is now "
             f"{run.table_version_at_end}); every figure is for version {run.table_version}",
             err=True,
@@ -198,14 +199,14 @@ def print_index_report(report: Any, run: Any) -> None:
         )
     for artifact in report.artifacts:
         for metrics, search in merged(artifact.searches):
-            style = STYLE.get(search.verdict, "yellow")
+            judged = styled(search.verdict, STYLE.get(search.verdict, "yellow"))
             table.add_row(
                 artifact.name,
                 metrics,
                 f"{search.overlap_at_10.mean:.3f}",
                 f"{search.top_1_agreement.mean:.3f}",
                 short(search.difference),
-                f"[{style}]{search.verdict}[/]" if search.judged else "not judged",
+                judged if search.judged else "not judged",
             )
     print_whole(console, table)
     console.print(
@@ -224,6 +225,6 @@ def print_index_report(report: Any, run: Any) -> None:
                 soft_wrap=True,
             )
     console.print(f"origin of the table: {report.origin.status}", highlight=False)
-    console.print(f"[{STYLE.get(report.verdict, 'yellow')}]{report.verdict}[/]")
+    console.print(styled(report.verdict, STYLE.get(report.verdict, "yellow")))
     for reason in report.reasons:
-        console.print(reason, highlight=False, markup=False, soft_wrap=True)
+        console.print(reason, highlight=False, soft_wrap=True)

@@ -5,9 +5,9 @@ import time
 from types import TracebackType
 from typing import Any
 
-import click
-
 from exporter.cli.common import CommonOptions
+from exporter.cli.console import open_console
+from exporter.cli.terminal import echo
 from exporter.progress import Progress
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -26,7 +26,6 @@ class ProgressLines:
 
     def __enter__(self) -> "ProgressLines":
         if not self._quiet and sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
@@ -37,12 +36,12 @@ class ProgressLines:
             )
 
             self._bars = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=open_console(stderr=True),
             )
             self._bars.start()
         return self
@@ -74,7 +73,7 @@ class ProgressLines:
             or now - self._said > SECONDS_BETWEEN_LINES
         ):
             self._said = now
-            click.echo(
+            echo(
                 f"{self._step}: {self._done:,} of {self._total:,} ({now - self._started:.0f} s)",
                 err=True,
             )

@@ -16,6 +16,7 @@ from exporter.cli.common import (
 )
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
+from exporter.cli.terminal import echo
 from exporter.recipe import Language
 from exporter.records import canonical_json
 from exporter.report.words import words_of
@@ -133,10 +134,10 @@ def run(
     else:
         print_verdicts(outcome.report, words_of(language))
         for package in outcome.packages:
-            click.echo(f"package: {package}")
+            echo(f"package: {package}")
         if outcome.closed and not quick:
             names = ", ".join(line.split()[0] for line in outcome.closed)
-            click.echo(f"gate closed: {names} (required, and not passed)", err=True)
+            echo(f"gate closed: {names} (required, and not passed)", err=True)
         say(f"overview: {outcome.overview}", options)
     if quick:
         say("a first look proves nothing; leave --quick out to judge and package", options)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from exporter.cli.console import open_console
+from exporter.cli.console import open_console, styled
 from exporter.parity.measured import Difference
 from exporter.parity.results import ParityReport
 from exporter.report.advice import recommend, three_sentences
@@ -22,7 +22,8 @@ def print_verdicts(report: ParityReport, words: Words) -> None:
     and dim, and every reason of a closed gate."""
     console = open_console()
     for sentence in (*recommend(report, words), *three_sentences(report, words)):
-        console.print(f"[bold]{sentence.lead}:[/] {sentence.rest}", highlight=False, soft_wrap=True)
+        lead = styled(f"{sentence.lead}:", "bold")
+        console.print(lead, sentence.rest, highlight=False, soft_wrap=True)
     console.print()
     asked = f"{report.questions:,} question" + "s" * (report.questions != 1)
     table = Table(
@@ -63,7 +64,7 @@ def print_verdicts(report: ParityReport, words: Words) -> None:
                 show_multiple(d.error_over_noise),
                 short(both.differences.mrr_at_10),
                 f"{both.overlap_at_10.mean:.3f}",
-                f"[{STYLE[d.verdict]}]{d.verdict}[/]",
+                styled(d.verdict, STYLE[d.verdict]),
             )
     print_whole(console, table)
     if report.noise_floor:
@@ -78,10 +79,7 @@ def print_verdicts(report: ParityReport, words: Words) -> None:
     for artifact in report.artifacts:
         for reason in artifact.reasons:
             console.print(
-                f"{artifact.name} {artifact.verdict}: {reason}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
+                f"{artifact.name} {artifact.verdict}: {reason}", highlight=False, soft_wrap=True
             )
 
 

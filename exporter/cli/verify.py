@@ -7,7 +7,8 @@ import click
 from rich.table import Table
 
 from exporter.cli.common import node_modules_option
-from exporter.cli.console import open_console
+from exporter.cli.console import open_console, styled
+from exporter.cli.terminal import echo
 from exporter.errors import BadInput
 from exporter.packages.verify import VerifyReport, verify_package
 from exporter.records import canonical_json
@@ -94,10 +95,6 @@ def _print(report: VerifyReport) -> None:
     for column in ("check", "result", "detail"):
         table.add_column(column, overflow="fold")
     for check in report.checks:
-        table.add_row(
-            check.name,
-            f"[{STYLE[check.status]}]{check.status}[/]",
-            check.detail.replace("[", r"\["),
-        )
+        table.add_row(check.name, styled(check.status, STYLE[check.status]), check.detail)
     open_console().print(table, highlight=False)
-    click.echo(f"{report.package} ({report.target}): {report.verdict}")
+    echo(f"{report.package} ({report.target}): {report.verdict}")

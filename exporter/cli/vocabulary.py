@@ -8,6 +8,7 @@ from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import CommonOptions, common_options, default_output, next_command
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
+from exporter.cli.terminal import echo
 from exporter.errors import BadInput
 from exporter.records import canonical_json
 from exporter.vocabulary.classes import CLASSES
@@ -98,24 +99,22 @@ def vocabulary(
 
 def _print(made: MadeVocabulary, output: Path, options: CommonOptions, recipe: str | None) -> None:
     kept, of = len(made.map.kept), made.map.pieces
-    click.echo(f"{output}  {kept:,} of {of:,} pieces ({kept / of:.1%})")
-    click.echo("kept: " + ", ".join(f"{count:,} {name}" for name, count in made.steps))
+    echo(f"{output}  {kept:,} of {of:,} pieces ({kept / of:.1%})")
+    echo("kept: " + ", ".join(f"{count:,} {name}" for name, count in made.steps))
     for name, share, most in made.held_out:
         line = f"held out: {share.identical:,} of {share.texts:,} {name} keep every piece"
-        click.echo(f"{line} ({_percent(share)})" + _lost(most))
+        echo(f"{line} ({_percent(share)})" + _lost(most))
         if sum(share.lost.values()) > DOUBTFUL * share.pieces:
             part = sum(share.lost.values()) / share.pieces
-            click.echo(
+            echo(
                 f"warning: {part:.0%} of the pieces of {name} are lost, so these are hardly texts "
                 "of the domain; count texts like them (--texts), or keep the whole vocabulary",
                 err=True,
             )
     if not made.held_out:
-        click.echo(
-            "held out: nothing, so it is not known what is lost; pass --held-out FILE", err=True
-        )
+        echo("held out: nothing, so it is not known what is lost; pass --held-out FILE", err=True)
     parts = ("export", "onnx", "--quant", "int8", "--vocabulary", output)
-    click.echo("next: " + next_command(*parts, options=options, recipe=recipe))
+    echo("next: " + next_command(*parts, options=options, recipe=recipe))
 
 
 def _percent(share: Share) -> str:

@@ -11,6 +11,7 @@ from exporter.corpus.lines import identifier_of, read_lines, read_records, strin
 from exporter.errors import BadInput
 
 EVALUATION_SPLITS = ("test", "dev")
+MAX_DIGITS = 10  # grades are 32-bit integers to the measures' library
 HEADER_FIELDS = 3
 
 
@@ -191,7 +192,7 @@ def _read_qrels(
                 )
             continue
         if grade is None:
-            raise BadInput(f"'{path}' line {line}: score {score!r} is not a whole number")
+            raise BadInput(f"'{path}' line {line}: score {score!r:.60} is not a whole number")
         if query not in queries:
             raise BadInput(f"'{path}' line {line}: names no question: '{query}'")
         if document not in documents:
@@ -205,8 +206,9 @@ def _read_qrels(
 
 
 def _whole_number(text: str) -> int | None:
+    """Return a grade; None for what is no whole number or too long for one."""
     try:
-        return int(text)
+        return int(text) if len(text) < MAX_DIGITS else None
     except ValueError:
         return None
 

@@ -47,7 +47,7 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in read_lines(path):
         try:
             record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise BadInput(f"'{path}' line {number}: not valid JSON ({error})") from None
         if not isinstance(record, dict):
             raise BadInput(f"'{path}' line {number}: a JSON {type(record).__name__}, not an object")

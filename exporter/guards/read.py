@@ -1,12 +1,12 @@
 """The space that a file, an artifact or a package tells of."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from exporter.errors import BadInput
+from exporter.parsing import parse_json
 from exporter.space import SPACE_NAME, Space
 
 
@@ -27,12 +27,10 @@ def read_space(path: Path) -> Space:
             f"'{path}' holds no {SPACE_NAME}; name an artifact, a package or a table of this tool, "
             "made by this version"
         )
+    data: Any = parse_json(file.read_bytes(), f"'{file}'", remedy="make it again")
     try:
-        data: Any = json.loads(file.read_text(encoding="utf-8"))
         return Space.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "content"
         raise BadInput(f"'{file}': {where}: {first['msg']}; make it again") from None
-    except (ValueError, RecursionError):
-        raise BadInput(f"'{file}' is no {SPACE_NAME}; make it again") from None

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from exporter import __version__
 from exporter.packages.golden_truth import Mistaken, Truth
@@ -62,6 +62,20 @@ class Golden(Record):
     document_prompt: str
     texts: tuple[GoldenText, ...] = Field(min_length=1)
     mistakes: tuple[GoldenMistake, ...]
+
+    @model_validator(mode="after")
+    def _vectors_of_one_width(self) -> "Golden":
+        width = len(self.texts[0].vector)
+        rows = [row for text in self.texts for row in (text.vector, text.reference)]
+        rows += [row for mistake in self.mistakes for row in mistake.vectors]
+        if not width or any(len(row) != width for row in rows):
+            raise ValueError("vectors of different widths")
+        for mistake in self.mistakes:
+            if len(mistake.at) != len(mistake.vectors) or not all(
+                0 <= place < len(self.texts) for place in mistake.at
+            ):
+                raise ValueError("mistakes of other texts")
+        return self
 
     def limit_of(self, text: str) -> float:
         """Return `distance_max` of a text; for one that is not among them the largest."""

@@ -2,14 +2,15 @@
 
 import contextlib
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from exporter import __version__
+from exporter.errors import BadInput
 from exporter.manifest import RECORDED_LIBRARIES, library_versions
+from exporter.parsing import parse_json
 from exporter.records import canonical_json, write_json
 from exporter.staging import lock_file
 
@@ -23,9 +24,9 @@ class Steps:
     def __init__(self, folder: Path) -> None:
         self.path = folder / STEPS_NAME
         try:
-            data: Any = json.loads(self.path.read_text(encoding="utf-8"))
+            data: Any = parse_json(self.path.read_bytes(), STEPS_NAME, remedy="")
             self.done: dict[str, str] = {str(k): str(v) for k, v in data.items()}
-        except (OSError, ValueError, AttributeError):
+        except (OSError, BadInput, AttributeError):
             # Lost or damaged bookkeeping repeats the work, it does not stop it.
             self.done = {}
 
@@ -76,8 +77,7 @@ def release_folder(output: Path) -> Iterator[Steps]:
 def _remove_leftovers(output: Path, steps: Steps) -> None:
     for name in steps.done:
         place = output / name
-        for path in place.parent.glob(f".{place.name}.partial-*"):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(place.with_name(f".{place.name}.partial"), ignore_errors=True)
 
 
 def fingerprint(*parts: Any) -> str:

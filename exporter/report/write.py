@@ -1,6 +1,5 @@
 """Write parity.json, parity.md and parity.html, and read parity.json back."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from pydantic import ValidationError
 
 from exporter.errors import BadInput
 from exporter.parity.results import SCHEMA_VERSION, ParityReport
+from exporter.parsing import parse_json
 from exporter.recipe import Language
 from exporter.records import write_json, write_text
 from exporter.report.html import render_html
@@ -34,8 +34,9 @@ def read_report(path: Path) -> ParityReport:
     """Read parity.json. Raises BadInput where it is missing or damaged."""
     if not path.is_file():
         raise BadInput(f"no parity report at '{path}'; run 'lawvault parity ARTIFACT' first")
+    again = "run 'lawvault parity' again"
+    data: Any = parse_json(path.read_bytes(), f"'{path}'", remedy=again)
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
         version = data.get("schema_version") if isinstance(data, dict) else None
         if isinstance(version, int) and version != SCHEMA_VERSION:
             raise BadInput(
@@ -43,7 +44,5 @@ def read_report(path: Path) -> ParityReport:
                 "run 'lawvault parity' again (kept vectors are used again)"
             )
         return ParityReport.model_validate(data)
-    except (UnicodeDecodeError, ValueError, ValidationError):
-        raise BadInput(
-            f"'{path}' is not a sound parity report; run 'lawvault parity' again"
-        ) from None
+    except ValidationError:
+        raise BadInput(f"'{path}' is not a sound parity report; {again}") from None

@@ -149,7 +149,7 @@ class ServerEncoder:
             ) from None
         try:
             return json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ServerError(
                 f"{self.endpoint} did not answer in JSON but {_said(content)!r}; is it the right "
                 "--url and --api?"

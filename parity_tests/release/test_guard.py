@@ -457,7 +457,7 @@ def test_what_holds_no_space_is_refused_by_name(
     assert "holds no space.json; name an artifact" in told(tmp_path)
     assert "holds no space.json; name an artifact" in told(tmp_path / "gone")
     (tmp_path / "space.json").write_text("[" * 100_000, "utf-8")
-    assert "is no space.json; make it again" in told(tmp_path)
+    assert "is nested too deeply; make it again" in told(tmp_path)
     (tmp_path / "space.json").write_text('{"dim": 3}', "utf-8")
     assert "Field required; make it again" in told(tmp_path)
     (tmp_path / "space").mkdir()

@@ -465,9 +465,14 @@ def test_a_missing_damaged_or_foreign_report_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "parity.json"
     with pytest.raises(BadInput, match="no parity report"):
         read_report(path)
-    for text in ("{", json.dumps({"schema_version": SCHEMA_VERSION}), "[]"):
+    for text, said in (
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is nested too deeply"),
+        (json.dumps({"schema_version": SCHEMA_VERSION}), "not a sound parity report"),
+        ("[]", "not a sound parity report"),
+    ):
         path.write_text(text)
-        with pytest.raises(BadInput, match="not a sound parity report"):
+        with pytest.raises(BadInput, match=said):
             read_report(path)
     path.write_text(json.dumps({"schema_version": 5}))
     with pytest.raises(

@@ -31,7 +31,8 @@ LAYERS = (
     ("bundled", "staging"),
     ("format",),
     ("registry",),
-    ("errors", "hashing", "offline", "progress", "records", "templates"),
+    ("hashing", "offline", "parsing", "progress", "records", "templates"),
+    ("errors",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 TORCH_ALLOWED = (

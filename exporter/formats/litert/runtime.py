@@ -1,25 +1,22 @@
 """A LiteRT artifact in LiteRT's interpreter."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.errors import BadInput, require
 from exporter.formats.litert.quiet import stderr_dropped
 from exporter.manifest import Manifest, read_manifest
-from exporter.progress import Progress
-from exporter.runtimes.batching import padded, token_rows
-from exporter.runtimes.encoder import Vectors, unit_rows
+from exporter.runtimes.encoder import Vectors
+from exporter.runtimes.graph_encoder import GraphEncoder
 from exporter.runtimes.memory import release_memory
 
 SIGNATURE = "tokens_"
 
 
-class LiteRtEncoder:
+class LiteRtEncoder(GraphEncoder):
     """Encoder of an artifact folder written by `export litert`, or of another folder with such a
     file and the `manifest` of the artifact. See `runtimes.encoder.Encoder`.
 
@@ -34,8 +31,7 @@ class LiteRtEncoder:
 
         manifest = manifest or read_manifest(folder)
         path = folder / manifest.entry
-        self.name, self.dim = manifest.name, manifest.dim
-        self._tokenizer = load_tokenizer(folder / "tokenizer.json", max_tokens=manifest.max_tokens)
+        super().__init__(folder, manifest)
         try:
             with stderr_dropped():
                 self._model: Any = Interpreter(str(path), num_threads=threads)
@@ -46,31 +42,10 @@ class LiteRtEncoder:
         self._lengths = sorted(int(name.removeprefix(SIGNATURE)) for name in names)
         self._runners: dict[int, Any] = {}
 
-    def token_ids(self, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:
-        return token_rows(self._tokenizer, texts, prompt=prompt)
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        *,
-        prompt: str = "",
-        dim: int | None = None,
-        on_progress: Progress | None = None,
-    ) -> Vectors:
-        rows = self.token_ids(texts, prompt=prompt)
-        vectors = np.empty((len(rows), self.dim), np.float32)
-        for i, row in enumerate(rows):
-            vectors[i] = self._one(*padded([row], width=self._length(len(row))))
-            if on_progress is not None:
-                on_progress(1)
-        return unit_rows(vectors, texts, dim=dim, source=self.name)
-
-    def encode_padded(
-        self, rows: Sequence[Sequence[int]], *, width: int, left: bool = False
-    ) -> Vectors:
-        ids, mask = padded(rows, width=self._length(width), left=left)
-        vectors = np.stack([self._one(ids[i : i + 1], mask[i : i + 1]) for i in range(len(rows))])
-        return unit_rows(vectors, ["padded"] * len(rows), dim=None, source=self.name)
+    def _run(self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> Vectors:
+        room = ((0, 0), (0, self._length(ids.shape[1]) - ids.shape[1]))
+        ids, mask = np.pad(ids, room), np.pad(mask, room)
+        return np.stack([self._one(ids[i : i + 1], mask[i : i + 1]) for i in range(len(ids))])
 
     def _length(self, tokens: int) -> int:
         return next(length for length in self._lengths if length >= tokens)

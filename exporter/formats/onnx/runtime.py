@@ -1,21 +1,17 @@
 """An ONNX artifact in onnxruntime."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.errors import BadInput, require
 from exporter.manifest import Manifest, read_manifest
-from exporter.progress import Progress
-from exporter.runtimes.batching import padded, run_of_one_length, token_rows
-from exporter.runtimes.encoder import Vectors, unit_rows
+from exporter.runtimes.encoder import Vectors
+from exporter.runtimes.graph_encoder import TOKEN_BUDGET, GraphEncoder
 from exporter.runtimes.memory import release_memory
 
-TOKEN_BUDGET = 4096
 # TensorFloat32 keeps 10 bits of a product's mantissa: parity would measure that instead.
 PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("CUDAExecutionProvider", {"use_tf32": "0"}),
@@ -47,13 +43,9 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")[:2]]
 
 
-class OnnxEncoder:
+class OnnxEncoder(GraphEncoder):
     """Encoder of an artifact folder written by `export onnx`, or of another folder with such a file
     (`file`: its name there) and the `manifest` of the artifact. See `runtimes.encoder.Encoder`.
-
-    A batch holds texts of one length and at most `batch_tokens` tokens, so that nothing is
-    padded: kernels round differently with another padded length (1e-7 in float32; in int8 a
-    rounding may flip, 2e-3 in a component), and a text's vector must not depend on its companions.
     """
 
     def __init__(
@@ -71,8 +63,7 @@ class OnnxEncoder:
         manifest = manifest or read_manifest(folder)
         path = folder / (file or manifest.entry)
         check_version(manifest, path, version=onnxruntime.__version__)
-        self.name, self.dim, self._batch_tokens = manifest.name, manifest.dim, batch_tokens
-        self._tokenizer = load_tokenizer(folder / "tokenizer.json", max_tokens=manifest.max_tokens)
+        super().__init__(folder, manifest, batch_tokens=batch_tokens)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -90,29 +81,6 @@ class OnnxEncoder:
                 f"({str(error).splitlines()[0]}); export it again"
             ) from None
         self._inputs = {i.name for i in self._session.get_inputs()}
-
-    def token_ids(self, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:
-        return token_rows(self._tokenizer, texts, prompt=prompt)
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        *,
-        prompt: str = "",
-        dim: int | None = None,
-        on_progress: Progress | None = None,
-    ) -> Vectors:
-        rows = self.token_ids(texts, prompt=prompt)
-        vectors = run_of_one_length(
-            rows, self._run, dim=self.dim, budget=self._batch_tokens, on_progress=on_progress
-        )
-        return unit_rows(vectors, texts, dim=dim, source=self.name)
-
-    def encode_padded(
-        self, rows: Sequence[Sequence[int]], *, width: int, left: bool = False
-    ) -> Vectors:
-        vectors = self._run(*padded(rows, width=width, left=left))
-        return unit_rows(vectors, ["padded"] * len(rows), dim=None, source=self.name)
 
     def _run(self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> Vectors:
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": ids * 0}
