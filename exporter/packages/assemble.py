@@ -19,6 +19,7 @@ from exporter.manifest import (
     read_manifest,
     space_of,
 )
+from exporter.markdown_text import harmless
 from exporter.packages.golden import Golden
 from exporter.packages.manifest import PackagedArtifact, PackageManifest
 from exporter.packages.sums import write_sums
@@ -78,6 +79,8 @@ class Filling:
         stem, _, rest = template.partition(".")
         names = [f"{stem}.{self.language}.{rest}", template]
         text = found.select_template(names).render(licence=self.licence, **values)
+        if name.endswith(".md"):
+            text = harmless(text)
         path = self.stage / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")

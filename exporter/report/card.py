@@ -11,6 +11,7 @@ from exporter.checkpoint.contents import Checkpoint, Prompts
 from exporter.errors import BadInput
 from exporter.format import all_formats, format_of
 from exporter.manifest import Manifest, checkpoint_difference
+from exporter.markdown_text import harmless
 from exporter.packages.terms import GEMMA_NOTICE, GEMMA_TERMS, Terms, read_terms
 from exporter.parity.results import ArtifactResult, ParityReport
 from exporter.parity.ways import dims_of
@@ -84,7 +85,7 @@ def build_card(
         passed=passed,
         difference=show_difference(report.noise_floor[0].deployed("both").mrr_difference),
     )
-    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{harmless(body)}")
 
 
 def unknown(report: ParityReport, terms: Terms) -> list[str]:

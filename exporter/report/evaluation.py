@@ -6,11 +6,14 @@ from pathlib import Path
 
 from exporter.errors import BadInput
 from exporter.evaluation.table import Evaluation, QuestionRanks
+from exporter.markdown_text import harmless
 from exporter.parity.measured import Difference, Interval
 from exporter.records import write_json
 
 JSON_NAME, MARKDOWN_NAME = "evaluation.json", "evaluation.md"
 DETAILS_SUFFIXES = (".csv", ".json")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""By what a spreadsheet takes a cell for something to compute (OWASP, CSV injection)."""
 SHOWN_CASES = 10
 
 
@@ -91,7 +94,7 @@ def write_evaluation(folder: Path, found: Evaluation) -> None:
     """Write both files into `folder`, each atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / (MARKDOWN_NAME + ".partial")
-    temporary.write_text(render_evaluation(found), encoding="utf-8")
+    temporary.write_text(harmless(render_evaluation(found)), encoding="utf-8")
     temporary.replace(folder / MARKDOWN_NAME)
     write_json(folder / JSON_NAME, found)
 
@@ -115,10 +118,14 @@ def write_details(path: Path, ranks: Sequence[QuestionRanks]) -> None:
         writer = csv.writer(handle)
         writer.writerow(["id", "question", "answers", "first", "rank", "base_rank"])
         for r in ranks:
-            writer.writerow(
-                [r.id, r.question, " ".join(r.answers), r.first, r.rank or "", r.base_rank or ""]
-            )
+            texts = [r.id, r.question, " ".join(r.answers), r.first]
+            writer.writerow([*map(_cell, texts), r.rank or "", r.base_rank or ""])
     temporary.replace(path)
+
+
+def _cell(text: str) -> str:
+    """Return text that a spreadsheet shows and does not compute: an apostrophe says so to it."""
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _value(interval: Interval, *, share: bool) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from exporter.errors import BadInput
+from exporter.markdown_text import harmless
 from exporter.records import write_json
 from exporter.report.markdown import show_difference
 from exporter.report.svg import Svg, round_steps
@@ -50,7 +51,7 @@ def write_index_size(folder: Path, report: IndexSizeReport, run: IndexSizeRun) -
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (
         (PLOT_NAME, size_plot(report)),
-        (MARKDOWN_NAME, render_index_size(report, run)),
+        (MARKDOWN_NAME, harmless(render_index_size(report, run))),
     ):
         partial = folder / f"{name}.partial"
         partial.write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from textwrap import wrap as wrapped
 
+from exporter.markdown_text import harmless
 from exporter.parity.measured import (
     CosineSummary,
     Difference,
@@ -68,7 +69,7 @@ def render_markdown(report: ParityReport, _: Words = ENGLISH) -> str:
         lines += _artifact(artifact, report, _)
     lines += _window(report.window_effect, _)
     lines += _stripping(report.stripping, _)
-    return "\n".join(lines) + "\n"
+    return harmless("\n".join(lines) + "\n")
 
 
 def _wrapped(text: str, _: Words) -> list[str]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from exporter.errors import BadInput
+from exporter.markdown_text import harmless
 from exporter.records import write_json
 from exporter.report.table_markdown import render_index_markdown
 from exporter.tables.judgement import IndexReport, IndexRun
@@ -17,7 +18,7 @@ def write_index_report(folder: Path, report: IndexReport, run: IndexRun) -> None
         raise BadInput(f"--output '{folder}' is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / (MARKDOWN_NAME + ".partial")
-    temporary.write_text(render_index_markdown(report, run), encoding="utf-8")
+    temporary.write_text(harmless(render_index_markdown(report, run)), encoding="utf-8")
     temporary.replace(folder / MARKDOWN_NAME)
     write_json(folder / RUN_NAME, run)
     write_json(folder / JSON_NAME, report)

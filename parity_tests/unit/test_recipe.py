@@ -55,6 +55,27 @@ def test_an_unknown_key_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     assert "did you mean 'window'" in message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("schema_version = 1", "schema_version = true", "schema_version is no number"),
+        ("schema_version = 1", "schema_version = 1\nseed = -1", "seed: "),
+        (
+            "schema_version = 1",
+            "schema_version = 1\nplan = 'x'",
+            "it belongs into an [[artifacts]]",
+        ),
+        (
+            "schema_version = 1",
+            "schema_version = 1\nprompts = {query = '{x}', document = '{text}'}",
+            "prompts.query: {x} is neither {text} nor {title}",
+        ),
+    ],
+)
+def test_a_value_that_is_none_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert said in refusal(broken(tmp_path, old, new))
+
+
 def test_an_unknown_key_of_a_limit_is_named_with_its_place(tmp_path: Path) -> None:
     message = refusal(broken(tmp_path, "cosine_p1_min", "cosine_p1_minimum"))
     assert "limits.fp32" in message

@@ -31,7 +31,7 @@ LAYERS = (
     ("bundled", "staging"),
     ("format",),
     ("registry",),
-    ("hashing", "offline", "parsing", "progress", "records", "templates"),
+    ("hashing", "markdown_text", "offline", "parsing", "progress", "records", "templates"),
     ("errors",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

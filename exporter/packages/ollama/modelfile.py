@@ -37,7 +37,10 @@ def render_modelfile(gguf_name: str, *, num_ctx: int, license_text: str | None =
     if not licence:
         return text
     if any(line.rstrip().endswith(QUOTES) for line in licence.split("\n")[:-1]):
-        raise BadInput("the licence has a line ending in three quotes, which ends a block")
+        raise BadInput(
+            "the licence has a line that ends in three quotes, where a Modelfile's block ends; "
+            "change it in the checkpoint's licence file and package again"
+        )
     return f"{text}LICENSE {QUOTES}{licence}{QUOTES}\n"
 
 
