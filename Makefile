@@ -7,7 +7,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 WHEELS := $(VENV)/wheels
 LLAMA := llama-cpp-python==0.3.36
 
-.PHONY: demo test test-fast check docs lint clean
+.PHONY: demo test test-fast check docs lint fuzz clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -67,6 +67,14 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/typos
+
+# Every reader of files from anyone, led by coverage; a crash leaves its file here.
+FUZZ_SECONDS ?= 60
+fuzz: $(VENV)/.installed
+	$(PIP) install --quiet atheris
+	for name in $$($(PY) -c 'from parity_tests.fuzz.test_readers import NAMES; print(*NAMES)'); do \
+		$(PY) -m parity_tests.fuzz.fuzz_readers $$name -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) $(VENV)-litert

@@ -13,6 +13,9 @@ from filelock import FileLock, Timeout
 from exporter.errors import BadInput
 from exporter.parsing import parse_json
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a full quota, a file larger than the file system or a limit lets it be."""
+
 
 def check_output(output: Path, *, force: bool) -> None:
     """Refuse an output folder that cannot be used, before any long step.
@@ -74,7 +77,7 @@ def staged_folder(output: Path, *, force: bool = False) -> Iterator[Path]:
         yield stage
         _install(stage, output)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             raise BadInput(
                 f"the disk is full while writing '{output}'; nothing was left behind, "
                 "free some space and run again"

@@ -1,6 +1,5 @@
 """The command `lawvault`: commands are imported only when called, errors become one line."""
 
-import errno
 import sys
 import traceback
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import click
 from exporter import __version__
 from exporter.cli.terminal import echo
 from exporter.errors import EXTRAS, LawvaultError, MissingDependency, unknown_name
+from exporter.staging import NO_ROOM
 
 COMMANDS: Mapping[str, str] = {
     "demo": "exporter.cli.demo:demo",
@@ -109,7 +109,7 @@ def _unforeseen(error: Exception) -> tuple[str, int]:
 
 
 def _os_error(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
+    if error.errno in NO_ROOM:
         return "the disk is full; nothing unfinished was kept, free some space and run again"
     return f"{error.strerror or error}: '{error.filename}'" if error.filename else str(error)
 

@@ -107,7 +107,7 @@ def verify_package(
         return _report(folder, "files", checks)  # nothing that was edited is run
     if server is not None:
         entry = manifest.artifacts[0]
-        golden = _read(folder / entry.golden, Golden)
+        golden = read_record(folder / entry.golden, Golden)
         found = verify_server(server, golden, entry.artifact)
         checks += [Check(name=name, status=status, detail=detail) for name, status, detail in found]
         return _report(folder, server.name, checks)
@@ -118,7 +118,7 @@ def verify_package(
         if option not in taken:
             raise BadInput(f"packages for {manifest.package} take no --{option.replace('_', '-')}")
     for entry in manifest.artifacts:
-        golden = _read(folder / entry.golden, Golden)
+        golden = read_record(folder / entry.golden, Golden)
         for proof in verify(folder, entry, golden, threads=threads, **(settings or {})):
             failed = proof.failures
             good = proof.told or f"ids and vectors of {len(golden.texts)} texts agree"
@@ -130,10 +130,11 @@ def verify_package(
 
 def read_package(folder: Path) -> PackageManifest:
     """Return the manifest of a package. Raises BadInput."""
-    return _read(folder / MANIFEST_NAME, PackageManifest)
+    return read_record(folder / MANIFEST_NAME, PackageManifest)
 
 
-def _read(path: Path, kind: type[R]) -> R:
+def read_record(path: Path, kind: type[R]) -> R:
+    """Return a record of a package. Raises BadInput naming the file and the key."""
     if not path.is_file():
         raise BadInput(f"'{path}' is missing; it is no package of this tool")
     try:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import BadInput, require
+from exporter.staging import NO_ROOM
 
 SOURCE = re.compile(r",? ?/\S*\.rs:\d+:\d+")
 """Where in Lance's own source an error arose: of no use to who reads it."""
+OS_ERROR = re.compile(r"os error (\d+)")
 SUFFIX = ".lance"
 """Of the folder of each table in a database folder."""
 
@@ -33,6 +35,11 @@ def lance_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError, OSError) as error:
+        number = OS_ERROR.search(str(error))
+        if number is not None and int(number.group(1)) in NO_ROOM:
+            raise BadInput(
+                f"the disk is full while writing '{path}'; free some space and run again"
+            ) from error
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         reason = SOURCE.sub("", first)[:200]
         raise BadInput(
