@@ -13,6 +13,7 @@ from exporter.manifest import check_files, read_manifest
 from exporter.parity.results import ParityReport
 from exporter.progress import Stages
 from exporter.records import Record
+from exporter.space import Probes
 from exporter.staging import check_free_disk
 from exporter.tables.columns import Columns, IndexOrigin, origin_of, with_probes
 from exporter.tables.connection import SUFFIX, check_installed
@@ -98,12 +99,10 @@ def build_index(
     missing = [name for name in ids if name not in have]
     probes = None if old is None or old.origin is None else old.origin.space.probes
     if probes is None:
-        tolerance = tolerance_of(manifest, origin.manifest_sha256, report)
-        with closing(artifact_source(artifact).open()) as encoder:
-            probes = measure_probes(
-                encoder, manifest.prompts, tolerance=tolerance.of, source=tolerance.source, dim=dim
-            )
+        probes = probes_of(artifact, origin, report, dim=dim)
     origin = with_probes(origin, probes)
+    if old is not None and old.origin is not None:
+        origin = origin.model_copy(update={"replaced": old.origin.replaced})
     # Vectors twice, in the cache and in the table, and an index on them.
     check_free_disk(output, len(missing) * (3 * 4 * dim + 1000))
     if missing:
@@ -127,6 +126,18 @@ def build_index(
         approximate=bool(made.vector_indexes()),
         origin=with_probes(origin, None),
     )
+
+
+def probes_of(
+    artifact: Path, origin: IndexOrigin, report: ParityReport | None, *, dim: int
+) -> Probes:
+    """Run the probes of a table's space through the artifact that makes its vectors."""
+    manifest = read_manifest(artifact)
+    tolerance = tolerance_of(manifest, origin.manifest_sha256, report)
+    with closing(artifact_source(artifact).open()) as encoder:
+        return measure_probes(
+            encoder, manifest.prompts, tolerance=tolerance.of, source=tolerance.source, dim=dim
+        )
 
 
 def documents_sha256(documents: Documents) -> str:

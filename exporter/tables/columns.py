@@ -38,10 +38,12 @@ class IndexOrigin(Record):
     corpus: str
     corpus_sha256: str
     documents: int
+    replaced: int | None = None
+    """The version of the table that holds the vectors which these replaced."""
 
     def same_vectors(self, other: "IndexOrigin") -> bool:
         """Return whether both describe the same vectors of whatever texts."""
-        open_ended = {"tool_version", "space", "corpus", "corpus_sha256", "documents"}
+        open_ended = {"tool_version", "space", "corpus", "corpus_sha256", "documents", "replaced"}
         return self.space.without_probes() == other.space.without_probes() and self.model_dump(
             exclude=open_ended
         ) == other.model_dump(exclude=open_ended)

@@ -74,6 +74,15 @@ class LanceTable:
                 )
             yield block
 
+    def whole(self) -> Iterator[Any]:
+        """Yield all columns as Arrow tables, block by block in the table's own order."""
+        return self._blocks(self.schema.names)
+
+    @property
+    def schema(self) -> Any:
+        """Return the Arrow schema."""
+        return self._table.schema
+
     def vector_indexes(self) -> tuple[VectorIndex, ...]:
         found = []
         with lance_errors(self.path):

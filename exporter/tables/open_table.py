@@ -38,18 +38,23 @@ def open_vectors(
 
 
 def open_table(
-    path: Path, *, table: str, columns: Columns, metadata_columns: bool = True
+    path: Path,
+    *,
+    table: str,
+    columns: Columns,
+    metadata_columns: bool = True,
+    version: int | None = None,
 ) -> LanceTable:
     """Open `table` of the database folder `path`, or of a `NAME.lance` folder itself, to read.
 
-    With `metadata_columns`, text and title columns not named are those its metadata names. Raises
-    BadInput where there is no such database, table or column, a column holds something else, or
-    the table is empty; MissingDependency without lancedb.
+    `version`: the newest for None. With `metadata_columns`, text and title columns not named are
+    those its metadata names. Raises BadInput where there is no such database, table, version or
+    column, a column holds something else, or the table is empty; MissingDependency without lancedb.
     """
     folder, name = _locate(path, table)
     with lance_errors(folder):
         opened = connect(folder).open_table(name)
-        opened.checkout(opened.version)
+        opened.checkout(version or opened.version)
     schema = opened.schema
     _check_vector(schema, columns.vector, where=f"'{path}' table '{name}'")
     origin = parse_origin(schema.field(columns.vector).metadata)
