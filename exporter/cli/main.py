@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "export": "exporter.cli.export:export",
     "lint": "exporter.cli.lint:lint",
     "parity": "exporter.cli.parity:parity",
+    "gate": "exporter.cli.gate:gate",
     "compare": "exporter.cli.compare:compare",
     "evaluate": "exporter.cli.evaluate:evaluate",
     "index": "exporter.cli.index:index",

@@ -375,7 +375,8 @@ def test_a_table_made_here_is_known_by_its_metadata_and_its_texts(
     assert run(desk.parity(out, "--quiet", index=tmp_path / "db")) == 0
     origin = report_of(out)["origin"]
     assert origin["status"] == "verified"
-    assert origin["metadata"]["artifact"] == "onnx-fp32"
+    assert origin["metadata"]["space"]["artifact"] == "onnx-fp32"
+    assert origin["metadata"]["space"]["probes"] is None
     (approximate,) = report_of(out, "parity-index.run.json")["approximate"]
     recall = {s["name"]: s["recall_at_10"]["mean"] for s in approximate["searches"]}
     assert set(recall) == {"torch fp32", "torch bf16", "onnx-fp32"}

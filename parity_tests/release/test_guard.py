@@ -315,7 +315,14 @@ def check_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 def output_of(command: Sequence[str], folder: Path) -> dict[str, Any]:
     # Go keeps what it compiled below HOME.
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "GOTOOLCHAIN": "local", "GOPROXY": "off"},
+    )
     assert ran.returncode == 0, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout)
     return found
