@@ -83,11 +83,18 @@ def choose(budget: int, *, fixed: int, sizes: Sizes, errors: Errors) -> Chosen:
         width = options[name][at[left]]
         widths_of[name] = width
         left -= -(-(sizes[name][width] - least[name]) // unit)
-    chosen = {name: widths_of[name] for name in sizes}
+    return chosen_of({name: widths_of[name] for name in sizes}, sizes=sizes, errors=errors)
+
+
+def chosen_of(widths: Mapping[str, str], *, sizes: Sizes, errors: Errors) -> Chosen:
+    """Return the record of widths that were chosen, whoever chose them."""
     return Chosen(
-        chosen,
-        {name: _reason(errors[name], width, options[name]) for name, width in chosen.items()},
-        float(sum(errors[name][width] for name, width in chosen.items())),
+        widths,
+        {
+            name: _reason(errors[name], width, _useful(sizes[name], errors[name]))
+            for name, width in widths.items()
+        },
+        float(sum(errors[name][width] for name, width in widths.items())),
     )
 
 
@@ -102,6 +109,8 @@ def _useful(sizes: Mapping[str, int], errors: Mapping[str, float]) -> list[str]:
 
 def _reason(errors: Mapping[str, float], width: str, widths: list[str]) -> str:
     """Return what the width costs the vector, and what its neighbours would."""
+    if width not in widths:  # another is smaller and better
+        return f"budget: costs the vector {errors[width]:.1e}"
     at = widths.index(width)
     others = [widths[i] for i in (at - 1, at + 1) if 0 <= i < len(widths)]
     against = ", ".join(f"{errors[other]:.1e} with {other}" for other in others)

@@ -1,5 +1,6 @@
 """Files whose widths a budget chose, in their own runtimes."""
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -158,3 +159,23 @@ def test_what_does_not_go_with_a_budget_is_refused(
 ) -> None:
     with pytest.raises(BadInput, match=said):
         api.export(miniature, tmp_path / "out", format="gguf", **{"budget": "9MB", **options})
+
+
+def test_a_budget_of_a_uniform_files_size_is_never_worse_than_that_file(
+    miniature: Checkpoint, few_texts: Path, tmp_path: Path
+) -> None:
+    uniform = export_onnx(miniature, tmp_path / "q4", scheme="q4", calibration=few_texts)
+    mixed = export_onnx(
+        miniature,
+        tmp_path / "mixed",
+        scheme="mixed",
+        budget=str(uniform.size_bytes),
+        calibration=few_texts,
+        keep=tmp_path / "kept",
+    )
+    assert mixed.size_bytes <= uniform.size_bytes
+    line = next(line for line in mixed.kept if "widths chosen" in line)
+    predicted = float(line.partition(" texts, ")[2].split()[0])
+    (kept,) = (tmp_path / "kept").glob("sensitivity-*.json")
+    errors = json.loads(kept.read_text("utf-8"))
+    assert predicted <= 1.05 * sum(widths["4bit"] for widths in errors.values())

@@ -22,7 +22,7 @@ from exporter.report.evaluation import write_details
         ("[a](javascript:alert)", "[a](#)"),
         ("[a](javascript:alert(1))", "[a](#))"),
         ("[a]( JavaScript:alert)", "[a]( #)"),
-        ("[a](\njava&#x73;cript:alert)", "[a](\n#)"),
+        ("[a](\njava&#115;cript:alert)", "[a](\n#)"),
         ("[a](java\tscript:alert)", "[a](java\tscript:alert)"),  # a blank ends a target
         ("[a]: data:text/html;base64,xx", "[a]: #"),
         ("[a](https://example.org/x) [b](b.md#c)", "[a](https://example.org/x) [b](b.md#c)"),

@@ -1,6 +1,6 @@
 """The embedding lookup in plain operators: browsers lack GatherBlockQuantized on the CPU."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from exporter.checkpoint.table import Table
 from exporter.formats.onnx.graph_writer import FLOAT, GraphWriter
-from exporter.quantization.blocks import BLOCK, quantize_table_rows
-from exporter.quantization.table import coded_rows, table_block, table_unit
+from exporter.quantization.blocks import BLOCK, BlockMatrix, quantize_table_rows
+from exporter.quantization.table import Coded, coded_rows, table_block, table_unit
 
 Codes = npt.NDArray[np.uint8]
 
@@ -19,17 +19,23 @@ PLANES = {3: (2, 1), 4: (4,), 5: (4, 1), 6: (4, 2)}
 
 
 def lookup_int8(
-    writer: GraphWriter, table: Table, ids: str, *, scale: float, reason: str = ""
+    writer: GraphWriter,
+    table: Table,
+    ids: str,
+    *,
+    scale: float,
+    reason: str = "",
+    coded: Iterable[Coded] | None = None,
 ) -> str:
     """Add the lookup of `ids`, times `scale`, in 8 bits, up to 128 weights a scale. Returns
-    (batch, sequence, hidden) float32."""
+    (batch, sequence, hidden) float32. `coded`: the rows' codes, made here for None."""
     rows, width = table.shape
     block, unit = table_block(table), table_unit(table)
     parts = width // block
     scales: list[npt.NDArray[np.float16]] = []
 
     def blocks() -> Iterator[npt.NDArray[np.int8]]:
-        for codes, found in coded_rows(table, unit=unit):
+        for codes, found in coded_rows(table, unit=unit) if coded is None else coded:
             scales.append(found)
             yield codes
 
@@ -52,12 +58,21 @@ def lookup_int8(
 
 
 def lookup_blocks(
-    writer: GraphWriter, table: Table, ids: str, *, scale: float, bits: int, kind: int, reason: str
+    writer: GraphWriter,
+    table: Table,
+    ids: str,
+    *,
+    scale: float,
+    bits: int,
+    kind: int,
+    reason: str,
+    coded: Iterable[BlockMatrix] | None = None,
 ) -> str:
     """Add the lookup of `ids`, times `scale`, in 3 to 6 bits, 32 weights a scale and zero point.
 
     Runs of columns share a byte (`pack_runs`); bits that no byte is a multiple of are split among
-    two tensors (`PLANES`). Returns (batch, sequence, hidden) in the element type `kind`.
+    two tensors (`PLANES`). Returns (batch, sequence, hidden) in the element type `kind`. `coded`:
+    the rows' codes, made here for None.
     """
     rows, width = table.shape
     parts = -(-width // BLOCK)
@@ -70,8 +85,7 @@ def lookup_blocks(
     packed_zeros = bits <= NIBBLE
 
     def blocks() -> Iterator[Codes]:
-        for values in table.blocks():
-            found = quantize_table_rows(values, bits=bits)
+        for found in _quantized(table, bits) if coded is None else coded:
             scales.append((found.scales / np.float32(unit)).astype(np.float16))
             zeros.append(pack_runs(found.zeros, bits=NIBBLE) if packed_zeros else found.zeros)
             high.extend(pack_runs(found.codes >> np.uint8(low), bits=part) for part in upper)
@@ -118,6 +132,11 @@ def lookup_blocks(
         whole = writer.node("Slice", [whole, *bounds])
     found: str = writer.node("Cast", [whole], to=kind)
     return found
+
+
+def _quantized(table: Table, bits: int) -> Iterator[BlockMatrix]:
+    for values in table.blocks():
+        yield quantize_table_rows(values, bits=bits)
 
 
 def pack_runs(codes: Codes, *, bits: int) -> Codes:

@@ -1,7 +1,7 @@
 """`mixed`: 4 or 8 bits for each matrix, 3 to 6 or 8 for the table, by the error of the vector."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,8 @@ from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.table import Table
 from exporter.formats.onnx.built import export_built
 from exporter.formats.onnx.flavour import Flavour
-from exporter.formats.onnx.graph_writer import ALIGNMENT, GraphWriter
-from exporter.formats.onnx.lookup import NIBBLE, PLANES
+from exporter.formats.onnx.graph_writer import ALIGNMENT, FLOAT, GraphWriter
+from exporter.formats.onnx.lookup import NIBBLE, PLANES, lookup_blocks, lookup_int8
 from exporter.formats.onnx.scheme import Measurement
 from exporter.formats.onnx.scheme_blocks import BlockBits, Blocks, check_even
 from exporter.progress import Stages, next_stage, silent
@@ -25,7 +25,7 @@ from exporter.quantization.blocks import (
     quantize_table_rows,
     rotated_blocks,
 )
-from exporter.quantization.budget import Sizes, check_budget, choose
+from exporter.quantization.budget import Chosen, Errors, Sizes, check_budget, choose, chosen_of
 from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.forward import Round
 from exporter.quantization.sensitivity import Width, kept_sensitivity, measure_sensitivity
@@ -34,25 +34,34 @@ from exporter.quantization.weights import ModelWeights
 
 MATRIX_BITS = (4, 8)
 TABLE_BITS = (*PLANES, 8)
-LOOKUP_BYTES = 1 << 13
-"""Of the nodes that look up the table, at most."""
+TRIES = 8
+ZERO_ROWS = 8192
+
+
+Weigh = Callable[[BlockBits], int]
+"""The bytes of graph and weights that widths come to."""
 
 
 class Mixed(Blocks):
     """See `exporter.formats.onnx.scheme.MeasuringScheme`. `budget`: the bytes of the whole model;
-    `fixed`: of those, what stays whatever is chosen."""
+    `weigh`: what widths come to."""
 
-    def __init__(self, budget: int = 0, *, fixed: int = 0) -> None:
+    def __init__(self, budget: int = 0, *, weigh: Weigh = lambda _: 0) -> None:
         super().__init__("mixed", np.float32)
-        self._budget, self._fixed = budget, fixed
+        self._budget, self._weigh = budget, weigh
 
     def within(self, budget: int, checkpoint: Checkpoint, *, dim: int, flavour: Flavour) -> "Mixed":
         """Return the scheme for a budget in bytes. Raises BadInput, naming the least, for one below
         what is possible."""
         check_even(checkpoint)
-        fixed = fixed_bytes(checkpoint, dim=dim, flavour=flavour)
-        check_budget(budget, fixed, _sizes(checkpoint))
-        return Mixed(budget, fixed=fixed)
+        sizes = _sizes(checkpoint)
+
+        def weigh(bits: BlockBits) -> int:
+            return weighed(checkpoint, bits, dim=dim, flavour=flavour)
+
+        least = sum(min(widths.values()) for widths in sizes.values())
+        check_budget(budget, weigh(_bits(_narrowest(sizes))) - least, sizes)
+        return Mixed(budget, weigh=weigh)
 
     def bytes_per_weight(self) -> float:
         return 1.2
@@ -84,46 +93,87 @@ class Mixed(Blocks):
                 on_layer=next_stage(stages, "mixed: layers tried in every width", count),
             ),
         )
-        chosen = choose(self._budget, fixed=self._fixed, sizes=_sizes(checkpoint), errors=errors)
-        bits = {name: int(width.removesuffix("bit")) for name, width in chosen.widths.items()}
-        found = self.rounded(
-            weights, texts, BlockBits(bits.pop(TABLE), bits, chosen.reasons), stages=stages
-        )
+        chosen = self._fitting(_sizes(checkpoint), errors)
+        found = self.rounded(weights, texts, _bits(chosen.widths, chosen.reasons), stages=stages)
         scheme = found.scheme
         scheme.kept += (chosen.summary(self._budget),)
         return found
 
+    def _fitting(self, sizes: Sizes, errors: Errors) -> Chosen:
+        """Return the best widths whose file, weighed, stays within the budget.
 
-def fixed_bytes(checkpoint: Checkpoint, *, dim: int, flavour: Flavour) -> int:
-    """Return the bytes of a graph without its table and matrices: one is written with zeros in
-    the narrowest width and without a table, and weighed."""
-    sizes = _sizes(checkpoint)
-    least = sum(min(widths.values()) for name, widths in sizes.items() if name != TABLE)
+        What a graph weighs besides its tensors depends a little on the choice: alignment, and the
+        nodes that look up the table. So a choice is weighed, and what it is over is kept free.
+        """
+        narrow = _narrowest(sizes)
+        least = sum(min(widths.values()) for widths in sizes.values())
+        fixed = self._weigh(_bits(narrow)) - least - 3 * len(sizes) * ALIGNMENT
+        best = chosen_of(narrow, sizes=sizes, errors=errors)
+        for _ in range(TRIES):
+            if self._budget < fixed + least:
+                break
+            chosen = choose(self._budget, fixed=fixed, sizes=sizes, errors=errors)
+            over = self._weigh(_bits(chosen.widths)) - self._budget
+            if over <= 0:
+                best = chosen
+                break
+            fixed += over
+        # A file of the uniform scheme's size need never be worse than that scheme.
+        even = chosen_of(dict.fromkeys(sizes, _name(NIBBLE)), sizes=sizes, errors=errors)
+        if even.error < best.error and self._weigh(_bits(even.widths)) <= self._budget:
+            return even
+        return best
+
+
+def weighed(checkpoint: Checkpoint, bits: BlockBits, *, dim: int, flavour: Flavour) -> int:
+    """Return the bytes of graph and weights in these widths: one is written with zeros."""
     with tempfile.TemporaryDirectory() as folder:
-        export_built(checkpoint, Path(folder), scheme=_Zeros(checkpoint), dim=dim, flavour=flavour)
-        written = sum(file.stat().st_size for file in Path(folder).iterdir())
-    # Tensors of another width end elsewhere, and what follows is aligned.
-    return written - least + 3 * len(sizes) * ALIGNMENT + LOOKUP_BYTES
+        scheme = _Zeros(checkpoint, bits)
+        export_built(checkpoint, Path(folder), scheme=scheme, dim=dim, flavour=flavour)
+        return sum(file.stat().st_size for file in Path(folder).iterdir())
 
 
 class _Zeros(Blocks):
-    """Stores zeros for matrices and nothing for the table; its graph is only weighed."""
+    """Stores zeros: its graph is only weighed."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, bits: BlockBits) -> None:
         weights = rotated_blocks(ModelWeights(checkpoint))
-        matrices = {}
-        for name, (out, width) in weights.matrix_shapes.items():
-            blocks = -(-width // BLOCK)
-            zeros = np.zeros((out, blocks), np.uint8)
-            matrices[name] = BlockMatrix(
-                np.zeros((out, width), np.uint8), zeros, zeros.astype(np.float32), NIBBLE
-            )
-        super().__init__("mixed", np.float32, model=BlockModel(weights, matrices))
+        matrices = {
+            name: _zeros(out, width, bits.of(name))
+            for name, (out, width) in weights.matrix_shapes.items()
+        }
+        model = BlockModel(weights, matrices)
+        super().__init__("mixed", np.float32, bits=bits, model=model)
 
     def lookup(self, writer: GraphWriter, table: Table, ids: str, *, scale: float) -> str:
-        del table, scale
-        found: str = writer.node("Identity", [ids])
-        return found
+        rows, width = table.shape
+        parts = [min(ZERO_ROWS, rows - start) for start in range(0, rows, ZERO_ROWS)]
+        bits = self._bits.table
+        if bits == 8:
+            scales = width // table_block(table)
+            coded = (
+                (np.zeros((n, width), np.int8), np.zeros((n, scales), np.float16)) for n in parts
+            )
+            return lookup_int8(writer, table, ids, scale=scale, coded=coded)
+        zeros = (_zeros(n, width, bits) for n in parts)
+        return lookup_blocks(
+            writer, table, ids, scale=scale, bits=bits, kind=FLOAT, reason="", coded=zeros
+        )
+
+
+def _zeros(out: int, width: int, bits: int) -> BlockMatrix:
+    blocks = -(-width // BLOCK)
+    zeros = np.zeros((out, blocks), np.uint8)
+    return BlockMatrix(np.zeros((out, width), np.uint8), zeros, zeros.astype(np.float32), bits)
+
+
+def _narrowest(sizes: Sizes) -> dict[str, str]:
+    return {name: min(widths, key=widths.__getitem__) for name, widths in sizes.items()}
+
+
+def _bits(widths: Mapping[str, str], reasons: Mapping[str, str] | None = None) -> BlockBits:
+    bits = {name: int(width.removesuffix("bit")) for name, width in widths.items()}
+    return BlockBits(bits.pop(TABLE), bits, reasons or {})
 
 
 def _sizes(checkpoint: Checkpoint) -> Sizes:
