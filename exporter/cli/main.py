@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "guard": "exporter.cli.guard:guard",
     "card": "exporter.cli.card:card",
     "verify": "exporter.cli.verify:verify",
+    "publish": "exporter.cli.publish:publish",
     "release": "exporter.cli.release:release",
 }
 

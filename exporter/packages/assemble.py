@@ -109,6 +109,8 @@ class Packager:
     """Raises BadInput or MissingDependency for what else the consumer does not take."""
     environment: Callable[[], str] | None = None
     """What on this machine decides the package's content, besides the artifacts."""
+    shown_texts: Callable[[Path], int] | None = None
+    """How many of the user's own texts a finished package shows; None for a consumer of none."""
     remark: Callable[[Path], str] | None = None
     """What a finished package lacks and how to get it, empty where it lacks nothing."""
 

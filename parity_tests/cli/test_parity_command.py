@@ -218,7 +218,7 @@ def test_prompts_are_read_inline_with_commas_and_from_toml_or_json(tmp_path: Pat
         ("query = 3\ndocument = 'd'", "query is not a string; quote it"),
         ("query = 'q'", "document is missing; give query and document"),
         ("query = '{text} {text}'\ndocument = 'd'", "query names {text} more than once"),
-        ("query =", "cannot be read"),
+        ("query =", "is not valid TOML"),
     ],
 )
 def test_a_wrong_file_of_prompts_is_refused(tmp_path: Path, content: str, said: str) -> None:

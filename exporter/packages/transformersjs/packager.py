@@ -24,6 +24,7 @@ from exporter.packages.transformersjs.npm import (
     runtime_files,
 )
 from exporter.packages.transformersjs.search_page import invented_questions, write_page
+from exporter.parsing import parse_json
 from exporter.progress import silent
 from exporter.records import write_json
 
@@ -162,6 +163,16 @@ def missing_page(package: Path) -> str:
     )
 
 
+def shown_articles(folder: Path) -> int:
+    """Return how many of the user's articles the page of a package shows: invented ones are no
+    user's."""
+    about = folder / ABOUT_NAME
+    if not about.is_file():
+        return 0
+    data = parse_json(about.read_bytes(), f"'{about}'", remedy="package again")
+    return 0 if data["invented"] else int(data["articles"])
+
+
 PACKAGER = Packager(
     name="transformersjs",
     room=__package__,
@@ -173,5 +184,6 @@ PACKAGER = Packager(
     check=check_transformersjs,
     environment=found_runtime,
     remark=missing_page,
+    shown_texts=shown_articles,
     hint="transformers.js takes ONNX: lawvault export onnx --flavour web",
 )

@@ -1,0 +1,84 @@
+"""lawvault publish: a release to the Hugging Face hub; what would go along is said first."""
+
+import re
+from pathlib import Path
+
+import click
+
+from exporter.cli.checkpoint import load_checkpoint
+from exporter.cli.common import CommonOptions, common_options, say
+from exporter.cli.recipe import choose_recipe, recipe_option
+from exporter.cli.terminal import echo
+from exporter.errors import BadInput
+from exporter.records import canonical_json
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--to", "repository", required=True, metavar="OWNER/NAME", help="The repository.")
+@click.option("--yes", is_flag=True, help="Do it. Without, say what would be uploaded.")
+@click.option("--private", is_flag=True, help="A new repository that only its owner sees.")
+@click.option(
+    "--without-texts",
+    is_flag=True,
+    help="Keep your documents and questions out of the reports that go along.",
+)
+@click.option(
+    "--override-verdict",
+    "override_reason",
+    metavar="REASON",
+    help="The reason, again, that a package without a pass was made for.",
+)
+@recipe_option
+@common_options(output=None, force=None)
+def publish(
+    options: CommonOptions,
+    folder: Path,
+    repository: str,
+    *,
+    yes: bool,
+    private: bool,
+    without_texts: bool,
+    override_reason: str | None,
+    recipe: str | None,
+) -> None:
+    """Upload the card, the report and the packages in FOLDER to the Hugging Face hub.
+
+    FOLDER is a release's, or one with parity.json, README.md (lawvault card) and packages/. Says
+    what would go along, which of your texts among it; --yes does it, in one commit. A run that
+    broke off is run again: large files that arrived are not sent twice.
+    """
+    from huggingface_hub import get_token
+
+    from exporter.release.publish import plan, upload
+
+    if REPOSITORY.fullmatch(repository) is None:
+        raise BadInput(f"--to '{repository}' is no repository; write OWNER/NAME")
+    checkpoint = load_checkpoint(options, choose_recipe(recipe, options), quiet_findings=True)
+    found, files = plan(
+        folder,
+        repository,
+        checkpoint=checkpoint,
+        with_texts=not without_texts,
+        override_reason=override_reason,
+    )
+    if options.as_json:
+        click.echo(canonical_json(found), nl=False)
+    else:
+        for file in found.files:
+            shown = f"  shows {file.texts:,} of your texts" if file.texts else ""
+            echo(f"{file.size_bytes / 1e6:10,.1f} MB  {file.path}{shown}")
+        texts = "none of your texts" if not found.texts else "your texts among it, see above"
+        echo(
+            f"{len(found.files)} files, {found.size_bytes / 1e6:,.1f} MB, licence {found.licence}, "
+            f"{texts}, to {repository}"
+        )
+    for name, reason in found.overridden.items():
+        echo(f"warning: {name} goes without a pass: {reason}", err=True)
+    if not yes:
+        say("nothing was uploaded; pass --yes to do it", options)
+        return
+    address = upload(found, files, token=get_token(), private=private)
+    say(f"published: {address}", options)

@@ -1,0 +1,209 @@
+"""Publishing: said first, refused without proof, one commit, resumed where it broke off."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("llama_cpp")
+pytest.importorskip("sentence_transformers")
+
+from exporter.cli.main import main
+from exporter.packages.sums import check_sums
+from exporter.report.write import read_report
+from parity_tests.hub import OWNER, TOKEN, Hub, running_hub
+from parity_tests.packaging import seal
+
+WHERE = f"{OWNER}/law-small"
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+@pytest.fixture
+def release(released: Path, tiny_path: Path, tmp_path: Path) -> Path:
+    """A release with its card, and a licence in both cards."""
+    folder = Path(shutil.copytree(released, tmp_path / "release"))
+    report = folder / "parity.json"
+    assert run("card", "--report", report, "--checkpoint", tiny_path, "--quiet") == 0
+    card = folder / "README.md"
+    card.write_text(card.read_text("utf-8").replace("---\n", "---\nlicense: mit\n", 1), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with running_hub() as found:
+        # As HF_ENDPOINT does, which huggingface_hub reads once.
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", found.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield found
+
+
+def publish(release: Path, checkpoint: Path, *more: object, to: str = WHERE) -> int:
+    return run("publish", release, "--to", to, "--checkpoint", checkpoint, *more)
+
+
+def test_without_yes_it_is_only_said(
+    release: Path, tiny_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(release, tiny_path) == 0
+    captured = capsys.readouterr()
+    assert "parity.json  shows " in captured.out
+    assert "packages/ollama-q8_0/tiny-q8_0.gguf\n" in captured.out
+    assert "licence mit, your texts among it, see above, to lawyer/law-small" in captured.out
+    assert captured.err.endswith("nothing was uploaded; pass --yes to do it\n")
+    assert (hub.repositories, hub.commits) == ({}, [])
+    assert publish(release, tiny_path, "--json") == 0
+    data: Any = json.loads(capsys.readouterr().out)
+    names = {file["path"] for file in data["files"]}
+    assert {"README.md", "parity.json", "parity.md", "parity.html"} <= names
+    assert not any(name.startswith(("onnx-", "gguf-", "vectors", "release.json")) for name in names)
+
+
+def test_what_is_published_is_what_was_packaged(
+    release: Path, tiny_path: Path, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(release, tiny_path, "--yes", "--private") == 0
+    assert f"published: {hub.url}/{WHERE}/commit/" in capsys.readouterr().err
+    assert hub.private == {WHERE: True}
+    files = hub.repositories[WHERE]
+    for name, content in files.items():
+        path = tmp_path / "copy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    assert check_sums(tmp_path / "copy" / "packages" / "ollama-q8_0") == []
+    assert files["README.md"] == (release / "README.md").read_bytes()
+    # Once more: nothing large is sent again.
+    sent = list(hub.sent)
+    assert publish(release, tiny_path, "--yes") == 0
+    assert (hub.sent, len(hub.commits)) == (sent, 2)
+
+
+def test_an_upload_that_broke_off_is_resumed(
+    release: Path, tiny_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (release / "packages" / "ollama-q8_0" / "more.bin").write_bytes(b"x" * 100)
+    seal(release / "packages" / "ollama-q8_0")
+    hub.break_after = 1
+    assert publish(release, tiny_path, "--yes") == 2
+    said = capsys.readouterr().err
+    assert "broke off (" in said
+    assert "run it again, large files that arrived are not sent twice" in said
+    assert (len(hub.sent), hub.commits) == (1, [])
+    hub.break_after = None
+    assert publish(release, tiny_path, "--yes") == 0
+    assert len(hub.sent) == len(set(hub.sent)) == 2
+    assert len(hub.commits) == 1
+
+
+def test_the_users_texts_can_be_kept_out(
+    release: Path, tiny_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = read_report(release / "parity.json")
+    texts = [article.text for article in report.articles.values()]
+    texts += [question.text for question in report.asked.values()]
+    assert texts
+    assert publish(release, tiny_path, "--yes", "--without-texts") == 0
+    assert "none of your texts" in capsys.readouterr().out
+    files = hub.repositories[WHERE]
+    for name in ("parity.json", "parity.md", "parity.html"):
+        shown = files[name].decode()
+        assert not any(text in shown for text in texts), name
+    bare = json.loads(files["parity.json"])
+    assert bare["verdict"] == report.verdict
+    assert bare["artifacts"][0]["manifest_sha256"] == report.artifacts[0].manifest_sha256
+    assert bare["artifacts"][0]["dims"][0]["cosine"]["p1"] == report.artifacts[0].dims[0].cosine.p1
+
+
+def test_what_did_not_pass_needs_its_reason_again(
+    release: Path, tiny_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = release / "packages" / "ollama-q8_0"
+    path = package / "manifest.json"
+    data = json.loads(path.read_text("utf-8"))
+    data["artifacts"][0]["verdict"] |= {"verdict": "fail", "override_reason": "for a demo"}
+    path.write_text(json.dumps(data), "utf-8")
+    seal(package)
+    assert publish(release, tiny_path, "--yes") == 1
+    assert "give again the reason that it was packaged for" in capsys.readouterr().err
+    assert publish(release, tiny_path, "--yes", "--override-verdict", "another") == 1
+    assert hub.commits == []
+    assert publish(release, tiny_path, "--yes", "--override-verdict", "for a demo") == 0
+    assert "warning: ollama-q8_0 goes without a pass: for a demo" in capsys.readouterr().err
+
+
+def test_a_changed_package_is_refused(
+    release: Path, tiny_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (release / "packages" / "ollama-q8_0" / "README.md").open("a") as file:
+        file.write("x")
+    assert publish(release, tiny_path, "--yes") == 2
+    assert "is not what was packaged ('README.md' was changed)" in capsys.readouterr().err
+    assert hub.commits == []
+
+
+def test_no_token_says_where_to_get_one(
+    release: Path,
+    tiny_path: Path,
+    hub: Hub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    assert publish(release, tiny_path, "--yes") == 3
+    assert "make one that may write at https://huggingface.co/settings" in capsys.readouterr().err
+    assert publish(release, tiny_path) == 0  # to look needs none
+    assert hub.commits == []
+
+
+def test_someone_elses_repository_is_refused(
+    release: Path, tiny_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(release, tiny_path, "--yes", to="google/law") == 2
+    assert "the hub refuses 'google/law' to this token (403)" in capsys.readouterr().err
+    assert publish(release, tiny_path, to="law") == 2
+    assert "write OWNER/NAME" in capsys.readouterr().err
+    assert hub.repositories == {}
+
+
+def test_a_hub_that_does_not_answer_is_said(
+    release: Path,
+    tiny_path: Path,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert publish(release, tiny_path, "--yes") == 2
+    assert "the upload to 'lawyer/law-small' broke off (" in capsys.readouterr().err
+
+
+def test_the_card_must_state_the_models_own_licence(
+    release: Path, tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Path(shutil.copytree(tiny_path, tmp_path / "tiny"))
+    (checkpoint / "README.md").write_text("---\nlicense: apache-2.0\n---\n", "utf-8")
+    assert publish(release, checkpoint) == 2
+    assert "states the licence mit, the checkpoint's own card apache-2.0" in capsys.readouterr().err
+    (checkpoint / "README.md").write_text(
+        "---\nlicense: mit\nbase_model: google/embeddinggemma-300m\n---\n", "utf-8"
+    )
+    assert publish(release, checkpoint) == 2
+    assert "state 'license: gemma' in both cards" in capsys.readouterr().err
+    card = release / "README.md"
+    card.write_text(card.read_text("utf-8").replace("license: mit\n", ""), "utf-8")
+    assert publish(release, tiny_path) == 2
+    assert "states no licence" in capsys.readouterr().err
+    card.unlink()
+    assert publish(release, tiny_path) == 2
+    assert "has no card; write it: lawvault card --report" in capsys.readouterr().err
