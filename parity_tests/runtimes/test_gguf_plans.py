@@ -28,7 +28,7 @@ from exporter.formats.gguf.export import export_gguf
 from exporter.formats.gguf.ggml import quantize_rows
 from exporter.formats.gguf.options import GgufOptions
 from exporter.formats.gguf.plan import EMBEDDING
-from exporter.formats.gguf.prepare import compensated
+from exporter.formats.gguf.prepare import compensated, turned_weights
 from exporter.formats.gguf.runtime import LlamaCppEncoder
 from exporter.formats.gguf.tensors import gguf_family
 from exporter.formats.gguf.types import Q4_K_M, Q8_0, QTYPE
@@ -276,7 +276,8 @@ def test_calibration_emulates_what_llama_cpp_computes(
 ) -> None:
     gguf_type = {"q8_0": Q8_0, "q4_k_m": Q4_K_M}[type_name]
     inputs = calibration_inputs(read_calibration(few), miniature.prompts)
-    prepared = compensated(miniature, inputs, gguf_type=gguf_type, plan=EMBEDDING)
+    weights = turned_weights(miniature, inputs)
+    prepared = compensated(weights, inputs, gguf_type=gguf_type, plan=EMBEDDING)
     monkeypatch.setattr("exporter.formats.gguf.prepare.compensated", lambda *_, **__: prepared)
     options = GgufOptions(imatrix="on", calibration=few)
     export_gguf(miniature, tmp_path / "g", scheme=type_name, **vars(options))

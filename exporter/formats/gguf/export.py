@@ -76,21 +76,25 @@ def export_gguf(
             if gguf_type.name == "f16"
             else None
         )
-        chosen = None
+        chosen = turned = None
         if options.budget is not None:
             from exporter.formats.gguf.mixed import choose_types
+            from exporter.formats.gguf.prepare import turned_weights
 
             size = parse_size(options.budget)
+            inputs = calibration_inputs(texts or (), checkpoint.prompts)
+            turned = turned_weights(checkpoint, inputs, stages=stages)
             gguf_type, types, chosen = choose_types(
                 checkpoint,
-                calibration_inputs(texts or (), checkpoint.prompts),
+                turned,
+                inputs,
                 budget=size,
                 prompt_keys=prompt_keys,
                 keep=keep,
                 stages=stages,
             )
         prepared = _prepare(
-            checkpoint, stage, gguf_type, types, options, texts=texts, stages=stages
+            checkpoint, stage, gguf_type, types, options, texts=texts, turned=turned, stages=stages
         )
         records = _write(checkpoint, stage / name, gguf_type, types, prepared, options, stages)
         copy_beside(("tokenizer.json",), checkpoint, stage)
@@ -122,11 +126,15 @@ def _prepare(
     options: GgufOptions,
     *,
     texts: list[CalibrationText] | None,
+    turned: Any,
     stages: Stages,
 ) -> Any:
-    """Round on calibration text, or measure importances and leave them in their own file."""
+    """Round on calibration text, or measure importances and leave them in their own file.
+
+    `turned`: the weights as `turned_weights` returns them, where somebody asked for them already.
+    """
     from exporter.formats.gguf.imatrix import IMATRIX_NAME, read_imatrix, write_imatrix
-    from exporter.formats.gguf.prepare import Prepared, compensated, importances
+    from exporter.formats.gguf.prepare import Prepared, compensated, importances, turned_weights
     from exporter.quantization.weights import ModelWeights
 
     if options.imatrix not in IMATRIX_CHOICES:
@@ -136,7 +144,9 @@ def _prepare(
         return Prepared(ModelWeights(checkpoint))
     inputs = calibration_inputs(texts, checkpoint.prompts)
     if plan.own_grids:
-        return compensated(checkpoint, inputs, gguf_type=gguf_type, plan=plan, stages=stages)
+        if turned is None:
+            turned = turned_weights(checkpoint, inputs, stages=stages)
+        return compensated(turned, inputs, gguf_type=gguf_type, plan=plan, stages=stages)
     prepared = importances(checkpoint, inputs, stages=stages)
     dataset = "bundled" if options.calibration is None else options.calibration.name
     assert prepared.measured is not None

@@ -20,7 +20,6 @@ from exporter.formats.gguf.writer import header_bytes, tensor_bytes
 from exporter.progress import Stages
 from exporter.quantization.block_inputs import round_blocks
 from exporter.quantization.budget import Chosen, Sizes, check_budget, choose
-from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.forward import Round
 from exporter.quantization.gptq import Grid
 from exporter.quantization.rotate import RotatedWeights
@@ -70,6 +69,7 @@ def check_mixed(checkpoint: Checkpoint, budget: int, *, prompt_keys: bool) -> No
 
 def choose_types(
     checkpoint: Checkpoint,
+    weights: RotatedWeights,
     texts: Sequence[str],
     *,
     budget: int,
@@ -79,23 +79,17 @@ def choose_types(
 ) -> tuple[GgufType, Plan, Chosen]:
     """Return the file's type (what most of its weights have), the plan, and what was chosen.
 
-    texts: prompts applied; `budget`: the most bytes of the file; `keep`: see `export_gguf`. Errors
-    as in `exporter.quantization.sensitivity.measure_sensitivity` and `choose`.
+    weights: of `turned_weights`; texts: prompts applied; `budget`: the most bytes of the file;
+    `keep`: see `export_gguf`. Errors as in `measure_sensitivity` and `choose`.
     """
-    turned = RotatedWeights(
-        smoothed_weights(
-            checkpoint, texts, on_layer=layers_of(checkpoint, stages, "gguf: layers measured")
-        ),
-        {},
-    )
-    table_types = _widths(turned.table.shape[1])
+    table_types = _widths(weights.table.shape[1])
     errors = kept_sensitivity(
         keep,
         checkpoint,
         texts,
         what="gguf",
         measure=lambda: measure_sensitivity(
-            turned,
+            weights,
             texts,
             widths=_site_widths,
             tables={stored.name: _table_rounding(stored) for stored in table_types},

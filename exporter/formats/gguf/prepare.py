@@ -31,22 +31,29 @@ class Prepared:
     measured: Importance | None = None
 
 
+def turned_weights(
+    checkpoint: Checkpoint, texts: Sequence[str], *, stages: Stages = silent
+) -> RotatedWeights:
+    """Return the weights after large channels of their inputs were moved into them. texts: prompts
+    applied.
+
+    llama.cpp rounds the inputs of quantized matrices to 8 bits in blocks, so a large channel costs
+    its neighbours.
+    """
+    layers = layers_of(checkpoint, stages, "gguf: layers measured")
+    return RotatedWeights(smoothed_weights(checkpoint, texts, on_layer=layers), {})
+
+
 def compensated(
-    checkpoint: Checkpoint,
+    weights: RotatedWeights,
     texts: Sequence[str],
     *,
     gguf_type: GgufType,
     plan: Plan,
     stages: Stages = silent,
 ) -> Prepared:
-    """Return the backbone's matrices rounded by GPTQ, after large channels of their inputs were
-    moved into them. texts: prompts applied.
-
-    llama.cpp rounds the inputs of quantized matrices to 8 bits in blocks, so a large channel costs
-    its neighbours. Errors as in `exporter.formats.gguf.compensated.compensated_bytes`.
-    """
-    layers = layers_of(checkpoint, stages, "gguf: layers measured")
-    weights = RotatedWeights(smoothed_weights(checkpoint, texts, on_layer=layers), {})
+    """Return the backbone's matrices rounded by GPTQ. weights: of `turned_weights`, with the same
+    texts. Errors as in `exporter.formats.gguf.compensated.compensated_bytes`."""
     packed = compensated_bytes(weights, texts, gguf_type=gguf_type, plan=plan, stages=stages)
     return Prepared(weights, packed=packed)
 
