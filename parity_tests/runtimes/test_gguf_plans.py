@@ -168,7 +168,7 @@ def test_the_plan_upstream_has_the_bytes_of_llama_quantize(
         manifest = export_gguf(miniature, folder, scheme=type_name, **vars(UPSTREAM))
         assert (folder / manifest.entry).read_bytes() == expected.read_bytes()
         assert sorted(p.name for p in folder.iterdir()) == sorted(
-            [manifest.entry, "manifest.json", "tokenizer.json"]
+            [manifest.entry, "manifest.json", "space.json", "tokenizer.json"]
         )
         assert manifest.name == f"gguf-{type_name}-upstream"
     assert stored(manifest)["dense_2.weight"] == "IQ4_NL"  # what the embedding plan is there for
