@@ -22,6 +22,7 @@ EXTRAS: Mapping[str, str] = {
     "pyarrow": "index",
     "playwright": "browser",
     "optimum": "traced",
+    "model_signing": "sign",
 }
 """The extra of pyproject.toml that brings a module."""
 

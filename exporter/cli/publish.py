@@ -31,6 +31,12 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
     metavar="REASON",
     help="The reason, again, that a package without a pass was made for.",
 )
+@click.option(
+    "--sign-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A private elliptic key in PEM, which signs every package: verify --public-key.",
+)
 @recipe_option
 @common_options(output=None, force=None)
 def publish(
@@ -42,6 +48,7 @@ def publish(
     private: bool,
     without_texts: bool,
     override_reason: str | None,
+    sign_key: Path | None,
     recipe: str | None,
 ) -> None:
     """Upload the card, the report and the packages in FOLDER to the Hugging Face hub.
@@ -63,6 +70,7 @@ def publish(
         checkpoint=checkpoint,
         with_texts=not without_texts,
         override_reason=override_reason,
+        key=sign_key,
     )
     if options.as_json:
         click.echo(canonical_json(found), nl=False)

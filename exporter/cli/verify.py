@@ -42,6 +42,12 @@ STYLE = {"pass": "green", "info": "dim", "warning": "yellow", "fail": "red"}
     metavar="NAME",
     help="transformers.js: prove it only in node, chromium or webgpu. May be repeated.",
 )
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Whose signature the package must have.",
+)
 @node_modules_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -52,6 +58,7 @@ def verify(
     api: Api,
     timeout_s: float,
     runtime: tuple[str, ...],
+    public_key: Path | None,
     node_modules: Path | None,
     *,
     as_json: bool,
@@ -82,7 +89,7 @@ def verify(
     settings = {name: value for name, value in given.items() if value is not None}
     if server is not None and settings:
         raise BadInput("--runtime and --node-modules are for packaged files; leave --url out")
-    report = verify_package(package, server=server, settings=settings)
+    report = verify_package(package, server=server, settings=settings, public_key=public_key)
     if as_json:
         click.echo(canonical_json(report), nl=False)
     else:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from exporter.errors import BadInput
 from exporter.hashing import sha256_file
+from exporter.packages.signature import SIGNATURE_NAME
 
 SUMS_NAME = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -55,5 +56,6 @@ def _files(folder: Path) -> dict[str, Path]:
         if path.is_file()
         and not path.is_symlink()
         and path != folder / SUMS_NAME
+        and path != folder / SIGNATURE_NAME
         and path.parent.name != "__pycache__"
     }

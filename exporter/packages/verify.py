@@ -14,6 +14,7 @@ from exporter.packages.assemble import Packager
 from exporter.packages.golden import Golden
 from exporter.packages.manifest import PackagedArtifact, PackageManifest
 from exporter.packages.server import Status, verify_server
+from exporter.packages.signature import SIGNATURE_NAME, signature_failure
 from exporter.packages.sums import check_sums
 from exporter.records import Record
 from exporter.registry import PACKAGES, resolve, resolve_place
@@ -75,9 +76,11 @@ def verify_package(
     server: ServerEncoder | None = None,
     threads: int | None = None,
     settings: Mapping[str, Any] | None = None,
+    public_key: Path | None = None,
 ) -> VerifyReport:
     """Check every file, then the golden vectors: in the package's own runtime, or on a server.
 
+    `public_key`: of who must have signed it; nothing is run where the signature does not hold.
     `settings`: options of one consumer's own, refused for packages that have none such.
     Raises BadInput for a folder that is no package, MissingDependency without the runtime.
     """
@@ -92,6 +95,10 @@ def verify_package(
         )
     ]
     if problems:  # nothing that was edited is run
+        return _report(folder, "files", checks)
+    signed = _signature(folder, public_key)
+    checks += signed
+    if any(check.status == "fail" for check in signed):
         return _report(folder, "files", checks)
     manifest = read_package(folder)
     # SHA256SUMS can be written anew by anyone; the manifest names what the packager wrote.
@@ -126,6 +133,18 @@ def verify_package(
             status: Status = "fail" if failed else proof.status
             checks.append(Check(name=proof.name, status=status, detail=told))
     return _report(folder, "packaged file", checks)
+
+
+def _signature(folder: Path, key: Path | None) -> list[Check]:
+    """Return what there is to say of a package's signature, nothing where there is none."""
+    if key is not None:
+        failure = signature_failure(folder, key)
+        status: Status = "fail" if failure else "pass"
+        return [Check(name="signature", status=status, detail=failure or f"made with {key.name}")]
+    if (folder / SIGNATURE_NAME).is_file():
+        told = "signed by someone; --public-key FILE says whether it was its maker"
+        return [Check(name="signature", status="info", detail=told)]
+    return []
 
 
 def read_package(folder: Path) -> PackageManifest:

@@ -11,6 +11,7 @@ from exporter.errors import BadInput, GateClosed, LawvaultError
 from exporter.manifest import MANIFEST_NAME
 from exporter.packages.assemble import Packager
 from exporter.packages.manifest import PackageManifest
+from exporter.packages.signature import SIGNATURE_NAME, sign
 from exporter.packages.sums import check_sums
 from exporter.packages.terms import Terms, read_terms
 from exporter.packages.verify import read_package
@@ -71,14 +72,16 @@ def plan(
     checkpoint: Checkpoint,
     with_texts: bool = True,
     override_reason: str | None = None,
+    key: Path | None = None,
 ) -> tuple[Publication, Mapping[str, Content]]:
     """Return what of a release goes along, and every file by its path in the repository.
 
     folder: holds parity.json, the card (README.md) and packages/, as `release` and `package` leave
     them. Nothing else of it is published. Without `with_texts` reports keep their figures and lose
-    the user's texts. Raises GateClosed for a package that did not pass, unless the reason that it
-    was packaged for is given again; BadInput for one that is damaged or holds a page of the user's
-    articles without `with_texts`, and for a card of another licence than the checkpoint's.
+    the user's texts. `key`: signs every package. Raises GateClosed for a package that did not
+    pass, unless the reason that it was packaged for is given again; BadInput for one that is
+    damaged or holds a page of the user's articles without `with_texts`, and for a card of another
+    licence than the checkpoint's.
     """
     report = read_report(folder / JSON_NAME)
     card = folder / CARD_NAME
@@ -112,6 +115,8 @@ def plan(
         for path in sorted(p for p in package.rglob("*") if p.is_file() and not p.is_symlink()):
             if path.parent.name != "__pycache__":
                 files[path.relative_to(folder).as_posix()] = path
+        if key is not None:
+            files[f"{FOLDER}/{package.name}/{SIGNATURE_NAME}"] = sign(package, key)
         if shown:
             texts[f"{FOLDER}/{package.name}/{MANIFEST_NAME}"] = shown
     if not names:

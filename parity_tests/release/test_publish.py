@@ -207,3 +207,66 @@ def test_the_card_must_state_the_models_own_licence(
     card.unlink()
     assert publish(release, tiny_path) == 2
     assert "has no card; write it: lawvault card --report" in capsys.readouterr().err
+
+
+def keys(folder: Path, name: str) -> tuple[Path, Path]:
+    """Return the files of a new private key and of its public half."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return private, public
+
+
+def test_a_signature_holds_where_sums_were_made_anew_and_does_not_for_another_key(
+    release: Path, tiny_path: Path, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("model_signing")
+    private, public = keys(tmp_path, "mine")
+    others = keys(tmp_path, "other")[1]
+    assert publish(release, tiny_path, "--yes", "--sign-key", private) == 0
+    assert not (release / "packages" / "ollama-q8_0" / "model.sig").exists()
+    package = tmp_path / "copy"
+    for name, content in hub.repositories[WHERE].items():
+        if name.startswith("packages/ollama-q8_0/"):
+            path = package / name.removeprefix("packages/ollama-q8_0/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    capsys.readouterr()
+
+    def verified(*more: object) -> tuple[int, str]:
+        code = run("verify", package, *more)
+        said = capsys.readouterr().out
+        return code, next((row for row in said.splitlines() if row.startswith("signature")), "")
+
+    assert verified("--public-key", public)[0] == 0
+    assert verified()[1].split()[1] == "info"
+    code, row = verified("--public-key", others)
+    assert (code, row.split()[1]) == (1, "fail")
+    assert "does not hold for this key" in row
+    with (package / "prompts.json").open("a") as file:
+        file.write(" ")
+    seal(package)
+    code, row = verified("--public-key", public)
+    assert (code, row.split()[1]) == (1, "fail")
+    (package / "model.sig").unlink()
+    code, row = verified("--public-key", public)
+    assert "nobody has signed it" in row
+    assert run("verify", package, "--public-key", tmp_path / "none") == 2
+    assert "no such key" in capsys.readouterr().err
+    (tmp_path / "bad").write_text("x", "utf-8")
+    assert publish(release, tiny_path, "--sign-key", tmp_path / "bad") == 2
+    assert "is no private elliptic key in PEM" in capsys.readouterr().err
