@@ -1,7 +1,9 @@
 """lawvault publish: a release to the Hugging Face hub; what would go along is said first."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +13,9 @@ from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.cli.terminal import echo
 from exporter.errors import BadInput
 from exporter.records import canonical_json
+
+if TYPE_CHECKING:
+    from exporter.release.publish import Publication, PublishedFile
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -75,9 +80,8 @@ def publish(
     if options.as_json:
         click.echo(canonical_json(found), nl=False)
     else:
-        for file in found.files:
-            shown = f"  shows {file.texts:,} of your texts" if file.texts else ""
-            echo(f"{file.size_bytes / 1e6:10,.1f} MB  {file.path}{shown}")
+        for line in _lines(found):
+            echo(line)
         texts = "none of your texts" if not found.texts else "your texts among it, see above"
         echo(
             f"{len(found.files)} files, {found.size_bytes / 1e6:,.1f} MB, licence {found.licence}, "
@@ -90,3 +94,17 @@ def publish(
         return
     address = upload(found, files, token=get_token(), private=private)
     say(f"published: {address}", options)
+
+
+def _lines(found: "Publication") -> Iterator[str]:
+    """Yield a line for each file, and one for each package as a whole."""
+    groups: dict[str, list[PublishedFile]] = {}
+    for file in found.files:
+        parts = file.path.split("/")
+        groups.setdefault("/".join(parts[:2]) if len(parts) > 2 else file.path, []).append(file)
+    for name, files in groups.items():
+        size, texts = sum(f.size_bytes for f in files), sum(f.texts for f in files)
+        whole = f", {len(files)} files" if len(files) > 1 else ""
+        shown = f", shows up to {texts:,} of your texts" if texts else ""
+        echoed = f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
+        yield f"{echoed:>12}  {name}{whole}{shown}"

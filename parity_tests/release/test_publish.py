@@ -56,8 +56,8 @@ def test_without_yes_it_is_only_said(
 ) -> None:
     assert publish(release, tiny_path) == 0
     captured = capsys.readouterr()
-    assert "parity.json  shows " in captured.out
-    assert "packages/ollama-q8_0/tiny-q8_0.gguf\n" in captured.out
+    assert "parity.json, shows up to " in captured.out
+    assert "packages/ollama-q8_0, 17 files\n" in captured.out
     assert "licence mit, your texts among it, see above, to lawyer/law-small" in captured.out
     assert captured.err.endswith("nothing was uploaded; pass --yes to do it\n")
     assert (hub.repositories, hub.commits) == ({}, [])
