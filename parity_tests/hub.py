@@ -1,4 +1,4 @@
-"""A hub on this machine: as much of Hugging Face's upload protocol as huggingface_hub speaks.
+"""A hub on this machine: as much of Hugging Face's protocol as huggingface_hub speaks.
 
 https://github.com/huggingface/huggingface_hub/blob/v0.36.0/src/huggingface_hub/_commit_api.py and
 .../lfs.py: create a repository, ask how each file is to be sent, send large ones to LFS by their
@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TOKEN, OWNER = "hf_test", "lawyer"
+COMMIT = "c" * 40
 LARGE = (".gguf", ".onnx", ".bin", ".onnx_data")
 
 
@@ -32,6 +33,8 @@ class Hub:
     sent: list[str] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
     break_after: int | None = None
+    datasets: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """Name -> path -> content, for anyone to fetch."""
 
 
 @contextlib.contextmanager
@@ -41,6 +44,29 @@ def running_hub() -> Iterator[Hub]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path = self.path.split("?")[0]
+            for name, files in hub.datasets.items():
+                if path.startswith(f"/api/datasets/{name}/"):
+                    listed = [{"rfilename": file} for file in files]
+                    return self.answer(200, {"id": name, "sha": COMMIT, "siblings": listed})
+                file = path.removeprefix(f"/datasets/{name}/resolve/{COMMIT}/")
+                if file in files:
+                    return self.give(files[file])
+            return self.answer(404, {"error": "Repository not found"}, missing=True)
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def give(self, content: bytes) -> None:
+            self.send_response(200)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
 
         def do_POST(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
@@ -123,13 +149,16 @@ def running_hub() -> Iterator[Hub]:
                 200, {"success": True, "commitUrl": where, "commitOid": f"{len(hub.commits):040x}"}
             )
 
-        def answer(self, status: int, value: Any) -> None:
+        def answer(self, status: int, value: Any, *, missing: bool = False) -> None:
             content = json.dumps(value).encode()
             self.send_response(status)
+            if missing:
+                self.send_header("X-Error-Code", "RepoNotFound")
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
         def log_message(self, format: str, *args: Any) -> None:
             del format, args

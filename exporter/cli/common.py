@@ -37,6 +37,16 @@ class CommonOptions:
     debug: bool
 
 
+class CorpusFolder(click.Path):
+    """A folder in BEIR's layout, or the id of such a data set on the hub, which is fetched."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from exporter.corpus.hub import locate_corpus
+
+        return locate_corpus(Path(str(super().convert(value, param, ctx))))
+
+
+CORPUS = CorpusFolder(path_type=Path)
 FOLDER_HELP = "Folder to write to. Default: below artifacts/."
 FORCE_HELP = "Replace an output folder that is not empty."
 

@@ -6,7 +6,14 @@ from typing import Any
 import click
 
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import CommonOptions, common_options, default_output, language_option, say
+from exporter.cli.common import (
+    CORPUS,
+    CommonOptions,
+    common_options,
+    default_output,
+    language_option,
+    say,
+)
 from exporter.cli.console import open_console
 from exporter.cli.parity import check_one_checkpoint, recorded_prompts
 from exporter.cli.progress import ProgressLines
@@ -25,8 +32,8 @@ SHOWN = 100  # characters of an article in the terminal
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--corpus",
-    type=click.Path(path_type=Path),
-    help="Folder in BEIR layout. Default: the recipe's.",
+    type=CORPUS,
+    help="Folder in BEIR layout, or a data set of the hub. Default: the recipe's.",
 )
 @click.option(
     "--on",

@@ -6,7 +6,14 @@ from typing import Any
 import click
 
 from exporter.cli.checkpoint import load_checkpoint, show_findings
-from exporter.cli.common import CommonOptions, common_options, default_output, parse_prompts, say
+from exporter.cli.common import (
+    CORPUS,
+    CommonOptions,
+    common_options,
+    default_output,
+    parse_prompts,
+    say,
+)
 from exporter.cli.console import open_console
 from exporter.cli.parity import check_report_folder
 from exporter.cli.parity_index import IndexOptions, index_options, open_given_table
@@ -27,8 +34,8 @@ from exporter.records import canonical_json
 )
 @click.option(
     "--corpus",
-    type=click.Path(path_type=Path),
-    help="Folder in BEIR layout. Default: the recipe's.",
+    type=CORPUS,
+    help="Folder in BEIR layout, or a data set of the hub. Default: the recipe's.",
 )
 @click.option("--queries", type=click.Path(path_type=Path), help="Another queries.jsonl.")
 @index_options

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.common import CommonOptions
+from exporter.cli.common import CORPUS, CommonOptions
 from exporter.cli.progress import ProgressLines
 from exporter.cli.terminal import echo
 from exporter.errors import BadInput
@@ -15,9 +15,10 @@ from exporter.records import canonical_json
 @click.argument("artifact", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--corpus",
-    type=click.Path(path_type=Path),
+    type=CORPUS,
     metavar="FOLDER",
-    help="Folder with a corpus.jsonl in BEIR layout. With --replace: whose questions and right "
+    help="Folder with a corpus.jsonl in BEIR layout, or such a data set of the hub, as "
+    "BeIR/scifact. With --replace: whose questions and right "
     "answers judge.",
 )
 @click.option(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from exporter.cli.common import CommonOptions, say
+from exporter.cli.common import CORPUS, CommonOptions, say
 from exporter.cli.progress import ProgressLines
 from exporter.cli.terminal import echo
 from exporter.errors import BadInput
@@ -15,7 +15,7 @@ from exporter.records import canonical_json
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option(
     "--corpus",
-    type=click.Path(path_type=Path),
+    type=CORPUS,
     metavar="FOLDER",
     help="Documents, questions and answers in BEIR layout.",
 )

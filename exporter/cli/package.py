@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import CommonOptions, common_options, node_modules_option, say
+from exporter.cli.common import CORPUS, CommonOptions, common_options, node_modules_option, say
 from exporter.cli.parity import recorded_prompts
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.cli.terminal import echo
@@ -87,7 +87,7 @@ def _page_options(command: Any) -> Any:
     corpus = click.option(
         "--corpus",
         metavar="FOLDER",
-        type=click.Path(path_type=Path),
+        type=CORPUS,
         help="Whose corpus.jsonl the page searches; its questions, if any, say how few bits its "
         "vectors may have. Default: invented articles; the page says so.",
     )

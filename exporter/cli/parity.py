@@ -8,6 +8,7 @@ import click
 from exporter.checkpoint.contents import Prompts
 from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
+    CORPUS,
     CommonOptions,
     common_options,
     default_output,
@@ -29,8 +30,8 @@ from exporter.report.words import words_of
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--corpus",
-    type=click.Path(path_type=Path),
-    help="Folder in BEIR layout. Default: the recipe's.",
+    type=CORPUS,
+    help="Folder in BEIR layout, or a data set of the hub. Default: the recipe's.",
 )
 @click.option(
     "--queries",

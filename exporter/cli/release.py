@@ -7,6 +7,7 @@ import click
 from exporter.bundled import miniature
 from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import (
+    CORPUS,
     CommonOptions,
     common_options,
     default_output,
@@ -25,8 +26,8 @@ from exporter.report.words import words_of
 @click.command()
 @click.option(
     "--corpus",
-    type=click.Path(path_type=Path),
-    help="Folder in BEIR layout. Default: the recipe's.",
+    type=CORPUS,
+    help="Folder in BEIR layout, or a data set of the hub. Default: the recipe's.",
 )
 @click.option("--bench", is_flag=True, help="Time the artifacts for the overview page.")
 @click.option(

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from exporter.cli.checkpoint import load_checkpoint
-from exporter.cli.common import CommonOptions, common_options, default_output, next_command
+from exporter.cli.common import CORPUS, CommonOptions, common_options, default_output, next_command
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.cli.terminal import echo
@@ -25,7 +25,7 @@ DOUBTFUL = 0.05
     "corpora",
     multiple=True,
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=CORPUS,
     help="Folder in BEIR's layout: its documents are counted, its questions held out. Repeatable.",
 )
 @click.option(
