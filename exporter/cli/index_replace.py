@@ -15,7 +15,8 @@ from exporter.records import canonical_json
 from exporter.report.markdown import show_difference
 from exporter.report.write import read_report
 from exporter.tables.columns import Columns
-from exporter.tables.replace import Asked, replace_vectors, roll_back
+from exporter.tables.replace import replace_vectors, roll_back
+from exporter.tables.replacement import Asked
 
 
 def read_asked(corpus: Path | None, queries: Path | None) -> Asked:

@@ -180,7 +180,7 @@ def test_what_an_application_writes_meanwhile_is_caught_up(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database = desk.table(tmp_path / "db", desk.fp32)
-    measure: Callable[..., Any] = replacing._measure
+    measure: Callable[..., Any] = replacing.measure_replacement
 
     def meanwhile(*given: Any, **named: Any) -> Any:
         found = measure(*given, **named)
@@ -191,7 +191,7 @@ def test_what_an_application_writes_meanwhile_is_caught_up(
         table.delete("chunk_id = 'd005'")
         return found
 
-    monkeypatch.setattr(replacing, "_measure", meanwhile)
+    monkeypatch.setattr(replacing, "measure_replacement", meanwhile)
     asked = ["--corpus", desk.corpus, "--old", desk.fp32, *NAMES, "--json"]
     assert run(desk.replace(desk.fp16, database, *asked)) == 0
     done = json.loads(capsys.readouterr().out)
