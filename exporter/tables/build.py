@@ -160,8 +160,8 @@ def _existing(output: Path, *, table: str, origin: IndexOrigin, force: bool) -> 
     where, made = f"'{output}' table '{table}'", origin_in(output, table)
     if made is None:
         raise BadInput(
-            f"{where} exists and was not made by 'lawvault index'; name another --table, or pass "
-            "--force to replace it"
+            f"{where} exists and was not made by this version of 'lawvault index'; name another "
+            "--table, pass --force to build it anew, or --replace to keep its texts"
         )
     if not made.same_vectors(origin):
         raise BadInput(
