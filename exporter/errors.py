@@ -78,6 +78,11 @@ def _is_installed(module: str) -> bool:
         return False
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the first line of what a library's error says, its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> BadInput:
     """Return the error for a name that is not in `known`, with the nearest one suggested."""
     names = sorted(known)

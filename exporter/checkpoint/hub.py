@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from exporter.errors import BadInput
+from exporter.errors import BadInput, reason_of
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer.model", "vocab.txt", "README.md")
@@ -26,7 +26,7 @@ def locate_checkpoint(named: str) -> Path:
             )
         )
     except Exception as error:  # noqa: BLE001 - hub errors share no base across its versions
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise BadInput(
             f"'{named}' is no folder here, and the hub did not give it as a model ({reason}); "
             "check the name, or pass a local folder"

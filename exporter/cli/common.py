@@ -1,6 +1,7 @@
 """What every command shares: its options."""
 
 import functools
+import math
 import re
 import shlex
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from exporter.cli.terminal import echo
 from exporter.errors import BadInput, unknown_name
 from exporter.parsing import parse_json, parse_toml
 from exporter.report.words import LANGUAGES, terminal_language
+from exporter.runtimes.server import TIMEOUT_S
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -152,6 +154,40 @@ def node_modules_option(command: Command) -> Command:
         help="Where npm has installed @huggingface/transformers. Default: $LAWVAULT_NODE_MODULES, "
         "or node_modules of the working folder or one above.",
     )(command)
+
+
+def server_options(command: Command) -> Command:
+    """Add --url, --api and --timeout, given to the command as `url: str | None`, `api: Api` and
+    `timeout_s: float`."""
+    for option in reversed(
+        (
+            click.option("--url", help="A server that runs the model, as http://localhost:11434."),
+            click.option(
+                "--api",
+                type=click.Choice(["openai", "ollama"]),
+                default="openai",
+                show_default=True,
+                help="/v1/embeddings, or Ollama's /api/embed.",
+            ),
+            click.option(
+                "--timeout",
+                "timeout_s",
+                type=click.FloatRange(min=0.01),
+                default=TIMEOUT_S,
+                show_default=True,
+                callback=_seconds,
+                help="Seconds to wait for an answer.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _seconds(_: click.Context, __: click.Parameter, value: float) -> float:
+    if math.isnan(value):  # in no range, and below none
+        raise BadInput("--timeout nan is no number of seconds")
+    return value
 
 
 def language_option(command: Command) -> Command:

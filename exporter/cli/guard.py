@@ -1,17 +1,18 @@
 """lawvault guard: the space of an index, for an application to hold its embed function against."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
+from exporter.cli.common import server_options
 from exporter.cli.console import open_console, print_rows
 from exporter.cli.terminal import echo
 from exporter.errors import BadInput
 from exporter.records import canonical_json
-from exporter.runtimes.server import TIMEOUT_S, Api, ServerEncoder
+from exporter.runtimes.server import Api, ServerEncoder
 from exporter.space import Space
+from exporter.vectors.probes import Role, rendered
 
 
 @click.command()
@@ -23,15 +24,8 @@ from exporter.space import Space
     metavar="FOLDER",
     help="Write space.json and the guards here: guard.py, guard.mjs, guard.go.",
 )
-@click.option("--url", help="Check a server that runs the model, as http://localhost:11434.")
+@server_options
 @click.option("--model", help="The model's name on that server.")
-@click.option(
-    "--api",
-    type=click.Choice(["openai", "ollama"]),
-    default="openai",
-    show_default=True,
-    help="/v1/embeddings, or Ollama's /api/embed.",
-)
 @click.option(
     "--role",
     type=click.Choice(["query", "document"]),
@@ -40,14 +34,6 @@ from exporter.space import Space
     help="Whose prompt the server's texts get.",
 )
 @click.option("--short", is_flag=True, help="Leave out the long text that shows a server's cut.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.01),
-    default=TIMEOUT_S,
-    show_default=True,
-    help="Seconds to wait for an answer.",
-)
 @click.option("--force", is_flag=True, help="Replace files in --output.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -59,7 +45,7 @@ def guard(
     url: str | None,
     model: str | None,
     api: Api,
-    role: str,
+    role: Role,
     short: bool,
     timeout_s: float,
     force: bool,
@@ -114,26 +100,15 @@ def _write(output: Path, space: Space, *, force: bool) -> None:
         write_guard(stage, space)
 
 
-def _check(space: Space, server: ServerEncoder, role: str, *, short: bool) -> dict[str, Any]:
+def _check(space: Space, server: ServerEncoder, role: Role, *, short: bool) -> dict[str, Any]:
     """Ask a server for the probes, with the space's own prompts."""
-    prompts = space.prompts
+    from exporter.guards.python import check
 
     def embed(text: str, title: str = "") -> list[float]:
-        given = (
-            prompts.render_query(text)
-            if role == "query"
-            else prompts.render_document(text, title=title)
-        )
+        given = rendered(space.prompts, role, title, text)
         return [float(value) for value in server.raw([given])[0]]
 
-    check = import_module("exporter.guards.static.guard").check
-    try:
-        found: dict[str, Any] = check(
-            space.model_dump(mode="json"), embed, role=role, long=not short
-        )
-    except ValueError as error:
-        raise BadInput(str(error)) from None
-    return found
+    return check(space, embed, role=role, long=not short)
 
 
 def _tell(space: Space, output: Path | None, *, as_json: bool) -> None:

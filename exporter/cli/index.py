@@ -110,7 +110,7 @@ def index(
     corpus with new documents costs only these.
     """
     from exporter.corpus.beir import read_documents
-    from exporter.report.write import read_report
+    from exporter.report.write import report_beside
     from exporter.tables.build import build_index
     from exporter.tables.columns import Columns
 
@@ -162,7 +162,6 @@ def index(
         raise BadInput(f"--table '{table}' is no name; use letters, digits, '_', '-' and '.'")
     columns = Columns(id=id_column, vector=vector_column, text="text", title="title")
     documents = read_documents(corpus)
-    beside = artifact.resolve().parent / "parity.json"
     with ProgressLines(options) as progress:
         outcome = build_index(
             artifact,
@@ -173,7 +172,7 @@ def index(
             columns=columns,
             cache=cache or output.with_name(output.name + ".vectors"),
             stages=progress.stage,
-            report=read_report(beside) if beside.is_file() else None,
+            report=report_beside(artifact),
             dim=dim,
             ivf_pq=ivf_pq,
             force=force,

@@ -13,7 +13,7 @@ from exporter.errors import BadInput
 from exporter.recipe import read_recipe, recipe_file
 from exporter.records import canonical_json
 from exporter.report.markdown import show_difference
-from exporter.report.write import read_report
+from exporter.report.write import report_beside
 from exporter.tables.columns import Columns
 from exporter.tables.replace import replace_vectors, roll_back
 from exporter.tables.replacement import Asked
@@ -54,7 +54,6 @@ def print_replacement(
     """Replace, say what was found and done. Returns the exit code."""
     if override_reason is not None and not override_reason.strip():
         raise BadInput("--override-verdict needs a reason")
-    beside = artifact.resolve().parent / "parity.json"
     with ProgressLines(options) as progress:
         done = replace_vectors(
             artifact,
@@ -66,7 +65,7 @@ def print_replacement(
             recipe=read_recipe(recipe_file(recipe)),
             cache=cache,
             stages=progress.stage,
-            report=read_report(beside) if beside.is_file() else None,
+            report=report_beside(artifact),
             override_reason=override_reason,
         )
     if options.as_json:

@@ -1,6 +1,5 @@
 """lawvault publish: a release to the Hugging Face hub; what would go along is said first."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +10,12 @@ from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import CommonOptions, common_options, say
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.cli.terminal import echo
+from exporter.corpus.hub import HUB_ID
 from exporter.errors import BadInput
 from exporter.records import canonical_json
 
 if TYPE_CHECKING:
     from exporter.release.publish import Publication, PublishedFile
-
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @click.command()
@@ -66,7 +64,7 @@ def publish(
 
     from exporter.release.publish import plan, upload
 
-    if REPOSITORY.fullmatch(repository) is None:
+    if HUB_ID.fullmatch(repository) is None:
         raise BadInput(f"--to '{repository}' is no repository; write OWNER/NAME")
     checkpoint = load_checkpoint(options, choose_recipe(recipe, options), quiet_findings=True)
     found, files = plan(

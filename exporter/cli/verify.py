@@ -1,41 +1,25 @@
 """lawvault verify: a package's files and vectors, or those of a server that runs it."""
 
-import math
 from pathlib import Path
 
 import click
 from rich.table import Table
 
-from exporter.cli.common import node_modules_option
+from exporter.cli.common import node_modules_option, server_options
 from exporter.cli.console import open_console, styled
 from exporter.cli.terminal import echo
 from exporter.errors import BadInput
 from exporter.packages.verify import VerifyReport, verify_package
 from exporter.records import canonical_json
-from exporter.runtimes.server import TIMEOUT_S, Api, ServerEncoder
+from exporter.runtimes.server import Api, ServerEncoder
 
 STYLE = {"pass": "green", "info": "dim", "warning": "yellow", "fail": "red"}
 
 
 @click.command()
 @click.argument("package", type=click.Path(path_type=Path))
-@click.option("--url", help="A server that runs the model, as http://localhost:11434.")
+@server_options
 @click.option("--model", help="The model's name on that server. Default: the package's.")
-@click.option(
-    "--api",
-    type=click.Choice(["openai", "ollama"]),
-    default="openai",
-    show_default=True,
-    help="/v1/embeddings, or Ollama's /api/embed.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.01),
-    default=TIMEOUT_S,
-    show_default=True,
-    help="Seconds to wait for an answer.",
-)
 @click.option(
     "--runtime",
     multiple=True,
@@ -69,8 +53,6 @@ def verify(
     Exit code 1 where a check fails; warnings and information do not fail.
     """
     del debug  # main() reads it
-    if math.isnan(timeout_s):
-        raise BadInput("--timeout nan is no number of seconds")
     if url is None and model is not None:
         raise BadInput("--model is the name on a server; pass its --url too")
     server = None

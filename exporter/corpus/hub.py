@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from exporter.errors import BadInput
+from exporter.errors import BadInput, reason_of
 from exporter.staging import staged_folder
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -48,7 +48,7 @@ def _answers(name: str) -> list[Path]:
     try:
         return [*_fetch(f"{name}{ANSWERS}", ("*.tsv",)).glob("*.tsv")]
     except BadInput as error:
-        if isinstance(error.__context__, RepositoryNotFoundError):
+        if isinstance(error.__cause__, RepositoryNotFoundError):
             return []
         raise
 
@@ -58,12 +58,12 @@ def _fetch(name: str, patterns: tuple[str, ...]) -> Path:
 
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=list(patterns)))
-    except Exception as error:  # noqa: BLE001 - hub errors share no base across its versions
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:
+        reason = reason_of(error)
         raise BadInput(
             f"'{name}' is no folder here, and the hub did not give it as a data set ({reason}); "
             "check the name, or pass a local folder"
-        ) from None
+        ) from error
 
 
 def _unpack(files: Iterable[Path], folder: Path) -> None:

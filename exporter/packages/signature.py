@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import BadInput, require
+from exporter.errors import BadInput, reason_of, require
 
 SIGNATURE_NAME = "model.sig"
 
@@ -72,4 +72,4 @@ def _check_key(key: Path, kind: str) -> None:
 
 
 def _first(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+    return reason_of(error)[:120]

@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub.repocard import metadata_load
 
 from exporter.checkpoint.contents import Checkpoint
-from exporter.errors import BadInput, GateClosed, LawvaultError
+from exporter.errors import BadInput, GateClosed, LawvaultError, reason_of
 from exporter.manifest import MANIFEST_NAME
 from exporter.packages.assemble import Packager
 from exporter.packages.manifest import PackageManifest
@@ -87,15 +87,15 @@ def plan(
     card = folder / CARD_NAME
     if not card.is_file():
         raise BadInput(
-            f"'{folder}' has no card; write it: lawvault card --report {report_of(folder)}"
+            f"'{folder}' has no card; write it: lawvault card --report {folder / JSON_NAME}"
         )
     licence = _licence(card, read_terms(checkpoint))
     files: dict[str, Content] = {
         CARD_NAME: card,
         **_report_files(folder, report, with_texts=with_texts),
     }
-    texts = {name: 0 if not with_texts else _texts_of(report) for name in (JSON_NAME,)}
-    texts |= dict.fromkeys((MARKDOWN_NAME, HTML_NAME), texts[JSON_NAME])
+    in_report = _texts_of(report) if with_texts else 0
+    texts = dict.fromkeys((JSON_NAME, MARKDOWN_NAME, HTML_NAME), in_report)
     names, overridden = [], {}
     for package in sorted((folder / FOLDER).glob("*")):
         if not package.is_dir() or package.name.startswith("."):
@@ -181,16 +181,11 @@ def upload(
 
 
 def _broken_off(where: str, error: Exception) -> str:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    reason = reason_of(error)[:200]
     return (
         f"the upload to '{where}' broke off ({reason}); run it again, large files that arrived are "
         "not sent twice"
     )
-
-
-def report_of(folder: Path) -> str:
-    """Return the path of a release's report, for a command line."""
-    return str(folder / JSON_NAME)
 
 
 def without_texts(report: ParityReport) -> ParityReport:

@@ -30,6 +30,13 @@ def write_report(folder: Path, report: ParityReport, language: Language = "en") 
     write_json(folder / JSON_NAME, report)
 
 
+def report_beside(artifact: Path) -> ParityReport | None:
+    """Return the report that lies beside an artifact, None where there is none. Raises BadInput as
+    `read_report` does."""
+    path = artifact.resolve().parent / JSON_NAME
+    return read_report(path) if path.is_file() else None
+
+
 def read_report(path: Path) -> ParityReport:
     """Read parity.json. Raises BadInput where it is missing or damaged."""
     if not path.is_file():

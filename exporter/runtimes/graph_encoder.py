@@ -1,5 +1,6 @@
 """What encoders of graphs have in common: a tokenizer, ids and masks, rows of one width."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from exporter.runtimes.encoder import Vectors, unit_rows
 TOKEN_BUDGET = 4096
 
 
-class GraphEncoder:
+class GraphEncoder(ABC):
     """Base of encoders whose graph takes ids and a mask. See `runtimes.encoder.PaddedEncoder`.
 
     A batch holds texts of one length and at most `batch_tokens` tokens, so that nothing is padded:
@@ -62,6 +63,10 @@ class GraphEncoder:
             )
         return vectors
 
+    @abstractmethod
     def _run(self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> Vectors:
         """Return the graph's (batch, dim) vectors. ids, mask: (batch, sequence)."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model."""

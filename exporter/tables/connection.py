@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import BadInput, require
+from exporter.errors import BadInput, reason_of, require
 from exporter.staging import NO_ROOM
 
 SOURCE = re.compile(r",? ?/\S*\.rs:\d+:\d+")
@@ -40,7 +40,7 @@ def lance_errors(path: Path) -> Iterator[None]:
             raise BadInput(
                 f"the disk is full while writing '{path}'; free some space and run again"
             ) from error
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = reason_of(error)
         reason = SOURCE.sub("", first)[:200]
         raise BadInput(
             f"LanceDB cannot read '{path}' ({reason}); if it is being written or compacted, wait "

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.corpus.lines import read_records
-from exporter.errors import BadInput, require, unknown_name
+from exporter.errors import BadInput, reason_of, require, unknown_name
 from exporter.tables.columns import Columns, IndexOrigin
 from exporter.tables.vector_table import BLOCK_ROWS, VectorIndex, Vectors, filled
 
@@ -264,4 +264,4 @@ def _strings(column: Any) -> list[str]:
 
 
 def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return reason_of(error)[:200]

@@ -2,16 +2,15 @@
 
 from collections.abc import Collection, Mapping
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 from exporter.errors import BadInput
 from exporter.formats.open import artifact_source
+from exporter.guards.python import differences
 from exporter.manifest import Manifest, check_files, read_manifest, space_of
 from exporter.parity.results import ParityReport
 from exporter.progress import Stages
 from exporter.recipe import Recipe
-from exporter.space import Space
 from exporter.staging import check_free_disk
 from exporter.tables.build import documents_sha256, probes_of
 from exporter.tables.columns import Columns, origin_of, with_probes
@@ -75,7 +74,11 @@ def replace_vectors(
             "--text-column and --title-column"
         )
     asker = old or _same_space(opened, artifact, manifest)
-    if old is not None and asked.answers is None and _foreign(read_manifest(old), manifest):
+    if (
+        old is not None
+        and asked.answers is None
+        and differences(space_of(read_manifest(old)), space_of(manifest))
+    ):
         raise BadInput(
             "without right answers the old model's first documents would be taken for right, which "
             "no other model finds; pass --corpus with qrels"
@@ -181,7 +184,7 @@ def _same_space(opened: LanceTable, artifact: Path, manifest: Manifest) -> Path:
             f"{opened.where} does not say what made it; pass the artifact whose questions it is "
             "asked today: --old ARTIFACT"
         )
-    apart = _apart(opened.origin.space, space_of(manifest))
+    apart = differences(opened.origin.space, space_of(manifest))
     if apart:
         raise BadInput(
             f"{opened.where} lies in another space than '{artifact}' ({apart[0]}); pass the "
@@ -190,17 +193,6 @@ def _same_space(opened: LanceTable, artifact: Path, manifest: Manifest) -> Path:
     if opened.dim not in (manifest.dim, *manifest.matryoshka_dims):
         raise BadInput(f"{opened.where} has {opened.dim} components; pass --old ARTIFACT")
     return artifact
-
-
-def _apart(one: Space, other: Space) -> list[str]:
-    found: list[str] = import_module("exporter.guards.static.guard").differences(
-        one.model_dump(mode="json"), other.model_dump(mode="json")
-    )
-    return found
-
-
-def _foreign(old: Manifest, new: Manifest) -> bool:
-    return bool(_apart(space_of(old), space_of(new)))
 
 
 def _documents(table: LanceTable) -> Documents:
@@ -223,16 +215,14 @@ def _embedded(
 ) -> tuple[LanceTable, Documents, Rows]:
     """Return the table at its newest version, its documents and their new vectors, in the order of
     its rows. Texts that arrive while others are embedded are embedded next."""
-    for _ in range(MOST_TRIES):
+    tries = 0
+    while True:
         documents = _documents(opened)
         rows = embed(artifact_source(artifact), _rendered(manifest, documents.values()))
-        if opened.latest_version() == opened.version:
-            break
+        if tries == MOST_TRIES or opened.latest_version() == opened.version:
+            return opened, documents, rows
         opened = open_table(opened.path, table=opened.name, columns=opened.columns)
-    else:
-        documents = _documents(opened)
-        rows = embed(artifact_source(artifact), _rendered(manifest, documents.values()))
-    return opened, documents, rows
+        tries += 1
 
 
 def _rendered(manifest: Manifest, documents: Collection[tuple[str, str]]) -> list[str]:

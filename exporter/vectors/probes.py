@@ -92,7 +92,8 @@ def measure_probes(
     )
 
 
-def _render(prompts: Prompts, role: Role, title: str, text: str) -> str:
+def rendered(prompts: Prompts, role: Role, title: str, text: str) -> str:
+    """Return a text of this role as it is encoded."""
     if role == "query":
         return prompts.render_query(text)
     return prompts.render_document(text, title=title)
@@ -108,14 +109,14 @@ def _short(
     width: int,
     tolerance: Tolerance,
 ) -> tuple[Probe, ...]:
-    given = [_render(prompts, role, title, text) for title, text in texts]
+    given = [rendered(prompts, role, title, text) for title, text in texts]
     right = encoder.encode(given, dim=dim)
     limits = [tolerance(text) for text in given]
     others: list[list[OtherPrompt]] = [[] for _ in texts]
     seen = {tuple(given)}
     for template in _others(prompts, role):
         other = Prompts(query=template, document=template)
-        changed = tuple(_render(other, "document", title, text) for title, text in texts)
+        changed = tuple(rendered(other, "document", title, text) for title, text in texts)
         if changed in seen:  # without a title many are alike
             continue
         seen.add(changed)
@@ -161,7 +162,7 @@ def _long(
 ) -> LongProbe | None:
     """Return the long probe of a role; None for a model whose limit leaves nothing to cut."""
     title, text = titled
-    given = _render(prompts, role, title, text)
+    given = rendered(prompts, role, title, text)
     tokens = len(encoder.token_ids([given])[0])
     lengths = [count for count in CUTS if count < 0.9 * tokens]
     if not lengths:

@@ -44,11 +44,11 @@ Weigh = Callable[[BlockBits], int]
 
 class Mixed(Blocks):
     """See `exporter.formats.onnx.scheme.MeasuringScheme`. `budget`: the bytes of the whole model;
-    `weigh`: what widths come to."""
+    `weigh`: what widths come to; `fixed`: of that, what is no tensor, in the narrowest."""
 
-    def __init__(self, budget: int = 0, *, weigh: Weigh = lambda _: 0) -> None:
+    def __init__(self, budget: int = 0, *, weigh: Weigh = lambda _: 0, fixed: int = 0) -> None:
         super().__init__("mixed", np.float32)
-        self._budget, self._weigh = budget, weigh
+        self._budget, self._weigh, self._fixed = budget, weigh, fixed
 
     def within(self, budget: int, checkpoint: Checkpoint, *, dim: int, flavour: Flavour) -> "Mixed":
         """Return the scheme for a budget in bytes. Raises BadInput, naming the least, for one below
@@ -59,9 +59,9 @@ class Mixed(Blocks):
         def weigh(bits: BlockBits) -> int:
             return weighed(checkpoint, bits, dim=dim, flavour=flavour)
 
-        least = sum(min(widths.values()) for widths in sizes.values())
-        check_budget(budget, weigh(_bits(_narrowest(sizes))) - least, sizes)
-        return Mixed(budget, weigh=weigh)
+        fixed = weigh(_bits(_narrowest(sizes))) - _least(sizes)
+        check_budget(budget, fixed, sizes)
+        return Mixed(budget, weigh=weigh, fixed=fixed)
 
     def bytes_per_weight(self) -> float:
         return 1.2
@@ -105,12 +105,10 @@ class Mixed(Blocks):
         What a graph weighs besides its tensors depends a little on the choice: alignment, and the
         nodes that look up the table. So a choice is weighed, and what it is over is kept free.
         """
-        narrow = _narrowest(sizes)
-        least = sum(min(widths.values()) for widths in sizes.values())
-        fixed = self._weigh(_bits(narrow)) - least - 3 * len(sizes) * ALIGNMENT
-        best = chosen_of(narrow, sizes=sizes, errors=errors)
+        fixed = self._fixed - 3 * len(sizes) * ALIGNMENT
+        best = chosen_of(_narrowest(sizes), sizes=sizes, errors=errors)
         for _ in range(TRIES):
-            if self._budget < fixed + least:
+            if self._budget < fixed + _least(sizes):
                 break
             chosen = choose(self._budget, fixed=fixed, sizes=sizes, errors=errors)
             over = self._weigh(_bits(chosen.widths)) - self._budget
@@ -165,6 +163,10 @@ def _zeros(out: int, width: int, bits: int) -> BlockMatrix:
     blocks = -(-width // BLOCK)
     zeros = np.zeros((out, blocks), np.uint8)
     return BlockMatrix(np.zeros((out, width), np.uint8), zeros, zeros.astype(np.float32), bits)
+
+
+def _least(sizes: Sizes) -> int:
+    return sum(min(widths.values()) for widths in sizes.values())
 
 
 def _narrowest(sizes: Sizes) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.errors import BadInput, require
+from exporter.errors import BadInput, reason_of, require
 from exporter.progress import Progress
 from exporter.runtimes.encoder import Vectors, unit_rows
 from exporter.runtimes.memory import release_memory
@@ -34,7 +34,7 @@ class SentenceTransformersEncoder:
                 model_kwargs=chosen,
             )
         except Exception as error:  # noqa: BLE001 - optimum, transformers, onnxruntime: each its own
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            first = reason_of(error)
             raise BadInput(
                 f"sentence-transformers cannot load '{folder / file}' ({first})"
             ) from None
