@@ -11,6 +11,7 @@ pytest.importorskip("sentence_transformers")
 from exporter.cli.main import main
 from exporter.errors import BadInput
 from exporter.parity.against_baseline import against_baseline
+from exporter.parity.measured import Interval
 from exporter.parity.results import ParityReport
 from exporter.report.regression import render_regression
 from exporter.report.write import write_report
@@ -69,10 +70,30 @@ def test_a_larger_error_closes_the_gate_though_it_passes(
     assert not against_baseline(coarse, grown).worse  # better is not worse
 
 
-def test_lost_answers_and_a_lost_verdict_close_the_gate(bench: Bench, coarse: ParityReport) -> None:
+def test_lost_neighbours_and_a_lost_verdict_close_the_gate(
+    bench: Bench, coarse: ParityReport
+) -> None:
     lost = bench.run(bench.candidate(noisy(30.0)))
     worse = {change.measure for change in against_baseline(lost, coarse).worse}
-    assert {"verdict", "MRR@10", "overlap@10"} <= worse
+    assert {"verdict", "overlap@10"} <= worse
+
+
+@pytest.mark.parametrize(("half", "closed"), [(0.02, True), (0.2, False)])
+def test_lost_answers_close_the_gate_beyond_their_interval(
+    coarse: ParityReport, half: float, closed: bool
+) -> None:
+    def with_difference(mean: float) -> ParityReport:
+        found = coarse.model_copy(deep=True)
+        for deployment in found.artifacts[0].dims[0].deployments:
+            interval = Interval(mean=mean, low=mean - half, high=mean + half)
+            differences = deployment.differences.model_copy(update={"mrr_at_10": interval})
+            vars(deployment)["differences"] = differences
+        return found
+
+    change = against_baseline(with_difference(-0.1), with_difference(0.0))
+    assert {found.measure for found in change.worse} == (
+        {"MRR@10", "MRR@10, old index"} if closed else set()
+    )
 
 
 def test_an_artifact_that_is_gone_closes_the_gate(coarse: ParityReport) -> None:
