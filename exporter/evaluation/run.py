@@ -25,7 +25,7 @@ from exporter.tables.judgement import OriginCheck
 from exporter.tables.origin import check_origin, check_width
 from exporter.tables.search import scan_table, search_table
 from exporter.tables.vector_table import Metric, VectorTable
-from exporter.vectors.embed import Embedded, Texts, embed_each, embed_texts
+from exporter.vectors.embed import Embedded, Engine, Texts, embed_each, embed_texts, encode_here
 from exporter.vectors.search import Ranking, Values, measure, search
 
 MEASURES = ("hit_at_10", "top_1", "mrr_at_10", "ndcg_at_10")
@@ -50,16 +50,19 @@ def evaluate(
     table: VectorTable | None = None,
     metric: Metric = "l2",
     document_prompt: str | None = None,
+    engine: Engine = encode_here,
 ) -> Evaluation:
     """Return what `original` finds of `corpus`, and `against`, where given, with the differences.
 
-    With `table` the documents' vectors are the table's: it must hold exactly the corpus. Raises
+    `engine` embeds documents and questions; all find the same. With `table` the documents' vectors
+    are the table's, which must hold exactly the corpus, and questions are embedded here. Raises
     BadInput where it does not, GateClosed where it was not made with this checkpoint and prompt.
     """
     checkpoint = original.checkpoint
+    retrieve = partial(_retrieve, corpus=corpus, stages=stages, cache=cache, engine=engine)
     origin = None
     if table is None:
-        ours = _retrieve(original, corpus, dim=checkpoint.dim, stages=stages, cache=cache)
+        ours = retrieve(original, dim=checkpoint.dim)
     else:
         ours, origin = _retrieve_from_table(
             original,
@@ -75,7 +78,7 @@ def evaluate(
     theirs = None
     if against is not None:
         width = dim if table is not None else against.checkpoint.dim
-        theirs = _retrieve(against, corpus, dim=width, stages=stages, cache=cache)
+        theirs = retrieve(against, dim=width)
     return Evaluation(
         tool_version=__version__,
         libraries=library_versions(REFERENCE_LIBRARIES),
@@ -95,13 +98,13 @@ def evaluate(
 
 
 def _retrieve(
-    original: Original, corpus: Corpus, *, dim: int, stages: Stages, cache: Path
+    original: Original, *, corpus: Corpus, dim: int, stages: Stages, cache: Path, engine: Engine
 ) -> RankedQuestions:
     checkpoint = original.checkpoint
     if dim > checkpoint.dim:
         raise BadInput(f"'{checkpoint.name}' has only {checkpoint.dim} dimensions, not {dim}")
     texts = Texts(corpus, checkpoint.prompts)
-    rows = embed_texts(original.used, texts.unique, cache=cache, start=stages)
+    rows = embed_texts(original.used, texts.unique, cache=cache, start=stages, engine=engine)
     embedded: Embedded = texts.spread(rows)
     documents, queries = embedded.at(dim)
     return _found(corpus, search(queries, documents))

@@ -6,7 +6,7 @@ from pathlib import Path
 from exporter.format import format_of
 from exporter.hashing import sha256_file
 from exporter.manifest import MANIFEST_NAME, check_files, read_manifest
-from exporter.runtimes.encoder import Encoder, Source
+from exporter.runtimes.encoder import Encoder, Portable, Source
 from exporter.runtimes.identity import artifact_identity
 
 
@@ -34,4 +34,12 @@ def artifact_source(folder: Path) -> Source:
         ),
         open=partial(open_artifact, folder),
         kernels=kernels,
+        portable=Portable(
+            folder=folder,
+            files=(
+                (MANIFEST_NAME, sha256_file(folder / MANIFEST_NAME)),
+                *((record.path, record.sha256) for record in manifest.files),
+            ),
+            open_at=artifact_source,
+        ),
     )

@@ -1,7 +1,9 @@
 """The one thing that parity knows of a runtime."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -66,11 +68,27 @@ class OpenEncoder(Protocol):
 
 
 @dataclass(frozen=True)
+class Portable:
+    """How a source is made again on another machine: `open_at` of a folder there with the same
+    `files`, each (name below `folder`, sha256). `open_at` can be pickled."""
+
+    folder: Path
+    files: tuple[tuple[str, str], ...]
+    open_at: "Callable[[Path], Source]"
+
+    @property
+    def digest(self) -> str:
+        """Return the hash of all names and hashes."""
+        return hashlib.sha256(repr(self.files).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class Source:
     """An encoder that is loaded only when a text has to be encoded.
 
     `identity`: everything besides the text that decides a vector, for caches; JSON values only.
-    `kernels`: which of its runtime's kernels run here, where that decides vectors.
+    `kernels`: which of its runtime's kernels run here, where that decides vectors. `portable`: how
+    it travels; None: not at all.
     """
 
     name: str
@@ -78,6 +96,7 @@ class Source:
     identity: Mapping[str, Any]
     open: OpenEncoder
     kernels: str | None = None
+    portable: Portable | None = None
 
 
 class TokenIds(Protocol):

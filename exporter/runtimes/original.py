@@ -1,14 +1,16 @@
 """The original in torch, as a source of vectors, and its token ids."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
-from exporter.checkpoint.contents import Checkpoint, WindowChoice
+from exporter.checkpoint.contents import Checkpoint, Prompts, WindowChoice
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.checkpoint.window import both_windows
 from exporter.runtimes.batching import token_rows
-from exporter.runtimes.encoder import Encoder, Original, Source
+from exporter.runtimes.encoder import Encoder, Original, Portable, Source
 from exporter.runtimes.identity import reference_identity
 from exporter.runtimes.variants import variants_of
 
@@ -31,7 +33,23 @@ def reference_source(
         dim=checkpoint.dim,
         identity=reference_identity(checkpoint, dtype=dtype, device=described),
         open=load,
+        portable=Portable(
+            folder=checkpoint.path,
+            files=tuple((path, digest) for path, _, digest in checkpoint.file_hashes()),
+            open_at=partial(
+                _reference_at,
+                dtype=dtype,
+                window=checkpoint.window_choice,
+                prompts=checkpoint.prompts,
+            ),
+        ),
     )
+
+
+def _reference_at(
+    folder: Path, *, dtype: Literal["float32", "bfloat16"], window: WindowChoice, prompts: Prompts
+) -> Source:
+    return reference_source(read_checkpoint(folder, window=window, prompts=prompts), dtype)
 
 
 class CheckpointTokens:

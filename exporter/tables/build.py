@@ -29,7 +29,7 @@ from exporter.tables.lance_write import (
 from exporter.tables.open_table import open_table, origin_in, tables_in
 from exporter.tables.tolerance import tolerance_of
 from exporter.tables.vector_table import BLOCK_ROWS
-from exporter.vectors.embed import embed_each
+from exporter.vectors.embed import Engine, embed_each, encode_here
 from exporter.vectors.probes import measure_probes
 from exporter.vectors.rows import Rows
 
@@ -66,6 +66,7 @@ def build_index(
     dim: int | None = None,
     ivf_pq: bool = False,
     force: bool = False,
+    engine: Engine = encode_here,
 ) -> IndexOutcome:
     """Write `documents` with the artifact's vectors, and what made them, to a LanceDB table.
 
@@ -74,6 +75,7 @@ def build_index(
     where documents changed or are gone, or something else made it, BadInput is raised unless
     `force` replaces the table. `ivf_pq` adds an approximate index with LanceDB's defaults.
     `report` says how far the artifact is from the original, which guards of the table ask.
+    `engine` embeds; all give the same table.
     """
     check_installed()
     manifest = read_manifest(artifact)
@@ -106,7 +108,7 @@ def build_index(
     # Vectors twice, in the cache and in the table, and an index on them.
     check_free_disk(output, len(missing) * (3 * 4 * dim + 1000))
     if missing:
-        rows = _rows(artifact, documents, missing, dim=dim, cache=cache, stages=stages)
+        rows = _rows(artifact, documents, missing, dim, cache, stages, engine)
         if old is None:
             _install(output, table=table, origin=origin, rows=rows, ivf_pq=ivf_pq)
         else:
@@ -196,15 +198,15 @@ def _rows(
     artifact: Path,
     documents: Documents,
     ids: Sequence[str],
-    *,
     dim: int,
     cache: Path,
     stages: Stages,
+    engine: Engine,
 ) -> Iterator[Row]:
     prompts = read_manifest(artifact).prompts
     rendered = [prompts.render_document(documents[i][1], title=documents[i][0]) for i in ids]
     source = artifact_source(artifact)
-    vectors = embed_each(source, rendered, cache=cache, start=stages).cut(dim)
+    vectors = embed_each(source, rendered, cache=cache, start=stages, engine=engine).cut(dim)
     return _blocks(documents, ids, vectors=vectors, stages=stages)
 
 

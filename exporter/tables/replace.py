@@ -32,7 +32,7 @@ from exporter.tables.replacement import (
     RollbackOutcome,
     measure_replacement,
 )
-from exporter.vectors.embed import embed_each
+from exporter.vectors.embed import Engine, embed_each, encode_here
 from exporter.vectors.rows import Rows
 
 MOST_TRIES = 5
@@ -54,6 +54,7 @@ def replace_vectors(
     stages: Stages,
     report: ParityReport | None = None,
     override_reason: str | None = None,
+    engine: Engine = encode_here,
 ) -> ReplaceOutcome:
     """Embed a table's own texts with `artifact`, and make these vectors current if they find as
     much as the old ones do.
@@ -83,7 +84,7 @@ def replace_vectors(
             "without right answers the old model's first documents would be taken for right, which "
             "no other model finds; pass --corpus with qrels"
         )
-    embed = partial(embed_each, cache=cache, start=stages)
+    embed = partial(embed_each, cache=cache, start=stages, engine=engine)
     check_free_disk(opened.path, 3 * 4 * manifest.dim * opened.rows)
     opened, documents, new = _embedded(opened, artifact, manifest, embed)
     measured = measure_replacement(

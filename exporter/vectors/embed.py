@@ -1,8 +1,10 @@
 """The texts of a corpus as they are encoded, and the vectors that come back."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from exporter.checkpoint.contents import Prompts
 from exporter.corpus.beir import Corpus, TextRole
 from exporter.errors import BadInput
 from exporter.progress import Progress
-from exporter.runtimes.encoder import Encoder, Source
+from exporter.runtimes.encoder import Source, Vectors
 from exporter.vectors.cache import opened, text_keys
 from exporter.vectors.rows import Places, Rows
 
@@ -72,34 +74,64 @@ def shards(texts: Sequence[str]) -> Iterator[list[int]]:
         yield order[start : start + SHARD_TEXTS]
 
 
+class Engine(Protocol):
+    """Encodes lists of texts, each list in one call of an encoder: here or on many machines."""
+
+    def __call__(
+        self, source: Source, shards: Sequence[Sequence[str]], *, begin: Callable[[], Progress]
+    ) -> Generator[tuple[int, Vectors], None, None]:
+        """Yield (place in `shards`, (texts, dim) unit rows) in any order. `begin` is called once,
+        when the first text is about to be encoded; its progress counts texts."""
+        ...
+
+
+def encode_here(
+    source: Source, shards: Sequence[Sequence[str]], *, begin: Callable[[], Progress]
+) -> Generator[tuple[int, Vectors], None, None]:
+    """Encode on this machine, one list after the other. See `Engine`."""
+    encoder = source.open()
+    try:
+        progress = begin()
+        for place, texts in enumerate(shards):
+            yield place, encoder.encode(texts, on_progress=progress)
+    finally:
+        encoder.close()
+
+
 def embed_texts(
-    source: Source, texts: Sequence[str], *, cache: Path, start: Callable[[str, int], Progress]
+    source: Source,
+    texts: Sequence[str],
+    *,
+    cache: Path,
+    start: Callable[[str, int], Progress],
+    engine: Engine = encode_here,
 ) -> Rows:
-    """Return the vectors of `texts`, encoding only what `cache` does not hold.
+    """Return the vectors of `texts`, encoding with `engine` only what `cache` does not hold.
 
     A shard of which one text is missing is encoded whole: its texts then have the companions they
     would have in a run that was never stopped. Raises BadInput where a vector is not finite or the
     encoder's width is not `source.dim`.
     """
     keys = text_keys(texts)
-    encoder: Encoder | None = None
     with opened(cache, identity=source.identity, dim=source.dim) as store:
         places = store.places(keys)
-        progress = None
-        try:
-            known = 0
-            for shard in shards(texts):
-                if (places[shard] >= 0).all():
-                    known += len(shard)
-                    continue
-                if encoder is None:
-                    encoder = source.open()
-                if progress is None:
-                    progress = start(source.name, len(texts))
-                if known:
-                    progress(known)
-                    known = 0
-                vectors = encoder.encode([texts[i] for i in shard], on_progress=progress)
+        wanted = [shard for shard in shards(texts) if (places[shard] < 0).any()]
+        known = len(texts) - sum(map(len, wanted))
+
+        def begin() -> Progress:
+            label = source.name if wanted else f"{source.name}, kept from before"
+            progress = start(label, len(texts))
+            if known:
+                progress(known)
+            return progress
+
+        if not wanted:
+            begin()
+            return Rows(store.vectors(), places, source.dim, source.name)
+        given = [[texts[i] for i in shard] for shard in wanted]
+        with closing(engine(source, given, begin=begin)) as encoded:
+            for place, vectors in encoded:
+                shard = np.asarray(wanted[place])
                 if vectors.shape != (len(shard), source.dim):
                     raise BadInput(
                         f"{source.name} gave vectors of {vectors.shape[-1]} dimensions, "
@@ -109,24 +141,21 @@ def embed_texts(
                 # would report other last digits than the run after it.
                 new = np.flatnonzero(places[shard] < 0)
                 first = len(store)
-                missing = np.asarray(shard)[new]
-                store.append(keys[missing], vectors[new])
-                places[missing] = np.arange(first, first + len(new))
-            if progress is None:
-                progress = start(f"{source.name}, kept from before", len(texts))
-            if known:
-                progress(known)
-        finally:
-            if encoder is not None:
-                encoder.close()
+                store.append(keys[shard[new]], vectors[new])
+                places[shard[new]] = np.arange(first, first + len(new))
         return Rows(store.vectors(), places, source.dim, source.name)
 
 
 def embed_each(
-    source: Source, texts: Sequence[str], *, cache: Path, start: Callable[[str, int], Progress]
+    source: Source,
+    texts: Sequence[str],
+    *,
+    cache: Path,
+    start: Callable[[str, int], Progress],
+    engine: Engine = encode_here,
 ) -> Rows:
     """Return one row for each of `texts`, which may repeat; each distinct one is encoded once."""
     unique = list(dict.fromkeys(texts))
     at = {text: row for row, text in enumerate(unique)}
     places: Places = np.asarray([at[text] for text in texts], np.int64)
-    return embed_texts(source, unique, cache=cache, start=start).take(places)
+    return embed_texts(source, unique, cache=cache, start=start, engine=engine).take(places)

@@ -20,6 +20,7 @@ LAYERS = (
     ("evaluation",),
     ("tables", "packages"),
     ("parity",),
+    ("cluster",),
     ("formats",),
     ("vectors", "guards"),
     ("runtimes", "quantization", "vocabulary"),
@@ -31,7 +32,7 @@ LAYERS = (
     ("bundled", "staging"),
     ("format",),
     ("registry",),
-    ("hashing", "markdown_text", "offline", "parsing", "progress", "records", "templates"),
+    ("hashing", "markdown_text", "offline", "parsing", "progress", "quiet", "records", "templates"),
     ("errors",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -135,6 +136,8 @@ def test_click_and_torch_stay_in_their_places() -> None:
             assert not roots & {"torch", "transformers", "sentence_transformers"}, relative
         if not relative.startswith("tables/"):
             assert not roots & {"lancedb", "pyarrow"}, relative
+        if not relative.startswith("cluster/"):
+            assert "ray" not in roots, relative
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["parity", "--help"]])
@@ -142,7 +145,8 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom exporter.cli.main import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'gguf', 'llama_cpp', 'lancedb'}\n"
+        "heavy = {'torch', 'transformers', 'onnx', 'onnxruntime', 'gguf', 'llama_cpp', "
+        "'lancedb', 'ray'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,7 +15,6 @@ from exporter.errors import BadInput, require
 from exporter.formats.litert.format import FORMAT
 from exporter.formats.litert.model import litert_module
 from exporter.formats.litert.quantize import quantize_file
-from exporter.formats.litert.quiet import stderr_dropped
 from exporter.formats.litert.runtime import SIGNATURE
 from exporter.manifest import Built, Manifest, TensorRecord, write_manifest
 from exporter.progress import Stages, next_stage, silent
@@ -23,6 +22,7 @@ from exporter.quantization.channels import smoothed_weights
 from exporter.quantization.forward import torch_module
 from exporter.quantization.rotate import RotatedWeights, usual_blocks
 from exporter.quantization.weights import ModelWeights
+from exporter.quiet import stderr_dropped
 from exporter.staging import check_free_disk, check_output, staged_folder
 
 ENTRY = "model.tflite"

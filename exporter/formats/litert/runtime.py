@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.errors import BadInput, require
-from exporter.formats.litert.quiet import stderr_dropped
 from exporter.manifest import Manifest, read_manifest
+from exporter.quiet import stderr_dropped
 from exporter.runtimes.encoder import Vectors
 from exporter.runtimes.graph_encoder import GraphEncoder
 from exporter.runtimes.memory import release_memory

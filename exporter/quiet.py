@@ -1,4 +1,4 @@
-"""Keep what LiteRT's C++ writes to stderr from the terminal: it knows no level."""
+"""Keep what libraries in C++ write to stderr from the terminal, where they know no level."""
 
 import contextlib
 import os
