@@ -23,6 +23,7 @@ EXTRAS: Mapping[str, str] = {
     "playwright": "browser",
     "optimum": "traced",
     "model_signing": "sign",
+    "ray": "ray",
 }
 """The extra of pyproject.toml that brings a module."""
 

@@ -15,11 +15,13 @@ from exporter.cli.common import (
     say,
 )
 from exporter.cli.console import open_console
+from exporter.cli.engine import engine_options
 from exporter.cli.parity import check_report_folder
 from exporter.cli.parity_index import IndexOptions, index_options, open_given_table
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.cli.table import NARROW, print_whole
+from exporter.errors import BadInput
 from exporter.records import canonical_json
 
 
@@ -56,6 +58,7 @@ from exporter.records import canonical_json
     type=click.Path(path_type=Path),
     help="Folder that keeps vectors. Default: vectors/ in the output.",
 )
+@engine_options
 @recipe_option
 @common_options(output="Folder for the reports. Default: artifacts/MODEL.", force=None)
 def evaluate(
@@ -68,6 +71,7 @@ def evaluate(
     details: str | None,
     cache: Path | None,
     recipe: str | None,
+    engine: Any,
     **index: Any,
 ) -> None:
     """Print the model card's table: Hit@10, Top-1 and MRR@10 of the checkpoint in torch bf16.
@@ -88,6 +92,7 @@ def evaluate(
         write_evaluation,
     )
     from exporter.runtimes.original import open_original
+    from exporter.vectors.embed import encode_here
 
     chosen = choose_recipe(recipe, options)
     if details not in (None, "-"):
@@ -95,6 +100,8 @@ def evaluate(
     read = read_corpus(chosen.corpus(corpus), queries=queries)
     given = IndexOptions(**index)
     given.refuse_without_index()
+    if given.index is not None and engine is not encode_here:
+        raise BadInput("--index brings the documents' vectors; leave --engine out")
     table = None if given.index is None else open_given_table(given)
     checkpoint = load_checkpoint(options, chosen)
     other = None
@@ -115,6 +122,7 @@ def evaluate(
             metric=metric,
             against=open_original(other) if other else None,
             document_prompt=given.document_prompt,
+            engine=engine,
         )
     write_evaluation(output, found)
     if details not in (None, "-"):

@@ -1,10 +1,12 @@
 """lawvault index: a new LanceDB table, made with an artifact."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from exporter.cli.common import CORPUS, CommonOptions
+from exporter.cli.engine import engine_options
 from exporter.cli.progress import ProgressLines
 from exporter.cli.terminal import echo
 from exporter.errors import BadInput
@@ -76,6 +78,7 @@ from exporter.records import canonical_json
     is_flag=True,
     help="Replace a table of that name. With --rollback: give up documents that changed since.",
 )
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -99,6 +102,7 @@ def index(
     override_reason: str | None,
     cache: Path | None,
     force: bool,
+    engine: Any,
     as_json: bool,
     quiet: bool,
     debug: bool,
@@ -146,6 +150,7 @@ def index(
             recipe=recipe,
             cache=cache or output.with_name(output.name + ".vectors"),
             override_reason=override_reason,
+            engine=engine,
             options=options,
         )
     only = {"--queries": queries, "--old": old, "--text-column": text_column}
@@ -176,6 +181,7 @@ def index(
             dim=dim,
             ivf_pq=ivf_pq,
             force=force,
+            engine=engine,
         )
     if as_json:
         click.echo(canonical_json(outcome), nl=False)

@@ -17,6 +17,7 @@ from exporter.report.write import report_beside
 from exporter.tables.columns import Columns
 from exporter.tables.replace import replace_vectors, roll_back
 from exporter.tables.replacement import Asked
+from exporter.vectors.embed import Engine
 
 
 def read_asked(corpus: Path | None, queries: Path | None) -> Asked:
@@ -49,6 +50,7 @@ def print_replacement(
     recipe: str,
     cache: Path,
     override_reason: str | None,
+    engine: Engine,
     options: CommonOptions,
 ) -> int:
     """Replace, say what was found and done. Returns the exit code."""
@@ -67,6 +69,7 @@ def print_replacement(
             stages=progress.stage,
             report=report_beside(artifact),
             override_reason=override_reason,
+            engine=engine,
         )
     if options.as_json:
         click.echo(canonical_json(done), nl=False)
