@@ -1,6 +1,7 @@
 """Texts encoded on many machines at once, by Ray Data."""
 
 import json
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 from exporter import __version__
 from exporter.cluster.files import put_files
 from exporter.cluster.nodes import Workers, connected, quiet_data, sized
-from exporter.cluster.worker import Job, Worker
+from exporter.cluster.worker import ANSWER, Job, Worker
 from exporter.errors import BadInput, reason_of
 from exporter.progress import Progress
 from exporter.runtimes.encoder import Source, Vectors
@@ -17,6 +18,11 @@ from exporter.vectors.known_texts import DOCUMENTS, QUERIES
 
 WINDOW_SHARDS = 2048
 """Given to Ray at once: a million texts, which lie in its object store until they are encoded."""
+MOST_RESTARTS = 100
+"""Of one worker: machines that are lent come and go."""
+MOST_TRIES = 3
+"""Of one shard: what takes three workers with it, as texts too long for the memory there, would
+take the fourth."""
 PROBES = (*QUERIES, *(text for _, text in DOCUMENTS))
 
 
@@ -81,20 +87,27 @@ def _run(
         {"place": place, "texts": json.dumps(list(texts)).encode()}
         for place, texts in enumerate(window)
     ]
-    encoded = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Worker,
-        fn_constructor_args=(job, pieces),
-        batch_size=1,
-        batch_format="numpy",
-        concurrency=min(workers.count or 1, len(rows)),
-        num_cpus=workers.cpus,
-        num_gpus=workers.gpus or None,
-    )
+    with warnings.catch_warnings():
+        # From 2.64 on Ray Data takes no limits of restarts, and offers nothing in their place.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        encoded = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            Worker,
+            fn_constructor_args=(job, pieces),
+            batch_size=1,
+            batch_format="numpy",
+            concurrency=min(workers.count or 1, len(rows)),
+            num_cpus=workers.cpus,
+            num_gpus=workers.gpus or None,
+            max_restarts=MOST_RESTARTS,
+            max_task_retries=MOST_TRIES - 1,
+        )
     try:
-        for row in encoded.iter_rows():
-            if row["error"]:
-                raise BadInput(str(row["error"]))
-            yield int(row["place"]), row["vectors"]
+        # Nothing fetched ahead: what is done is kept before the next is waited for.
+        for block in encoded.iter_batches(batch_size=None, prefetch_batches=0):
+            for place, vectors, error in zip(*(block[key] for key in ANSWER), strict=True):
+                if error:
+                    raise BadInput(str(error))
+                yield int(place), vectors
     except ray.exceptions.RayError as error:
         raise BadInput(_said(error)) from None
 

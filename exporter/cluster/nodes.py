@@ -5,8 +5,9 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from exporter.errors import BadInput, reason_of, require
@@ -25,7 +26,8 @@ QUIET = {
 
 PATIENCE_S = 10
 HOW_TO_START = (
-    "start one with 'ray start --head', or leave --ray-address out for this machine alone"
+    "start one with 'ray start --head', set RAY_AUTH_MODE=token where it asks for its token, or "
+    "leave --ray-address out for this machine alone"
 )
 
 
@@ -57,10 +59,20 @@ def connected(address: str | None) -> Iterator[tuple[Any, bool]]:
     import ray
     import ray.data
 
-    if ray.is_initialized():
-        yield ray, False
-        return
-    address = address or os.environ.get(ADDRESS_VARIABLE) or "local"
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
+        # A thread of Ray's prints every death of a worker there, where results belong.
+        if ray.is_initialized():
+            yield ray, False
+            return
+        address = address or os.environ.get(ADDRESS_VARIABLE) or "local"
+        _start(ray, address)
+        try:
+            yield ray, address == "local"
+        finally:
+            ray.shutdown()
+
+
+def _start(ray: Any, address: str) -> None:
     _check_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == "local":
@@ -74,10 +86,6 @@ def connected(address: str | None) -> Iterator[tuple[Any, bool]]:
         raise BadInput(
             f"no Ray cluster answers at '{address}' ({reason_of(error)}); {HOW_TO_START}"
         ) from None
-    try:
-        yield ray, address == "local"
-    finally:
-        ray.shutdown()
 
 
 def _check_address(address: str) -> None:

@@ -14,6 +14,9 @@ from exporter.cluster.files import Pieces, get_files
 from exporter.errors import BadInput, LawvaultError
 from exporter.runtimes.encoder import Encoder, Portable, Vectors
 
+ANSWER = ("place", "vectors", "error")
+"""The columns of what a worker gives."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -53,7 +56,7 @@ class Worker:
                 vectors = self._encoder.encode(json.loads(batch["texts"][0]))
             except LawvaultError as raised:
                 error = str(raised)
-        return {"place": batch["place"], "vectors": vectors[None], "error": np.array([error])}
+        return dict(zip(ANSWER, (batch["place"], vectors[None], np.array([error])), strict=True))
 
 
 def open_verified(job: Job, pieces: Pieces) -> Encoder:

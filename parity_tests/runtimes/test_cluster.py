@@ -24,6 +24,7 @@ from exporter.cluster import engine as engines  # noqa: E402
 from exporter.cluster.engine import RayEngine  # noqa: E402
 from exporter.cluster.files import get_files, put_files  # noqa: E402
 from exporter.cluster.nodes import QUIET, Workers, connected, sized  # noqa: E402
+from exporter.cluster.worker import Worker  # noqa: E402
 from exporter.errors import BadInput  # noqa: E402
 from exporter.formats.onnx.export import export_onnx  # noqa: E402
 from exporter.formats.open import artifact_source  # noqa: E402
@@ -209,6 +210,54 @@ def test_a_worker_with_another_version_of_a_library_is_refused(
     assert "onnxruntime 99.0 there, " in said
     assert said.count("\n") == 1
     assert not (tmp_path / "db").exists()
+
+
+def test_a_machine_without_lawvault_is_named(desk: Desk, nodes: Nodes, tmp_path: Path) -> None:
+    empty = tmp_path / "site" / "exporter"
+    empty.mkdir(parents=True)
+    (empty / "__init__.py").write_text("raise ImportError('nothing here')\n")
+    added = nodes.more(PYTHONPATH=str(empty.parent))
+    try:
+        wanted = desk.index(tmp_path / "db", *on_cluster(nodes), "--workers", 3)
+        # From elsewhere: workers look where their caller stands, too.
+        ran = subprocess.run(
+            [sys.executable, "-c", f"from exporter.cli.main import main\nmain({wanted!r})\n"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+    finally:
+        nodes.cluster.remove_node(added)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(
+        "error: a worker cannot import lawvault; install lawvault-exporter"
+    )
+    assert ran.stderr.count("\n") == 1
+
+
+class Fragile(Worker):
+    """Dies of one text, as of one that is too long for the memory there."""
+
+    def __call__(self, batch: Any) -> Any:
+        if b"POISON" in batch["texts"][0]:
+            os._exit(137)
+        return super().__call__(batch)
+
+
+@pytest.mark.slow
+def test_a_text_that_kills_every_worker_ends_the_run(
+    desk: Desk, nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "Worker", Fragile)
+    source = artifact_source(desk.artifact)
+    wanted = [*texts(1000), "POISON" + "押" * 400]
+    with pytest.raises(BadInput, match=r"Ray gave up: .*; what is encoded is kept"):
+        embed_each(source, wanted, cache=tmp_path / "c", start=silent, engine=nodes.engine(1))
+    assert cached(tmp_path / "c")
+    monkeypatch.undo()
+    rows = embed_each(source, wanted, cache=tmp_path / "c", start=silent, engine=nodes.engine(1))
+    assert len(rows) == 1001
 
 
 @pytest.mark.parametrize("wrong", ["version", "vectors"])
