@@ -37,10 +37,14 @@ PACKAGES: Mapping[str, str] = {
 }
 """Consumers of packages."""
 
+TARGETS: Mapping[str, str] = {"hf": "exporter.release.targets.huggingface:TARGET"}
+"""Where a release is published, by what stands before `://` in `publish --to`."""
+
 ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {
     "model type": FAMILIES,
     "artifact format": FORMATS,
     "package": PACKAGES,
+    "target": TARGETS,
 }
 
 

@@ -10,17 +10,15 @@ from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import CommonOptions, common_options, say
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.cli.terminal import echo
-from exporter.corpus.hub import HUB_ID
-from exporter.errors import BadInput
 from exporter.records import canonical_json
 
 if TYPE_CHECKING:
-    from exporter.release.publish import Publication, PublishedFile
+    from exporter.release.publication import Publication, PublishedFile
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--to", "repository", required=True, metavar="OWNER/NAME", help="The repository.")
+@click.option("--to", required=True, metavar="OWNER/NAME", help="The repository.")
 @click.option("--yes", is_flag=True, help="Do it. Without, say what would be uploaded.")
 @click.option("--private", is_flag=True, help="A new repository that only its owner sees.")
 @click.option(
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 def publish(
     options: CommonOptions,
     folder: Path,
-    repository: str,
+    to: str,
     *,
     yes: bool,
     private: bool,
@@ -60,21 +58,19 @@ def publish(
     what would go along, which of your texts among it; --yes does it, in one commit. A run that
     broke off is run again: large files that arrived are not sent twice.
     """
-    from huggingface_hub import get_token
+    from exporter.release.target import Asked, find_target
 
-    from exporter.release.publish import plan, upload
-
-    if HUB_ID.fullmatch(repository) is None:
-        raise BadInput(f"--to '{repository}' is no repository; write OWNER/NAME")
+    target, name = find_target(to)
     checkpoint = load_checkpoint(options, choose_recipe(recipe, options), quiet_findings=True)
-    found, files = plan(
-        folder,
-        repository,
-        checkpoint=checkpoint,
+    asked = Asked(
+        checkpoint,
         with_texts=not without_texts,
         override_reason=override_reason,
         key=sign_key,
+        private=private,
     )
+    prepared = target.plan(folder, name, asked)
+    found = prepared.publication
     if options.as_json:
         click.echo(canonical_json(found), nl=False)
     else:
@@ -83,15 +79,14 @@ def publish(
         texts = "none of your texts" if not found.texts else "your texts among it, see above"
         echo(
             f"{len(found.files)} files, {found.size_bytes / 1e6:,.1f} MB, licence {found.licence}, "
-            f"{texts}, to {repository}"
+            f"{texts}, to {name} at {target.label}"
         )
-    for name, reason in found.overridden.items():
-        echo(f"warning: {name} goes without a pass: {reason}", err=True)
+    for package, reason in found.overridden.items():
+        echo(f"warning: {package} goes without a pass: {reason}", err=True)
     if not yes:
         say("nothing was uploaded; pass --yes to do it", options)
         return
-    address = upload(found, files, token=get_token(), private=private)
-    say(f"published: {address}", options)
+    say(f"published: {target.upload(prepared)}", options)
 
 
 def _lines(found: "Publication") -> Iterator[str]:

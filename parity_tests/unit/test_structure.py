@@ -105,6 +105,14 @@ def test_what_varies_does_not_know_its_siblings(room: str) -> None:
                 assert own == theirs, f"{name} imports {other}"
 
 
+def test_targets_do_not_know_each_other() -> None:
+    inside = "exporter.release.targets."
+    found = {name: others for name, others in own_imports().items() if name.startswith(inside)}
+    assert found
+    for name, imported in found.items():
+        assert not [other for other in imported if other.startswith(inside)], name
+
+
 def test_no_module_imports_itself_in_a_circle() -> None:
     below = own_imports()
     done: set[str] = set()

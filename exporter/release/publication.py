@@ -1,0 +1,99 @@
+"""What would be published, and the checks that hold for every target."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.repocard import metadata_load
+
+from exporter.errors import BadInput, GateClosed
+from exporter.packages.manifest import PackageManifest
+from exporter.packages.sums import check_sums
+from exporter.packages.terms import Terms
+from exporter.packages.verify import read_package
+from exporter.records import Record
+
+Content = Path | bytes
+"""A file to upload: where it lies, or what it holds."""
+
+
+class PublishedFile(Record):
+    """A file at the target. `texts`: how many of the user's own documents and questions it
+    shows."""
+
+    path: str
+    size_bytes: int
+    texts: int = 0
+
+
+class Publication(Record):
+    """What would be uploaded. `overridden`: packages without a pass, and the reason given."""
+
+    target: str
+    repository: str
+    private: bool
+    licence: str
+    packages: tuple[str, ...]
+    overridden: dict[str, str]
+    files: tuple[PublishedFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the bytes of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def texts(self) -> int:
+        """Return the user's own texts that any file shows, the same one counted in each."""
+        return sum(file.texts for file in self.files)
+
+
+def sound_package(package: Path, override_reason: str | None) -> tuple[PackageManifest, str | None]:
+    """Return a package's manifest, and why it is published without a pass: None where it passed.
+
+    Raises BadInput for one that is damaged, GateClosed for one that did not pass unless the reason
+    that it was packaged for is given again.
+    """
+    problems = check_sums(package)
+    if problems:
+        raise BadInput(f"'{package}' is not what was packaged ({problems[0]}); package it again")
+    manifest = read_package(package)
+    return manifest, _reason(package, manifest, override_reason)
+
+
+def _reason(package: Path, manifest: PackageManifest, given: str | None) -> str | None:
+    for entry in manifest.artifacts:
+        verdict = entry.verdict
+        if verdict.verdict == "pass":
+            continue
+        if verdict.override_reason is None or given != verdict.override_reason:
+            raise GateClosed(
+                f"'{package}' holds {entry.artifact.name}, which did not pass ({verdict.verdict}); "
+                "to publish it give again the reason that it was packaged for: "
+                f"--override-verdict {verdict.override_reason!r}"
+            )
+        return given
+    return None
+
+
+def stated_licence(card: Path, terms: Terms) -> str:
+    """Return the card's licence. Raises BadInput where it is none, or another than the model's."""
+    stated: Any = metadata_load(card) or {}
+    licence = stated.get("license")
+    if not licence:
+        raise BadInput(f"'{card}' states no licence; fill in 'license:' in its front matter")
+    if terms.licence is not None and licence != terms.licence:
+        raise BadInput(
+            f"'{card}' states the licence {licence}, the checkpoint's own card {terms.licence}; "
+            "mend one of them"
+        )
+    if terms.gemma and licence != "gemma":
+        raise BadInput(
+            f"'{card}' states the licence {licence}, but the base model is Gemma's, whose terms "
+            "bind what is made of it: state 'license: gemma' in both cards"
+        )
+    return str(licence)
+
+
+def size_of(content: Content) -> int:
+    """Return the bytes of a file to upload."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size

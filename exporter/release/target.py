@@ -1,0 +1,83 @@
+"""A place to publish at: what is asked of it, and how it is named on the command line."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.checkpoint.contents import Checkpoint
+from exporter.errors import BadInput, LawvaultError, reason_of
+from exporter.registry import TARGETS, resolve
+from exporter.release.publication import Content, Publication
+
+DEFAULT = "hf"
+
+
+class NotReady(LawvaultError):
+    """Nobody is signed in at the target, or its own client is missing. Exit code 3."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a publication, whatever its target.
+
+    Without `with_texts` reports keep their figures and lose the user's texts. `override_reason`:
+    of packages without a pass. `key`: signs every package. `private`: a new repository that only
+    its owner sees.
+    """
+
+    checkpoint: Checkpoint
+    with_texts: bool = True
+    override_reason: str | None = None
+    key: Path | None = None
+    private: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A publication and its contents, by their path at the target."""
+
+    publication: Publication
+    contents: Mapping[str, Content]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place to publish at.
+
+    `label`: its name in a sentence. `name`: what a repository's name there looks like, `shape`: how
+    to write it after --to. `plan` looks and changes nothing; `upload` does what was planned and
+    returns the address. Both raise BadInput, GateClosed or NotReady.
+    """
+
+    label: str
+    name: re.Pattern[str]
+    shape: str
+    plan: Callable[[Path, str, Asked], Prepared]
+    upload: Callable[[Prepared], str]
+
+
+def find_target(to: str) -> tuple[Target, str]:
+    """Return the target that `to` names, and the repository's name there.
+
+    to: `TARGET://NAME`; a name alone is one at the Hugging Face hub. Raises BadInput for a target
+    that is not known, and a name that no repository there has.
+    """
+    scheme, found, name = to.partition("://")
+    if not found:
+        scheme, name = DEFAULT, to
+    target: Target = resolve(TARGETS, scheme, what="target")
+    if target.name.fullmatch(name) is None:
+        raise BadInput(f"--to '{to}' names nothing at {target.label}; write {target.shape}")
+    return target, name
+
+
+def broken_off(where: str, error: Exception) -> BadInput:
+    """Return the error for an upload that did not come to its end."""
+    reason = reason_of(error)[:200]
+    return BadInput(
+        f"the upload to '{where}' broke off ({reason}); run it again, large files that arrived are "
+        "not sent twice"
+    )

@@ -1,0 +1,61 @@
+"""The Hugging Face hub: a release as one commit, which can be resumed."""
+
+from pathlib import Path
+
+from exporter.corpus.hub import HUB_ID
+from exporter.errors import BadInput
+from exporter.release.target import Asked, NotReady, Prepared, Target, broken_off
+from exporter.release.whole_release import plan_release
+
+NAME = "hf"
+TOKENS = "https://huggingface.co/settings/tokens"
+
+
+def plan(folder: Path, repository: str, asked: Asked) -> Prepared:
+    """Return the card, the reports and the packages of a release."""
+    return plan_release(folder, repository, asked, target=NAME)
+
+
+def upload(prepared: Prepared) -> str:
+    """Upload the files as one commit and return its address. What arrived in a run that broke off
+    is not sent again: the hub knows large files by their SHA-256. HF_ENDPOINT names another hub.
+
+    Raises NotReady without a token, BadInput where the hub refuses or cannot be reached.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError
+
+    token = get_token()
+    if not token:
+        raise NotReady(
+            f"no token for the hub; make one that may write at {TOKENS}, then run 'hf auth login' "
+            "or set HF_TOKEN"
+        )
+    api = HfApi(token=token)
+    where = prepared.publication.repository
+    try:
+        api.create_repo(where, private=prepared.publication.private, exist_ok=True)
+        done = api.create_commit(
+            where,
+            operations=[
+                CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
+                for path, content in prepared.contents.items()
+            ],
+            commit_message="Artifacts that passed, with their proof",
+        )
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", None)
+        if status in (401, 403, 404):
+            raise BadInput(
+                f"the hub refuses '{where}' to this token ({status}): it is someone else's, or the "
+                f"token may not write; name a repository of your own, or make a token at {TOKENS}"
+            ) from None
+        raise broken_off(where, error) from None
+    except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
+        raise broken_off(where, error) from None
+    return str(done.commit_url)
+
+
+TARGET = Target(
+    label="the Hugging Face hub", name=HUB_ID, shape="OWNER/NAME", plan=plan, upload=upload
+)
