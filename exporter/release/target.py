@@ -6,11 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.checkpoint.contents import Checkpoint
-from exporter.errors import BadInput, LawvaultError, reason_of
+from exporter.errors import BadInput, LawvaultError
 from exporter.registry import TARGETS, resolve
 from exporter.release.publication import Content, Publication
 
 DEFAULT = "hf"
+
+
+class BrokenOff(LawvaultError):
+    """An upload did not come to its end; run again it goes on. Exit code 1."""
+
+    exit_code = 1
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(
+            f"the upload to '{where}' broke off ({reason[:200]}); run it again, large files that "
+            "arrived are not sent twice"
+        )
 
 
 class NotReady(LawvaultError):
@@ -49,7 +61,8 @@ class Target:
 
     `label`: its name in a sentence. `name`: what a repository's name there looks like, `shape`: how
     to write it after --to. `plan` looks and changes nothing; `upload` does what was planned and
-    returns the address. Both raise BadInput, GateClosed or NotReady.
+    returns the address. The first raises
+    BadInput or GateClosed, the second BadInput, NotReady or BrokenOff.
     """
 
     label: str
@@ -72,12 +85,3 @@ def find_target(to: str) -> tuple[Target, str]:
     if target.name.fullmatch(name) is None:
         raise BadInput(f"--to '{to}' names nothing at {target.label}; write {target.shape}")
     return target, name
-
-
-def broken_off(where: str, error: Exception) -> BadInput:
-    """Return the error for an upload that did not come to its end."""
-    reason = reason_of(error)[:200]
-    return BadInput(
-        f"the upload to '{where}' broke off ({reason}); run it again, large files that arrived are "
-        "not sent twice"
-    )

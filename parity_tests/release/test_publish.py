@@ -93,7 +93,7 @@ def test_an_upload_that_broke_off_is_resumed(
     (release / "packages" / "ollama-q8_0" / "more.bin").write_bytes(b"x" * 100)
     seal(release / "packages" / "ollama-q8_0")
     hub.break_after = 1
-    assert publish(release, tiny_path, "--yes") == 2
+    assert publish(release, tiny_path, "--yes") == 1
     said = capsys.readouterr().err
     assert "broke off (" in said
     assert "run it again, large files that arrived are not sent twice" in said
@@ -166,6 +166,19 @@ def test_no_token_says_where_to_get_one(
     assert hub.commits == []
 
 
+def test_an_expired_token_says_where_to_get_another(
+    release: Path,
+    tiny_path: Path,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_expired")
+    assert publish(release, tiny_path, "--yes") == 3
+    assert "does not know this token (401)" in capsys.readouterr().err
+    assert hub.repositories == {}
+
+
 def test_someone_elses_repository_is_refused(
     release: Path, tiny_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,7 +197,7 @@ def test_a_hub_that_does_not_answer_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    assert publish(release, tiny_path, "--yes") == 2
+    assert publish(release, tiny_path, "--yes") == 1
     assert "the upload to 'lawyer/law-small' broke off (" in capsys.readouterr().err
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from exporter.corpus.hub import HUB_ID
-from exporter.errors import BadInput
-from exporter.release.target import Asked, NotReady, Prepared, Target, broken_off
+from exporter.errors import BadInput, reason_of
+from exporter.release.target import Asked, BrokenOff, NotReady, Prepared, Target
 from exporter.release.whole_release import plan_release
 
 NAME = "hf"
@@ -20,7 +20,8 @@ def upload(prepared: Prepared) -> str:
     """Upload the files as one commit and return its address. What arrived in a run that broke off
     is not sent again: the hub knows large files by their SHA-256. HF_ENDPOINT names another hub.
 
-    Raises NotReady without a token, BadInput where the hub refuses or cannot be reached.
+    Raises NotReady without a token that the hub knows, BadInput where it refuses, BrokenOff where
+    it cannot be reached to the end.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError
@@ -45,14 +46,19 @@ def upload(prepared: Prepared) -> str:
         )
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
-        if status in (401, 403, 404):
+        if status == 401:
+            raise NotReady(
+                f"the hub does not know this token (401): it has expired or was revoked; make one "
+                f"that may write at {TOKENS}, then run 'hf auth login' or set HF_TOKEN"
+            ) from None
+        if status in (403, 404):
             raise BadInput(
                 f"the hub refuses '{where}' to this token ({status}): it is someone else's, or the "
                 f"token may not write; name a repository of your own, or make a token at {TOKENS}"
             ) from None
-        raise broken_off(where, error) from None
+        raise BrokenOff(where, reason_of(error)) from None
     except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
-        raise broken_off(where, error) from None
+        raise BrokenOff(where, reason_of(error)) from None
     return str(done.commit_url)
 
 
