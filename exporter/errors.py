@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, str] = {
     "optimum": "traced",
     "model_signing": "sign",
     "ray": "ray",
+    "modelscope_hub": "modelscope",
 }
 """The extra of pyproject.toml that brings a module."""
 

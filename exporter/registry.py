@@ -37,7 +37,10 @@ PACKAGES: Mapping[str, str] = {
 }
 """Consumers of packages."""
 
-TARGETS: Mapping[str, str] = {"hf": "exporter.release.targets.huggingface:TARGET"}
+TARGETS: Mapping[str, str] = {
+    "hf": "exporter.release.targets.huggingface:TARGET",
+    "modelscope": "exporter.release.targets.modelscope:TARGET",
+}
 """Where a release is published, by what stands before `://` in `publish --to`."""
 
 ALL_REGISTRIES: Mapping[str, Mapping[str, str]] = {

@@ -1,4 +1,4 @@
-"""lawvault publish: a release to the Hugging Face hub; what would go along is said first."""
+"""lawvault publish: a release to a hub; what would go along is said first."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ import click
 
 from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import CommonOptions, common_options, say
+from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.cli.terminal import echo
 from exporter.records import canonical_json
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--to", required=True, metavar="OWNER/NAME", help="The repository.")
+@click.option(
+    "--to",
+    required=True,
+    metavar="[TARGET://]NAME",
+    help="hf://OWNER/NAME on the Hugging Face hub, hf:// may be left out; modelscope://OWNER/NAME.",
+)
 @click.option("--yes", is_flag=True, help="Do it. Without, say what would be uploaded.")
 @click.option("--private", is_flag=True, help="A new repository that only its owner sees.")
 @click.option(
@@ -52,7 +58,7 @@ def publish(
     sign_key: Path | None,
     recipe: str | None,
 ) -> None:
-    """Upload the card, the report and the packages in FOLDER to the Hugging Face hub.
+    """Publish the card, the report and the packages in FOLDER at a hub.
 
     FOLDER is a release's, or one with parity.json, README.md (lawvault card) and packages/. Says
     what would go along, which of your texts among it; --yes does it, in one commit. A run that
@@ -86,7 +92,9 @@ def publish(
     if not yes:
         say("nothing was uploaded; pass --yes to do it", options)
         return
-    say(f"published: {target.upload(prepared)}", options)
+    with ProgressLines(options) as progress:
+        address = target.upload(prepared, progress.stage)
+    say(f"published: {address}", options)
 
 
 def _lines(found: "Publication") -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import BadInput, LawvaultError
+from exporter.progress import Stages
 from exporter.registry import TARGETS, resolve
 from exporter.release.publication import Content, Publication
 
@@ -69,7 +70,7 @@ class Target:
     name: re.Pattern[str]
     shape: str
     plan: Callable[[Path, str, Asked], Prepared]
-    upload: Callable[[Prepared], str]
+    upload: Callable[[Prepared, Stages], str]
 
 
 def find_target(to: str) -> tuple[Target, str]:
@@ -85,3 +86,11 @@ def find_target(to: str) -> tuple[Target, str]:
     if target.name.fullmatch(name) is None:
         raise BadInput(f"--to '{to}' names nothing at {target.label}; write {target.shape}")
     return target, name
+
+
+def already_public(where: str) -> BadInput:
+    """Return the error for a repository that is asked to be private and is not."""
+    return BadInput(
+        f"'{where}' exists and is public, and --private is for a new repository; make it private "
+        "in its settings first, or name another"
+    )

@@ -10,6 +10,7 @@ from exporter.packages.assemble import Judged
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.npm import install_transformers
 from parity_tests.packaging import judged_onnx, package_transformersjs
+from parity_tests.publishing import with_card
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,12 @@ def released(tiny: Checkpoint, tiny_corpus: Path, tmp_path_factory: pytest.TempP
     assert outcome.closed == ()
     assert outcome.report.verdict == "pass"
     return output
+
+
+@pytest.fixture
+def release(released: Path, tiny_path: Path, tmp_path: Path) -> Path:
+    """That release with its card, and a licence in it, to be published."""
+    return with_card(released, tiny_path, tmp_path / "release")
 
 
 @pytest.fixture(scope="session")

@@ -11,31 +11,14 @@ import pytest
 pytest.importorskip("llama_cpp")
 pytest.importorskip("sentence_transformers")
 
-from exporter.cli.main import main
 from exporter.packages.sums import check_sums
 from exporter.report.write import read_report
+from parity_tests import publishing
 from parity_tests.hub import OWNER, TOKEN, Hub, running_hub
 from parity_tests.packaging import seal
+from parity_tests.publishing import run
 
 WHERE = f"{OWNER}/law-small"
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
-
-
-@pytest.fixture
-def release(released: Path, tiny_path: Path, tmp_path: Path) -> Path:
-    """A release with its card, and a licence in both cards."""
-    folder = Path(shutil.copytree(released, tmp_path / "release"))
-    report = folder / "parity.json"
-    assert run("card", "--report", report, "--checkpoint", tiny_path, "--quiet") == 0
-    card = folder / "README.md"
-    card.write_text(card.read_text("utf-8").replace("---\n", "---\nlicense: mit\n", 1), "utf-8")
-    return folder
 
 
 @pytest.fixture
@@ -48,7 +31,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def publish(release: Path, checkpoint: Path, *more: object, to: str = WHERE) -> int:
-    return run("publish", release, "--to", to, "--checkpoint", checkpoint, *more)
+    return publishing.publish(release, checkpoint, *more, to=to)
 
 
 def test_without_yes_it_is_only_said(

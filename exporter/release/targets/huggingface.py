@@ -4,6 +4,7 @@ from pathlib import Path
 
 from exporter.corpus.hub import HUB_ID
 from exporter.errors import BadInput, reason_of
+from exporter.progress import Stages
 from exporter.release.target import Asked, BrokenOff, NotReady, Prepared, Target
 from exporter.release.whole_release import plan_release
 
@@ -16,13 +17,14 @@ def plan(folder: Path, repository: str, asked: Asked) -> Prepared:
     return plan_release(folder, repository, asked, target=NAME)
 
 
-def upload(prepared: Prepared) -> str:
+def upload(prepared: Prepared, stages: Stages) -> str:
     """Upload the files as one commit and return its address. What arrived in a run that broke off
     is not sent again: the hub knows large files by their SHA-256. HF_ENDPOINT names another hub.
 
     Raises NotReady without a token that the hub knows, BadInput where it refuses, BrokenOff where
     it cannot be reached to the end.
     """
+    del stages  # huggingface_hub has bars of its own
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError
 
