@@ -54,6 +54,10 @@ def running_hub() -> Iterator[Hub]:
                 file = path.removeprefix(f"/datasets/{name}/resolve/{COMMIT}/")
                 if file in files:
                     return self.give(files[file])
+            name = path.removeprefix("/api/models/")
+            if name in hub.repositories:
+                told = {"id": name, "private": hub.private[name], "siblings": []}
+                return self.answer(200, told)
             return self.answer(404, {"error": "Repository not found"}, missing=True)
 
         def do_HEAD(self) -> None:

@@ -5,7 +5,9 @@ from typing import Any
 
 from huggingface_hub.repocard import metadata_load
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import BadInput, GateClosed
+from exporter.manifest import Manifest, checkpoint_difference
 from exporter.packages.manifest import PackageManifest
 from exporter.packages.sums import check_sums
 from exporter.packages.terms import Terms
@@ -47,17 +49,34 @@ class Publication(Record):
         return sum(file.texts for file in self.files)
 
 
-def sound_package(package: Path, override_reason: str | None) -> tuple[PackageManifest, str | None]:
+def sound_package(
+    package: Path, *, checkpoint: Checkpoint, override_reason: str | None
+) -> tuple[PackageManifest, str | None]:
     """Return a package's manifest, and why it is published without a pass: None where it passed.
 
-    Raises BadInput for one that is damaged, GateClosed for one that did not pass unless the reason
-    that it was packaged for is given again.
+    Raises BadInput for one that is damaged or was made from another checkpoint, whose terms would
+    not be its own; GateClosed for one that did not pass unless the reason that it was packaged for
+    is given again.
     """
     problems = check_sums(package)
     if problems:
         raise BadInput(f"'{package}' is not what was packaged ({problems[0]}); package it again")
     manifest = read_package(package)
+    for entry in manifest.artifacts:
+        _check_same(package, entry.artifact, checkpoint)
     return manifest, _reason(package, manifest, override_reason)
+
+
+def _check_same(package: Path, artifact: Manifest, checkpoint: Checkpoint) -> None:
+    ours = {path: digest for path, _, digest in checkpoint.file_hashes()}
+    theirs = {record.path: record.sha256 for record in artifact.checkpoint_files}
+    # Its card decides no vector, and a licence may be added to it at any time.
+    different = checkpoint_difference(ours, theirs, besides=("README.md",))
+    if different is not None:
+        raise BadInput(
+            f"'{package}' was not made from '{checkpoint.path}': {different} differs; pass the "
+            "--checkpoint that it was made from, whose terms hold for it"
+        )
 
 
 def _reason(package: Path, manifest: PackageManifest, given: str | None) -> str | None:

@@ -1,6 +1,5 @@
 """A place to publish at: what is asked of it, and how it is named on the command line."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,14 +59,14 @@ class Prepared:
 class Target:
     """A place to publish at.
 
-    `label`: its name in a sentence. `name`: what a repository's name there looks like, `shape`: how
-    to write it after --to. `plan` looks and changes nothing; `upload` does what was planned and
-    returns the address. The first raises
-    BadInput or GateClosed, the second BadInput, NotReady or BrokenOff.
+    `label`: its name in a sentence. `is_name`: whether a repository there can have a name. `shape`:
+    how to write one after --to. `plan` looks and changes nothing; `upload` does what was planned
+    and returns the address. The first raises BadInput or GateClosed, the second BadInput, NotReady
+    or BrokenOff.
     """
 
     label: str
-    name: re.Pattern[str]
+    is_name: Callable[[str], bool]
     shape: str
     plan: Callable[[Path, str, Asked], Prepared]
     upload: Callable[[Prepared, Stages], str]
@@ -83,7 +82,7 @@ def find_target(to: str) -> tuple[Target, str]:
     if not found:
         scheme, name = DEFAULT, to
     target: Target = resolve(TARGETS, scheme, what="target")
-    if target.name.fullmatch(name) is None:
+    if not target.is_name(name):
         raise BadInput(f"--to '{to}' names nothing at {target.label}; write {target.shape}")
     return target, name
 

@@ -75,7 +75,9 @@ def plan_release(folder: Path, repository: str, asked: Asked, *, target: str) ->
 
 def _checked(package: Path, asked: Asked) -> tuple[str | None, int]:
     """Return why a package goes without a pass, and how many of the user's texts it shows."""
-    manifest, reason = sound_package(package, asked.override_reason)
+    manifest, reason = sound_package(
+        package, checkpoint=asked.checkpoint, override_reason=asked.override_reason
+    )
     packager: Packager = resolve(PACKAGES, manifest.package, what="package")
     shown = packager.shown_texts(package) if packager.shown_texts else 0
     if shown and not asked.with_texts:

@@ -14,6 +14,7 @@ pytest.importorskip("sentence_transformers")
 from exporter.packages.sums import check_sums
 from exporter.report.write import read_report
 from parity_tests import publishing
+from parity_tests.conftest import MINIATURE
 from parity_tests.hub import OWNER, TOKEN, Hub, running_hub
 from parity_tests.packaging import seal
 from parity_tests.publishing import run
@@ -167,9 +168,35 @@ def test_someone_elses_repository_is_refused(
 ) -> None:
     assert publish(release, tiny_path, "--yes", to="google/law") == 2
     assert "the hub refuses 'google/law' to this token (403)" in capsys.readouterr().err
-    assert publish(release, tiny_path, to="law") == 2
-    assert "write OWNER/NAME" in capsys.readouterr().err
     assert hub.repositories == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["law", "a/b/c", "lawyer/law--small", "lawyer/law.git", "lawyer/法", f"lawyer/{'x' * 99}"],
+)
+def test_a_name_that_the_hub_does_not_take_is_refused_before_any_work(
+    name: str, release: Path, tiny_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(release, tiny_path, to=name) == 2
+    assert "write OWNER/NAME" in capsys.readouterr().err
+
+
+def test_a_public_repository_is_not_taken_for_a_private_one(
+    release: Path, tiny_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.repositories[WHERE], hub.private[WHERE] = {}, False
+    assert publish(release, tiny_path, "--yes", "--private") == 2
+    assert f"'{WHERE}' exists and is public" in capsys.readouterr().err
+    assert (hub.sent, hub.commits) == ([], [])
+    assert publish(release, tiny_path, "--yes") == 0
+
+
+def test_packages_of_another_checkpoint_are_refused(
+    release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(release, MINIATURE) == 2
+    assert "pass the --checkpoint that it was made from" in capsys.readouterr().err
 
 
 def test_a_hub_that_does_not_answer_is_said(

@@ -5,7 +5,7 @@ from pathlib import Path
 from exporter.corpus.hub import HUB_ID
 from exporter.errors import BadInput, reason_of
 from exporter.progress import Stages
-from exporter.release.target import Asked, BrokenOff, NotReady, Prepared, Target
+from exporter.release.target import Asked, BrokenOff, NotReady, Prepared, Target, already_public
 from exporter.release.whole_release import plan_release
 
 NAME = "hf"
@@ -35,9 +35,11 @@ def upload(prepared: Prepared, stages: Stages) -> str:
             "or set HF_TOKEN"
         )
     api = HfApi(token=token)
-    where = prepared.publication.repository
+    where, private = prepared.publication.repository, prepared.publication.private
     try:
-        api.create_repo(where, private=prepared.publication.private, exist_ok=True)
+        api.create_repo(where, private=private, exist_ok=True)
+        if private and not api.repo_info(where).private:
+            raise already_public(where)
         done = api.create_commit(
             where,
             operations=[
@@ -64,6 +66,18 @@ def upload(prepared: Prepared, stages: Stages) -> str:
     return str(done.commit_url)
 
 
+def is_name(name: str) -> bool:
+    """Return whether the hub takes a name of a repository, with its owner's."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return name.isascii() and HUB_ID.fullmatch(name) is not None
+
+
 TARGET = Target(
-    label="the Hugging Face hub", name=HUB_ID, shape="OWNER/NAME", plan=plan, upload=upload
+    label="the Hugging Face hub", is_name=is_name, shape="OWNER/NAME", plan=plan, upload=upload
 )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "modelscope"
 TOKENS = "https://modelscope.cn/my/myaccesstoken"
+NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 LOG_IN = "then run 'ms login' or set MODELSCOPE_API_TOKEN"
 
 
@@ -164,7 +165,7 @@ class _Counted:
 
 TARGET = Target(
     label="ModelScope",
-    name=re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*"),
+    is_name=lambda name: NAMES.fullmatch(name) is not None,
     shape="modelscope://OWNER/NAME",
     plan=plan,
     upload=upload,
