@@ -40,6 +40,7 @@ PACKAGES: Mapping[str, str] = {
 TARGETS: Mapping[str, str] = {
     "hf": "exporter.release.targets.huggingface:TARGET",
     "modelscope": "exporter.release.targets.modelscope:TARGET",
+    "ollama": "exporter.release.targets.ollama:TARGET",
 }
 """Where a release is published, by what stands before `://` in `publish --to`."""
 

@@ -1,5 +1,6 @@
-"""lawvault publish: a release to a hub; what would go along is said first."""
+"""lawvault publish: a release to a hub, a model to Ollama; what would go along is said first."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     "--to",
     required=True,
     metavar="[TARGET://]NAME",
-    help="hf://OWNER/NAME on the Hugging Face hub, hf:// may be left out; modelscope://OWNER/NAME.",
+    help="hf://OWNER/NAME on the Hugging Face hub, hf:// may be left out; modelscope://OWNER/NAME; "
+    "ollama://NAMESPACE/NAME[:TAG].",
 )
 @click.option("--yes", is_flag=True, help="Do it. Without, say what would be uploaded.")
 @click.option("--private", is_flag=True, help="A new repository that only its owner sees.")
@@ -58,11 +60,12 @@ def publish(
     sign_key: Path | None,
     recipe: str | None,
 ) -> None:
-    """Publish the card, the report and the packages in FOLDER at a hub.
+    """Publish what passed: a release on a hub, a package in Ollama's registry.
 
-    FOLDER is a release's, or one with parity.json, README.md (lawvault card) and packages/. Says
-    what would go along, which of your texts among it; --yes does it, in one commit. A run that
-    broke off is run again: large files that arrived are not sent twice.
+    FOLDER is a release's, or one with parity.json, README.md (lawvault card) and packages/; for
+    Ollama one package will do. Says what would go along, which of your texts among it; --yes does
+    it: on a hub in one commit, at Ollama by its own client, with the commands that were said. A run
+    that broke off (exit code 1) is run again: large files that arrived are not sent twice.
     """
     from exporter.release.target import Asked, find_target
 
@@ -87,6 +90,10 @@ def publish(
             f"{len(found.files)} files, {found.size_bytes / 1e6:,.1f} MB, licence {found.licence}, "
             f"{texts}, to {name} at {target.label}"
         )
+        for command in found.commands:
+            echo(f"    {shlex.join(command)}")
+    for remark in found.remarks:
+        echo(f"warning: {remark}", err=True)
     for package, reason in found.overridden.items():
         echo(f"warning: {package} goes without a pass: {reason}", err=True)
     if not yes:

@@ -28,15 +28,18 @@ class PublishedFile(Record):
 
 
 class Publication(Record):
-    """What would be uploaded. `overridden`: packages without a pass, and the reason given."""
+    """What would be uploaded. `overridden`: packages without a pass, and the reason given.
+    `commands`: what is run where a target's own client does it. `remarks`: what it lacks."""
 
     target: str
     repository: str
-    private: bool
+    private: bool = False
     licence: str
     packages: tuple[str, ...]
     overridden: dict[str, str]
     files: tuple[PublishedFile, ...]
+    commands: tuple[tuple[str, ...], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -98,16 +101,22 @@ def stated_licence(card: Path, terms: Terms) -> str:
     """Return the card's licence. Raises BadInput where it is none, or another than the model's."""
     stated: Any = metadata_load(card) or {}
     licence = stated.get("license")
-    if not licence:
-        raise BadInput(f"'{card}' states no licence; fill in 'license:' in its front matter")
-    if terms.licence is not None and licence != terms.licence:
+    if licence and terms.licence is not None and licence != terms.licence:
         raise BadInput(
             f"'{card}' states the licence {licence}, the checkpoint's own card {terms.licence}; "
             "mend one of them"
         )
+    return held_licence(licence, terms, f"'{card}'")
+
+
+def held_licence(licence: Any, terms: Terms, where: str) -> str:
+    """Return the licence that a card states. `where`: its place, for a message. Raises BadInput
+    where it is none, or the base model's terms bind to another."""
+    if not licence:
+        raise BadInput(f"{where} states no licence; fill in 'license:' in its front matter")
     if terms.gemma and licence != "gemma":
         raise BadInput(
-            f"'{card}' states the licence {licence}, but the base model is Gemma's, whose terms "
+            f"{where} states the licence {licence}, but the base model is Gemma's, whose terms "
             "bind what is made of it: state 'license: gemma' in both cards"
         )
     return str(licence)
