@@ -24,7 +24,8 @@ PRIVATE, PUBLIC = 1, 5
 class Site:
     """`repositories`: name -> path -> content. `created`: what was asked of each new one.
     `objects`: large files by SHA-256; `sent`: those that arrived, in their order. `break_after`:
-    how many large files may arrive before it hangs up. `rejects`: answers every commit with it."""
+    how many large files may arrive before it hangs up. `rejects`: answers every commit with it.
+    `loses`: a file that no commit brings."""
 
     url: str = ""
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class Site:
     commits: list[str] = field(default_factory=list)
     break_after: int | None = None
     rejects: tuple[int, str] | None = None
+    loses: str | None = None
 
 
 @contextlib.contextmanager
@@ -45,6 +47,11 @@ def running_site() -> Iterator[Site]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            name = self.path.partition("?")[0].removeprefix("/api/v1/models/")
+            if name.endswith("/repo/files"):
+                found = site.repositories[name.removesuffix("/repo/files")]
+                listed = [{"Path": path, "Size": len(one)} for path, one in found.items()]
+                return self.give({"Files": listed})
             name = self.path.removeprefix("/openapi/v1/models/")
             if name not in site.repositories:
                 return self.refuse(404, "模型不存在")
@@ -112,7 +119,8 @@ def running_site() -> Iterator[Site]:
                 else:
                     content = base64.b64decode(action["content"])
                 assert len(content) == action["size"]
-                made[action["path"]] = content
+                if action["path"] != site.loses:
+                    made[action["path"]] = content
             site.repositories[name] = made
             site.commits.append(asked["commit_message"])
             return self.give({"CommitId": f"{len(site.commits):040x}"})

@@ -56,6 +56,14 @@ def read_terms(checkpoint: Checkpoint) -> Terms:
     )
 
 
+def licence_of(card: Path) -> str | None:
+    """Return the one licence that a card's front matter states, None where it states none.
+
+    Raises BadInput where it is no valid YAML.
+    """
+    return _text(_front_matter(card), "license")
+
+
 def _front_matter(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}

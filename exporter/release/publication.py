@@ -1,16 +1,13 @@
 """What would be published, and the checks that hold for every target."""
 
 from pathlib import Path
-from typing import Any
-
-from huggingface_hub.repocard import metadata_load
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import BadInput, GateClosed
 from exporter.manifest import Manifest, checkpoint_difference
 from exporter.packages.manifest import PackageManifest
 from exporter.packages.sums import check_sums
-from exporter.packages.terms import Terms
+from exporter.packages.terms import Terms, licence_of
 from exporter.packages.verify import read_package
 from exporter.records import Record
 
@@ -61,6 +58,7 @@ def sound_package(
     not be its own; GateClosed for one that did not pass unless the reason that it was packaged for
     is given again.
     """
+    refuse_link(package)
     problems = check_sums(package)
     if problems:
         raise BadInput(f"'{package}' is not what was packaged ({problems[0]}); package it again")
@@ -68,6 +66,14 @@ def sound_package(
     for entry in manifest.artifacts:
         _check_same(package, entry.artifact, checkpoint)
     return manifest, _reason(package, manifest, override_reason)
+
+
+def refuse_link(path: Path) -> None:
+    """Raise BadInput for a link: what lies elsewhere is not published by an oversight."""
+    if path.is_symlink():
+        raise BadInput(
+            f"'{path}' is a link; put there what it leads to, if that is to be published"
+        )
 
 
 def _check_same(package: Path, artifact: Manifest, checkpoint: Checkpoint) -> None:
@@ -99,8 +105,7 @@ def _reason(package: Path, manifest: PackageManifest, given: str | None) -> str 
 
 def stated_licence(card: Path, terms: Terms) -> str:
     """Return the card's licence. Raises BadInput where it is none, or another than the model's."""
-    stated: Any = metadata_load(card) or {}
-    licence = stated.get("license")
+    licence = licence_of(card)
     if licence and terms.licence is not None and licence != terms.licence:
         raise BadInput(
             f"'{card}' states the licence {licence}, the checkpoint's own card {terms.licence}; "
@@ -109,17 +114,17 @@ def stated_licence(card: Path, terms: Terms) -> str:
     return held_licence(licence, terms, f"'{card}'")
 
 
-def held_licence(licence: Any, terms: Terms, where: str) -> str:
+def held_licence(licence: str | None, terms: Terms, where: str) -> str:
     """Return the licence that a card states. `where`: its place, for a message. Raises BadInput
     where it is none, or the base model's terms bind to another."""
     if not licence:
-        raise BadInput(f"{where} states no licence; fill in 'license:' in its front matter")
+        raise BadInput(f"{where} states no licence; fill in one as 'license:' in its front matter")
     if terms.gemma and licence != "gemma":
         raise BadInput(
             f"{where} states the licence {licence}, but the base model is Gemma's, whose terms "
             "bind what is made of it: state 'license: gemma' in both cards"
         )
-    return str(licence)
+    return licence
 
 
 def size_of(content: Content) -> int:

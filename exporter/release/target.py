@@ -1,5 +1,6 @@
 """A place to publish at: what is asked of it, and how it is named on the command line."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,3 +94,13 @@ def already_public(where: str) -> BadInput:
         f"'{where}' exists and is public, and --private is for a new repository; make it private "
         "in its settings first, or name another"
     )
+
+
+def usable_token(token: str | None, *, label: str, remedy: str) -> str:
+    """Return a token that a header can hold. Raises NotReady, which does not show it."""
+    held = (token or "").strip()
+    if not held:
+        raise NotReady(f"no token for {label}; {remedy}")
+    if not re.fullmatch(r"[!-~]+", held):
+        raise NotReady(f"the token for {label} holds characters that none has; {remedy}")
+    return held

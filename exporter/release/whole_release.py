@@ -13,6 +13,7 @@ from exporter.release.publication import (
     Content,
     Publication,
     PublishedFile,
+    refuse_link,
     size_of,
     sound_package,
     stated_licence,
@@ -35,6 +36,8 @@ def plan_release(folder: Path, repository: str, asked: Asked, *, target: str) ->
     """
     report = read_report(folder / JSON_NAME)
     card = folder / CARD_NAME
+    for name in (CARD_NAME, *REPORT_NAMES, FOLDER):
+        refuse_link(folder / name)
     if not card.is_file():
         raise BadInput(
             f"'{folder}' has no card; write it: lawvault card --report {folder / JSON_NAME}"
@@ -92,7 +95,7 @@ def _package_files(package: Path, key: Path | None) -> dict[str, Content]:
     within = f"{FOLDER}/{package.name}"
     files: dict[str, Content] = {
         f"{within}/{path.relative_to(package).as_posix()}": path
-        for path in sorted(p for p in package.rglob("*") if p.is_file() and not p.is_symlink())
+        for path in sorted(p for p in package.rglob("*") if p.is_file())
         if path.parent.name != "__pycache__"
     }
     if key is not None:

@@ -232,6 +232,51 @@ def test_the_card_must_state_the_models_own_licence(
     assert "has no card; write it: lawvault card --report" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["README.md", "parity.md", "packages", "packages/ollama-q8_0"])
+def test_what_a_link_leads_to_is_not_published(
+    name: str, release: Path, tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (release / name).rename(tmp_path / "elsewhere")
+    (release / name).symlink_to(tmp_path / "elsewhere")
+    assert publish(release, tiny_path) == 2
+    assert f"'{release / name}' is a link" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        (b"---\nlicense: [mit\n---\n", "is not valid YAML in UTF-8"),
+        (b"---\nlicense: mit\n---\n\xff", "is not valid YAML in UTF-8"),
+        (b"---\n- mit\n---\n", "is not valid YAML in UTF-8"),
+        (b"---\nlicense: {mit: yes}\n---\n", "states no licence"),
+        (b"---\nlicense: [mit, apache-2.0]\n---\n", "states no licence"),
+        (b"", "states no licence"),
+    ],
+)
+def test_a_card_that_cannot_be_read_is_refused(
+    card: bytes, said: str, release: Path, tiny_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (release / "README.md").write_bytes(card)
+    assert publish(release, tiny_path) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("token", ["hf_法律", "hf_secret token"])
+def test_a_token_that_no_header_holds_is_refused_and_not_shown(
+    token: str,
+    release: Path,
+    tiny_path: Path,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert publish(release, tiny_path, "--yes") == 3
+    said = capsys.readouterr().err
+    assert "the token for the hub holds characters that none has; make one" in said
+    assert token not in said
+
+
 def keys(folder: Path, name: str) -> tuple[Path, Path]:
     """Return the files of a new private key and of its public half."""
     from cryptography.hazmat.primitives import serialization

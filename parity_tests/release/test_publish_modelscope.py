@@ -96,6 +96,16 @@ def test_a_server_that_falters_is_no_refusal(
     assert site.commits == []
 
 
+def test_a_file_that_the_site_does_not_list_is_no_success(
+    release: Path, tiny_path: Path, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.loses = "packages/ollama-q8_0/tiny-q8_0.gguf"
+    assert publish(release, tiny_path, "--yes") == 1
+    said = capsys.readouterr().err
+    assert f"broke off (1 of 21 files are not there: {site.loses})" in said
+    assert "published" not in said
+
+
 def test_without_texts_none_is_sent(
     release: Path, tiny_path: Path, site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +150,11 @@ def test_no_token_and_an_expired_one_say_where_to_get_one(
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", "ms-expired")
     assert publish(release, tiny_path, "--yes") == 3
     assert "does not know this token: it has expired or was revoked" in capsys.readouterr().err
+    monkeypatch.setenv("MODELSCOPE_API_TOKEN", "ms-secret\nHost: else")
+    assert publish(release, tiny_path, "--yes") == 3
+    said = capsys.readouterr().err
+    assert "the token for ModelScope holds characters that none has" in said
+    assert "secret" not in said
     monkeypatch.delenv("MODELSCOPE_API_TOKEN")
     assert publish(release, tiny_path, "--yes") == 3
     assert "at https://modelscope.cn/my/myaccesstoken" in capsys.readouterr().err

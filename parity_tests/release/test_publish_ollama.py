@@ -213,6 +213,22 @@ def test_other_packages_and_several_are_refused(
     assert "no such package" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["packages", PACKAGE])
+def test_what_a_link_leads_to_is_not_pushed(
+    name: str,
+    release: Path,
+    tiny_path: Path,
+    client: Client,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (release / name).rename(tmp_path / "elsewhere")
+    (release / name).symlink_to(tmp_path / "elsewhere")
+    assert publish(release, tiny_path, "--yes") == 2
+    assert f"'{release / name}' is a link" in capsys.readouterr().err
+    assert client.ran() == []
+
+
 def test_what_the_registry_cannot_do_is_refused(
     release: Path, tiny_path: Path, client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,11 +5,20 @@ from pathlib import Path
 from exporter.corpus.hub import HUB_ID
 from exporter.errors import BadInput, reason_of
 from exporter.progress import Stages
-from exporter.release.target import Asked, BrokenOff, NotReady, Prepared, Target, already_public
+from exporter.release.target import (
+    Asked,
+    BrokenOff,
+    NotReady,
+    Prepared,
+    Target,
+    already_public,
+    usable_token,
+)
 from exporter.release.whole_release import plan_release
 
 NAME = "hf"
 TOKENS = "https://huggingface.co/settings/tokens"
+REMEDY = f"make one that may write at {TOKENS}, then run 'hf auth login' or set HF_TOKEN"
 
 
 def plan(folder: Path, repository: str, asked: Asked) -> Prepared:
@@ -28,12 +37,7 @@ def upload(prepared: Prepared, stages: Stages) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError
 
-    token = get_token()
-    if not token:
-        raise NotReady(
-            f"no token for the hub; make one that may write at {TOKENS}, then run 'hf auth login' "
-            "or set HF_TOKEN"
-        )
+    token = usable_token(get_token(), label="the hub", remedy=REMEDY)
     api = HfApi(token=token)
     where, private = prepared.publication.repository, prepared.publication.private
     try:
@@ -52,8 +56,7 @@ def upload(prepared: Prepared, stages: Stages) -> str:
         status = getattr(error.response, "status_code", None)
         if status == 401:
             raise NotReady(
-                f"the hub does not know this token (401): it has expired or was revoked; make one "
-                f"that may write at {TOKENS}, then run 'hf auth login' or set HF_TOKEN"
+                f"the hub does not know this token (401): it has expired or was revoked; {REMEDY}"
             ) from None
         if status in (403, 404):
             raise BadInput(

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from exporter.errors import BadInput, reason_of, require
 from exporter.progress import Progress, Stages
 from exporter.release.publication import Content, Publication, size_of
-from exporter.release.target import Asked, BrokenOff, NotReady, Prepared, Target, already_public
+from exporter.release.target import (
+    Asked,
+    BrokenOff,
+    NotReady,
+    Prepared,
+    Target,
+    already_public,
+    usable_token,
+)
 from exporter.release.whole_release import plan_release
 
 if TYPE_CHECKING:
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
 NAME = "modelscope"
 TOKENS = "https://modelscope.cn/my/myaccesstoken"
 NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
-LOG_IN = "then run 'ms login' or set MODELSCOPE_API_TOKEN"
+REMEDY = f"make one that may write at {TOKENS}, then run 'ms login' or set MODELSCOPE_API_TOKEN"
 
 
 def plan(folder: Path, repository: str, asked: Asked) -> Prepared:
@@ -50,15 +58,13 @@ def upload(prepared: Prepared, stages: Stages) -> str:
     )
 
     config = HubConfig()
-    if not config.token:
-        raise NotReady(f"no token for ModelScope; make one that may write at {TOKENS}, {LOG_IN}")
+    config.token = usable_token(config.token, label="ModelScope", remedy=REMEDY)
     where = prepared.publication.repository
     try:
         _commit(HubApi(config), prepared, stages)
     except AuthenticationError:
         raise NotReady(
-            "ModelScope does not know this token: it has expired or was revoked; make one that may "
-            f"write at {TOKENS}, {LOG_IN}"
+            f"ModelScope does not know this token: it has expired or was revoked; {REMEDY}"
         ) from None
     except (PermissionDeniedError, NotExistError) as error:
         raise BadInput(
@@ -92,6 +98,18 @@ def _commit(api: "HubApi", prepared: Prepared, stages: Stages) -> None:
         [_action(api, where, path, one, progress) for path, one in prepared.contents.items()],
         "Artifacts that passed, with their proof",
     )
+    _check_arrived(api, prepared)
+
+
+def _check_arrived(api: "HubApi", prepared: Prepared) -> None:
+    """Raise BrokenOff unless the site lists every file in its size: whoever stands between may
+    have answered in its place."""
+    where = prepared.publication.repository
+    listed = {file.path: file.size for file in api.list_repo_files(where, "model")}
+    files = prepared.publication.files
+    missing = [file.path for file in files if listed.get(file.path) != file.size_bytes]
+    if missing:
+        raise BrokenOff(where, f"{len(missing)} of {len(files)} files are not there: {missing[0]}")
 
 
 def _create(api: "HubApi", publication: Publication) -> None:

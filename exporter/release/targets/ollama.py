@@ -18,6 +18,7 @@ from exporter.release.publication import (
     Publication,
     PublishedFile,
     held_licence,
+    refuse_link,
     sound_package,
     stated_licence,
 )
@@ -120,6 +121,7 @@ def _package(folder: Path) -> Path:
     """Return the one package for Ollama that is meant. Raises BadInput."""
     if not (folder / FOLDER).is_dir():
         return folder
+    refuse_link(folder / FOLDER)
     found = [p.parent for p in sorted((folder / FOLDER).glob(f"*/{MODELFILE}"))]
     if len(found) == 1:
         return found[0]
