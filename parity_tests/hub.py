@@ -33,6 +33,8 @@ class Hub:
     sent: list[str] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
     break_after: int | None = None
+    rejects: tuple[int, str] | None = None
+    """Answers every commit with it."""
     datasets: dict[str, dict[str, bytes]] = field(default_factory=dict)
     """Name -> path -> content, for anyone to fetch."""
 
@@ -137,6 +139,9 @@ def running_hub() -> Iterator[Hub]:
             self.answer(200, {"transfer": "basic", "objects": found})
 
         def commit(self, name: str, body: bytes) -> None:
+            if hub.rejects is not None:
+                status, message = hub.rejects
+                return self.answer(status, {"error": message})
             made = dict(hub.repositories[name])
             for line in body.decode().splitlines():
                 record = json.loads(line)
@@ -149,7 +154,7 @@ def running_hub() -> Iterator[Hub]:
                     made[value["path"]] = hub.objects[value["oid"]]
             hub.repositories[name] = made
             where = f"{hub.url}/{name}/commit/{len(hub.commits):040x}"
-            self.answer(
+            return self.answer(
                 200, {"success": True, "commitUrl": where, "commitOid": f"{len(hub.commits):040x}"}
             )
 

@@ -12,6 +12,7 @@ from exporter.cli.common import CommonOptions, common_options, say
 from exporter.cli.progress import ProgressLines
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.cli.terminal import echo
+from exporter.progress import silent
 from exporter.records import canonical_json
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def publish(
         say("nothing was uploaded; pass --yes to do it", options)
         return
     with ProgressLines(options) as progress:
-        address = target.upload(prepared, progress.stage)
+        address = target.upload(prepared, silent if options.quiet else progress.stage)
     say(f"published: {address}", options)
 
 

@@ -88,6 +88,18 @@ def test_an_upload_that_broke_off_is_resumed(
     assert len(hub.commits) == 1
 
 
+def test_a_hub_that_falters_is_no_refusal_and_a_refusal_is_not_run_again(
+    release: Path, tiny_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.rejects = (503, "busy")
+    assert publish(release, tiny_path, "--yes", "--quiet") == 1
+    assert "broke off (busy); run it again" in capsys.readouterr().err
+    hub.rejects = (413, "the card is too long")
+    assert publish(release, tiny_path, "--yes", "--quiet") == 2
+    assert capsys.readouterr().err == (f"error: the hub refuses '{WHERE}' (the card is too long)\n")
+    assert hub.commits == []
+
+
 def test_the_users_texts_can_be_kept_out(
     release: Path, tiny_path: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:

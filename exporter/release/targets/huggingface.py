@@ -1,10 +1,12 @@
 """The Hugging Face hub: a release as one commit, which can be resumed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.corpus.hub import HUB_ID
-from exporter.errors import BadInput, reason_of
-from exporter.progress import Stages
+from exporter.errors import BadInput, LawvaultError, reason_of
+from exporter.progress import Stages, silent
 from exporter.release.target import (
     Asked,
     BrokenOff,
@@ -18,6 +20,8 @@ from exporter.release.whole_release import plan_release
 
 NAME = "hf"
 TOKENS = "https://huggingface.co/settings/tokens"
+LATER = (408, 429)
+"""What a hub answers that has no time now."""
 REMEDY = f"make one that may write at {TOKENS}, then run 'hf auth login' or set HF_TOKEN"
 
 
@@ -33,7 +37,6 @@ def upload(prepared: Prepared, stages: Stages) -> str:
     Raises NotReady without a token that the hub knows, BadInput where it refuses, BrokenOff where
     it cannot be reached to the end.
     """
-    del stages  # huggingface_hub has bars of its own
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -44,29 +47,56 @@ def upload(prepared: Prepared, stages: Stages) -> str:
         api.create_repo(where, private=private, exist_ok=True)
         if private and not api.repo_info(where).private:
             raise already_public(where)
-        done = api.create_commit(
-            where,
-            operations=[
-                CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
-                for path, content in prepared.contents.items()
-            ],
-            commit_message="Artifacts that passed, with their proof",
-        )
+        with _bars(shown=stages is not silent):
+            done = api.create_commit(
+                where,
+                operations=[
+                    CommitOperationAdd(path, one if isinstance(one, bytes) else str(one))
+                    for path, one in prepared.contents.items()
+                ],
+                commit_message="Artifacts that passed, with their proof",
+            )
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
-        if status == 401:
-            raise NotReady(
-                f"the hub does not know this token (401): it has expired or was revoked; {REMEDY}"
-            ) from None
-        if status in (403, 404):
-            raise BadInput(
-                f"the hub refuses '{where}' to this token ({status}): it is someone else's, or the "
-                f"token may not write; name a repository of your own, or make a token at {TOKENS}"
-            ) from None
-        raise BrokenOff(where, reason_of(error)) from None
+        raise _refusal(where, status, error.server_message or reason_of(error)) from None
     except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
         raise BrokenOff(where, reason_of(error)) from None
     return str(done.commit_url)
+
+
+@contextmanager
+def _bars(*, shown: bool) -> Iterator[None]:
+    """Hide huggingface_hub's own progress unless it is to be shown."""
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    hidden = are_progress_bars_disabled()
+    if not shown:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not shown and not hidden:
+            enable_progress_bars()
+
+
+def _refusal(where: str, status: int | None, said: str) -> LawvaultError:
+    """Return what an answer of the hub means for whoever publishes."""
+    if status == 401:
+        return NotReady(
+            f"the hub does not know this token (401): it has expired or was revoked; {REMEDY}"
+        )
+    if status in (403, 404):
+        return BadInput(
+            f"the hub refuses '{where}' to this token ({status}): it is someone else's, or the "
+            f"token may not write; name a repository of your own, or make a token at {TOKENS}"
+        )
+    if status is not None and 400 <= status < 500 and status not in LATER:
+        return BadInput(f"the hub refuses '{where}' ({said[:200]})")
+    return BrokenOff(where, said)
 
 
 def is_name(name: str) -> bool:
