@@ -62,8 +62,8 @@ class Target:
 
     `label`: its name in a sentence. `is_name`: whether a repository there can have a name. `shape`:
     how to write one after --to. `plan` looks and changes nothing; `upload` does what was planned
-    and returns the address. The first raises BadInput or GateClosed, the second BadInput, NotReady
-    or BrokenOff.
+    and returns the address. The first raises BadInput or GateClosed, the second BadInput, NotReady,
+    MissingDependency or BrokenOff.
     """
 
     label: str
