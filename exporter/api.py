@@ -31,15 +31,26 @@ StrPath = str | os.PathLike[str]
 
 
 def read_checkpoint(
-    checkpoint: StrPath, *, window: WindowChoice = "as-saved", prompts: Prompts | None = None
+    checkpoint: StrPath,
+    *,
+    window: WindowChoice = "as-saved",
+    prompts: Prompts | None = None,
+    base: StrPath | None = None,
 ) -> Checkpoint:
     """Read and check a checkpoint: a folder saved by sentence-transformers, or ORG/NAME on the hub.
 
+    A LoRA or another adapter is merged into its base, which `base` names where it is neither beside
+    the adapter nor where adapter_config.json says.
     `window`: a sliding window that saving has halved is used as saved, or repaired. `prompts`:
     templates with {text} and {title}, in place of those saved with it. Weights are read when they
     are needed. Raises BadInput for whatever cannot be exported rightly.
     """
-    return read.read_checkpoint(locate_checkpoint(str(checkpoint)), window=window, prompts=prompts)
+    return read.read_checkpoint(
+        locate_checkpoint(str(checkpoint)),
+        window=window,
+        prompts=prompts,
+        base=None if base is None else str(base),
+    )
 
 
 def export(

@@ -20,6 +20,7 @@ EXTRAS: Mapping[str, str] = {
     "ai_edge_litert": "litert",
     "lancedb": "index",
     "pyarrow": "index",
+    "peft": "adapter",
     "playwright": "browser",
     "optimum": "traced",
     "model_signing": "sign",

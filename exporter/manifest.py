@@ -30,6 +30,7 @@ RECORDED_LIBRARIES = (
     "onnxruntime",
     "openvino",
     "optimum-onnx",
+    "peft",
     "safetensors",
     "sentence-transformers",
     "sentencepiece",

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import field_validator
 
+from exporter.checkpoint.adapters.record import Adapter
 from exporter.checkpoint.safetensors_file import TensorInfo, read_tensor
 from exporter.hashing import sha256_file
 from exporter.records import Record
@@ -158,6 +159,9 @@ class Checkpoint:
     tensors: Mapping[str, TensorInfo]
     files: tuple[Path, ...] = field(default=())
     """Relative paths of every file that decides a vector or an artifact, sorted."""
+    adapter: Adapter | None = None
+    """What is merged into the base's `tensors` when they are read; `path` then holds the modules
+    and the tokenizer, beside the adapter or with the base."""
     vocabulary: Vocabulary | None = None
     """What artifacts keep of its pieces; None for all. The original itself always has all."""
 
@@ -167,15 +171,25 @@ class Checkpoint:
 
     @cached_property
     def _hashes(self) -> tuple[tuple[str, int, str], ...]:
-
-        return tuple(
-            (f.as_posix(), (self.path / f).stat().st_size, sha256_file(self.path / f))
-            for f in self.files
-        )
+        files = {f.as_posix(): self.path / f for f in self.files}
+        if self.adapter is not None:
+            files |= self.adapter.files
+        return tuple((n, f.stat().st_size, sha256_file(f)) for n, f in files.items())
 
     def file_hashes(self) -> tuple[tuple[str, int, str], ...]:
-        """Return (path, size in bytes, sha256) of each file of `files`; computed once."""
+        """Return (path, size in bytes, sha256) of each file of `files`, and of those of an adapter
+        and its base that lie elsewhere; computed once."""
         return self._hashes
+
+    @property
+    def source(self) -> Path:
+        """Return the folder to read it from again: the adapter's, where it is one."""
+        return self.path if self.adapter is None else self.adapter.folder
+
+    @property
+    def base(self) -> str | None:
+        """Return the base to read it with again, None where it is no adapter."""
+        return None if self.adapter is None else str(self.adapter.base)
 
     @property
     def tokenizer_folder(self) -> Path:

@@ -1,8 +1,11 @@
 """The folder of a checkpoint: is it one, does it stay within itself, what is it called."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from exporter.checkpoint.contents import Finding
+from exporter.checkpoint.adapters.record import CONFIG_NAME, WEIGHTS_NAME, is_adapter
+from exporter.checkpoint.contents import Finding, ModuleInfo
+from exporter.checkpoint.weights import weight_files
 from exporter.errors import BadInput
 
 
@@ -77,3 +80,32 @@ def extra_file_findings(folder: Path) -> list[Finding]:
             )
         )
     return found
+
+
+def deciding_files(folder: Path, modules: Sequence[ModuleInfo]) -> tuple[Path, ...]:
+    """Return every file of `folder` that decides a vector or an artifact: relative, sorted."""
+    names = (
+        "README.md",
+        CONFIG_NAME,
+        WEIGHTS_NAME,
+        "added_tokens.json",
+        "config.json",
+        "config_sentence_transformers.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+        "vocab.txt",
+    )
+    files = {Path(name) for name in names if (folder / name).is_file()}
+    if not is_adapter(folder):
+        files |= {file.relative_to(folder) for file in weight_files(folder)}
+    for module in modules[1:]:
+        where = folder / module.path
+        if (where / "config.json").is_file():
+            files.add(Path(module.path) / "config.json")
+        if module.kind == "Dense":
+            files |= {file.relative_to(folder) for file in weight_files(where)}
+    return tuple(sorted(files))

@@ -9,10 +9,11 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_FILES = ("*.json", "*.safetensors", "tokenizer.model", "vocab.txt", "README.md")
 
 
-def locate_checkpoint(named: str) -> Path:
+def locate_checkpoint(named: str, *, revision: str | None = None) -> Path:
     """Return the folder of a path, or of a hub id, fetched where it is not in the hub cache.
 
-    A path that exists is never looked up. Raises BadInput where there is neither.
+    `revision`: of the model on the hub, its main branch for None. A path that exists is never
+    looked up. Raises BadInput where there is neither.
     """
     path = Path(named).expanduser()
     if path.exists() or HUB_ID.fullmatch(named) is None:
@@ -22,7 +23,10 @@ def locate_checkpoint(named: str) -> Path:
     try:
         return Path(
             snapshot_download(
-                named, allow_patterns=list(HUB_FILES), ignore_patterns=["onnx/*", "openvino/*"]
+                named,
+                revision=revision,
+                allow_patterns=list(HUB_FILES),
+                ignore_patterns=["onnx/*", "openvino/*"],
             )
         )
     except Exception as error:  # noqa: BLE001 - hub errors share no base across its versions

@@ -6,6 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from exporter.checkpoint.adapters.config import MERGE_WITH_PEFT
+from exporter.checkpoint.adapters.read import merge_adapter, open_adapter
+from exporter.checkpoint.adapters.record import Adapter, is_adapter
 from exporter.checkpoint.contents import (
     Architecture,
     Checkpoint,
@@ -17,7 +20,12 @@ from exporter.checkpoint.contents import (
 )
 from exporter.checkpoint.family import find_family
 from exporter.checkpoint.findings import module_findings, prompt_findings, tokenizer_findings
-from exporter.checkpoint.folder import check_folder, checkpoint_name, extra_file_findings
+from exporter.checkpoint.folder import (
+    check_folder,
+    checkpoint_name,
+    deciding_files,
+    extra_file_findings,
+)
 from exporter.checkpoint.json_file import read_object
 from exporter.checkpoint.matryoshka import read_matryoshka_dims
 from exporter.checkpoint.modules import read_dense_config, read_modules, read_pooling
@@ -33,22 +41,32 @@ DEFAULT_MAX_TOKENS = 512
 
 
 def read_checkpoint(
-    path: Path, *, window: WindowChoice = "as-saved", prompts: Prompts | None = None
+    path: Path,
+    *,
+    window: WindowChoice = "as-saved",
+    prompts: Prompts | None = None,
+    base: str | None = None,
 ) -> Checkpoint:
     """Read and check a checkpoint folder, every weight included.
 
     `window` says whether a sliding window damaged by saving is used as saved or repaired.
-    `prompts` replaces the checkpoint's own, those that were saved with it. Raises BadInput for
-    whatever cannot be exported rightly.
+    `prompts` replaces the checkpoint's own, those that were saved with it. `base`: the folder or
+    hub id of the base, where `path` is an adapter whose config does not lead to it. Raises BadInput
+    for whatever cannot be exported rightly.
     """
-    folder = check_folder(path)
-    config_path = folder / "config.json"
+    given = folder = weights = check_folder(path)
+    opened = open_adapter(given, base=base) if is_adapter(given) else None
+    if opened is not None:
+        folder, weights = opened.main, opened.base.folder
+    elif base is not None:
+        raise BadInput(f"'{path}' is no adapter but a whole checkpoint; leave --base out")
+    config_path = weights / "config.json"
     config = read_object(config_path)
     _refuse_remote_code(config, config_path)
     modules = read_modules(folder)
     pooling = read_pooling(folder, modules[1])
     dense, dense_tensors = _read_dense(folder, modules)
-    tensors = read_backbone(folder)
+    tensors = read_backbone(weights)
     saved = read_saved_prompts(folder)
     family = find_family(config.get("model_type"))
     obstacle = _unknown(config) if family is None else family.obstacle(config)
@@ -62,7 +80,7 @@ def read_checkpoint(
                 f"'{folder / modules[1].path}' pools by '{pooling.mode}'; this architecture is "
                 f"supported with {' or '.join(family.poolings)} pooling"
             )
-        check_shapes(tensors, family.shapes(architecture), folder=folder)
+        check_shapes(tensors, family.shapes(architecture), folder=weights)
         if "sliding_attention" in architecture.layer_types:
             window_saved = architecture.sliding_window
             window_used, finding = decide_window(
@@ -73,14 +91,25 @@ def read_checkpoint(
             )
             architecture = architecture.model_copy(update={"sliding_window": window_used})
             findings.append(finding)
-        findings += family.findings(architecture, tensors)
         hidden = architecture.hidden_size
+    elif opened is not None:
+        raise BadInput(
+            f"adapters are merged into models that have a graph here, and of '{weights}' the "
+            f"{obstacle}; {MERGE_WITH_PEFT}"
+        )
     else:
         hidden = int(config.get("hidden_size") or pooling.width)
         findings.append(_not_built(obstacle or ""))
     _check_widths(folder, hidden, pooling.width, dense)
-    for info in (*tensors.values(), *dense_tensors.values()):
+    tensors |= dense_tensors
+    for info in tensors.values():
         check_finite(info)
+    adapter: Adapter | None = None
+    if opened is not None:
+        tensors, adapter, of_adapter = merge_adapter(opened, tensors, modules)
+        findings += of_adapter
+    if architecture is not None and family is not None:
+        findings += family.findings(architecture, tensors)
     facts = read_tokenizer(folder, needs_model=family is not None and family.sentencepiece)
     used = prompts or saved.own
     dim = dense[-1].out_features if dense else hidden
@@ -94,7 +123,7 @@ def read_checkpoint(
     findings += [*prompt_findings(used, saved), where, *extra_file_findings(folder)]
     return Checkpoint(
         path=folder,
-        name=checkpoint_name(folder),
+        name=checkpoint_name(given),
         model_type=str(config.get("model_type")),
         architecture=architecture,
         modules=modules,
@@ -111,8 +140,9 @@ def read_checkpoint(
         window_saved=window_saved,
         window_used=window_used,
         findings=tuple(findings),
-        tensors={**tensors, **dense_tensors},
-        files=_deciding_files(folder, modules),
+        tensors=tensors,
+        files=deciding_files(folder, modules),
+        adapter=adapter,
     )
 
 
@@ -185,28 +215,3 @@ def _max_tokens(folder: Path, config: Mapping[str, Any], facts: TokenizerFacts) 
     given = limits[0] or facts.max_length
     known = [v for v in (given, limits[2]) if isinstance(v, int) and v > 0]
     return min(known, default=DEFAULT_MAX_TOKENS)
-
-
-def _deciding_files(folder: Path, modules: tuple[ModuleInfo, ...]) -> tuple[Path, ...]:
-    names = (
-        "README.md",
-        "added_tokens.json",
-        "config.json",
-        "config_sentence_transformers.json",
-        "modules.json",
-        "sentence_bert_config.json",
-        "special_tokens_map.json",
-        "tokenizer.json",
-        "tokenizer.model",
-        "tokenizer_config.json",
-        "vocab.txt",
-    )
-    files = {Path(name) for name in names if (folder / name).is_file()}
-    files |= {file.relative_to(folder) for file in weight_files(folder)}
-    for module in modules[1:]:
-        where = folder / module.path
-        if (where / "config.json").is_file():
-            files.add(Path(module.path) / "config.json")
-        if module.kind == "Dense":
-            files |= {file.relative_to(folder) for file in weight_files(where)}
-    return tuple(sorted(files))

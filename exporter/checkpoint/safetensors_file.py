@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,18 @@ from exporter.errors import BadInput
 from exporter.parsing import parse_json
 
 
+class Change(Protocol):
+    """What an adapter makes of a matrix, from what is stored, some rows at a time."""
+
+    def __call__(self, rows: npt.NDArray[np.float32], first: int) -> npt.NDArray[np.float32]:
+        """Return the changed rows, (n, width); `first` is the index of the first of them."""
+        ...
+
+
 @dataclass(frozen=True)
 class TensorInfo:
     """Where a tensor lies. `dtype` is safetensors' name (BF16, F16, F32), `offset` from the
-    start of `file`."""
+    start of `file`. What is read of it has `change` applied, in float32."""
 
     name: str
     dtype: str
@@ -30,8 +38,11 @@ class TensorInfo:
     file: Path
     offset: int
     size_bytes: int
+    change: Change | None = None
 
 
+CHANGED_ROWS = 1 << 13
+"""Rows that are changed at a time: what the changes need besides stays small."""
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
 
@@ -91,6 +102,14 @@ def _entry(path: Path, name: str, entry: Any, start: int, size: int) -> TensorIn
 
 def read_tensor(info: TensorInfo) -> npt.NDArray[np.float32]:
     """Return a tensor as float32 in its shape, read from disk. bf16, fp16, fp32 are exact."""
+    stored = _read_stored(info)
+    if info.change is not None:
+        for at in range(0, len(stored), CHANGED_ROWS):
+            stored[at : at + CHANGED_ROWS] = info.change(stored[at : at + CHANGED_ROWS], at)
+    return stored
+
+
+def _read_stored(info: TensorInfo) -> npt.NDArray[np.float32]:
     count = math.prod(info.shape)
     if info.dtype == "BF16":
         half = np.fromfile(info.file, np.uint16, count, offset=info.offset)
@@ -120,7 +139,7 @@ def read_row_blocks(
         )
         if wanted is not None and not len(wanted):
             continue
-        block = read_tensor(
+        block = _read_stored(
             replace(
                 info,
                 shape=(count, width),
@@ -128,6 +147,8 @@ def read_row_blocks(
                 size_bytes=count * width * item,
             )
         )
+        if info.change is not None:
+            block = info.change(block, start)
         yield block if wanted is None else block[wanted - start]
 
 
@@ -136,7 +157,7 @@ def largest_magnitude(info: TensorInfo) -> float:
 
     A bf16 without its sign bit sorts as an integer: no row is widened to float32.
     """
-    if info.dtype == "BF16":
+    if info.dtype == "BF16" and info.change is None:
         bits = np.memmap(info.file, np.uint16, "r", info.offset, (math.prod(info.shape),))
         step = 1 << 24
         largest = max(

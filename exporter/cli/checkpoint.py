@@ -36,7 +36,12 @@ def load_checkpoint(
         named = str(miniature())
         say("checkpoint: none given, using the bundled miniature (pass --checkpoint)", options)
     prompts, where = _prompts(options, chosen, recorded)
-    checkpoint = read_checkpoint(named, window=options.window or recipe.window, prompts=prompts)
+    checkpoint = read_checkpoint(
+        named, window=options.window or recipe.window, prompts=prompts, base=options.base
+    )
+    if checkpoint.adapter is not None:
+        record = checkpoint.adapter.record
+        say(f"adapter: {record.type}, merged into '{checkpoint.adapter.base}'", options)
     if checkpoint.prompts != checkpoint.own_prompts:
         saved = f"saves {checkpoint.own_prompts.described}"
         say(

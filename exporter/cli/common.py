@@ -30,6 +30,7 @@ class CommonOptions:
     """The options that all commands take, as given. `prompts` is None where none were given."""
 
     checkpoint: str | None
+    base: str | None
     window: WindowChoice | None
     prompts: Prompts | None
     output: Path | None
@@ -84,8 +85,15 @@ def _common(output: str | None, force: str | None) -> list[Callable[[Any], Any]]
         click.option(
             "--checkpoint",
             metavar="PATH|HUB_ID",
-            help="Folder saved by sentence-transformers, or ORG/NAME on the hub. Default: "
-            "$LAWVAULT_CHECKPOINT, the recipe's, or the bundled miniature.",
+            help="Folder saved by sentence-transformers, or ORG/NAME on the hub; a LoRA or another "
+            "adapter is merged into its base. Default: $LAWVAULT_CHECKPOINT, the recipe's, or the "
+            "bundled miniature.",
+        ),
+        click.option(
+            "--base",
+            metavar="PATH|HUB_ID",
+            help="Base of a --checkpoint that is an adapter. Default: where adapter_config.json "
+            "says, or beside the adapter.",
         ),
         click.option(
             "--window",
@@ -213,6 +221,7 @@ def next_command(*parts: object, options: CommonOptions, recipe: str | None = No
     words = ["lawvault", *map(str, parts)]
     for name, value in (
         ("--checkpoint", options.checkpoint),
+        ("--base", options.base),
         ("--window", options.window),
         ("--recipe", recipe),
     ):

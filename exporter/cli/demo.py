@@ -26,6 +26,7 @@ def demo(*, output: Path | None, language: Language, quiet: bool, debug: bool) -
     """
     options = CommonOptions(
         checkpoint=str(miniature()),
+        base=None,
         window=None,
         prompts=None,
         output=output,

@@ -120,6 +120,7 @@ def index(
 
     options = CommonOptions(
         checkpoint=None,
+        base=None,
         window=None,
         prompts=None,
         output=output,

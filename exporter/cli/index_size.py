@@ -105,6 +105,7 @@ def index_size(
     check_installed()
     options = CommonOptions(
         checkpoint=None,
+        base=None,
         window=None,
         prompts=None,
         output=output,

@@ -116,8 +116,9 @@ def export_side_by_side(
             pool.submit(
                 _export_in_worker,
                 spec,
-                checkpoint.path,
+                checkpoint.source,
                 folder,
+                base=checkpoint.base,
                 window=checkpoint.window_choice,
                 prompts=checkpoint.prompts,
                 calibration=calibration,
@@ -154,13 +155,14 @@ def _export_in_worker(
     checkpoint: Path,
     folder: Path,
     *,
+    base: str | None,
     window: WindowChoice,
     prompts: Prompts,
     calibration: Path | None,
     keep: Path,
     force: bool,
 ) -> None:
-    read = read_checkpoint(checkpoint, window=window, prompts=prompts)
+    read = read_checkpoint(checkpoint, base=base, window=window, prompts=prompts)
     export_artifact(
         spec, read, folder, calibration=calibration, keep=keep, force=force, stages=silent
     )

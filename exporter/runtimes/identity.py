@@ -27,6 +27,7 @@ def processor() -> str:
 
 def reference_identity(checkpoint: Checkpoint, *, dtype: str, device: str) -> dict[str, Any]:
     """Return the identity of the checkpoint run by torch in `dtype` on `device`."""
+    adapter = () if checkpoint.adapter is None else ("peft",)
     return {
         "kind": "torch",
         "dtype": dtype,
@@ -35,7 +36,7 @@ def reference_identity(checkpoint: Checkpoint, *, dtype: str, device: str) -> di
         "checkpoint": {path: digest for path, _, digest in checkpoint.file_hashes()},
         "window": checkpoint.window_used,
         "max_tokens": checkpoint.max_tokens,
-        "libraries": library_versions(TORCH_LIBRARIES),
+        "libraries": library_versions((*TORCH_LIBRARIES, *adapter)),
     }
 
 

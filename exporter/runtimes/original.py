@@ -9,9 +9,11 @@ from exporter.checkpoint.contents import Checkpoint, Prompts, WindowChoice
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.checkpoint.window import both_windows
+from exporter.errors import require
 from exporter.runtimes.batching import token_rows
 from exporter.runtimes.encoder import Encoder, Original, Portable, Source
 from exporter.runtimes.identity import reference_identity
+from exporter.runtimes.peft_layers import PEFT
 from exporter.runtimes.variants import variants_of
 
 
@@ -22,6 +24,8 @@ def reference_source(
     there is one and `device` names no other. Raises MissingDependency without torch."""
     from exporter.runtimes.torch_reference import TorchReference, find_device, reference_name
 
+    if checkpoint.adapter is not None:
+        require(PEFT)
     device, described = find_device(device)
 
     def load(*, threads: int | None = None) -> Encoder:
@@ -90,7 +94,9 @@ def open_original(checkpoint: Checkpoint, *, device: str | None = None) -> Origi
     other = None
     if both_windows(checkpoint) is not None:
         choice: WindowChoice = "repaired" if checkpoint.window_choice == "as-saved" else "as-saved"
-        mended = read_checkpoint(checkpoint.path, window=choice, prompts=checkpoint.prompts)
+        mended = read_checkpoint(
+            checkpoint.source, base=checkpoint.base, window=choice, prompts=checkpoint.prompts
+        )
         other = reference_source(mended, "float32", device=device)
     return Original(
         checkpoint=checkpoint,

@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.tokenizer import load_tokenizer
-from exporter.errors import BadInput, require
+from exporter.errors import BadInput, LawvaultError, require
 from exporter.offline import offline
 from exporter.progress import Progress
 from exporter.runtimes.batching import batches_by_length, padded, token_rows
 from exporter.runtimes.encoder import Vectors, unit_rows
 from exporter.runtimes.memory import release_memory
+from exporter.runtimes.peft_layers import PEFT, add_adapter, base_folder
 
 # Measured on a CPU: 4,096 costs a fifth more, 16,384 twice as much (caches).
 TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
@@ -48,7 +49,8 @@ class TorchReference:
     """The checkpoint in torch. See `runtimes.encoder.Encoder`.
 
     sentence-transformers loads the modules and runs them, in `dtype` throughout; texts are
-    tokenized here, as given (5.x would strip them). Runs on CUDA where there is one.
+    tokenized here, as given (5.x would strip them). An adapter is run unmerged by PEFT, in the
+    precision that PEFT gives it. Runs on CUDA where there is one.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class TorchReference:
         """`dense=False` leaves the Dense modules out, as a runtime does that does not know them."""
         self.device, _ = find_device(device)
         with offline(), quiet(), _own_head_dim():
-            require(*REFERENCE_NEEDS)
+            require(*REFERENCE_NEEDS, *((PEFT,) if checkpoint.adapter else ()))
             import torch
             from sentence_transformers import SentenceTransformer
 
@@ -71,13 +73,18 @@ class TorchReference:
             if checkpoint.window_used != checkpoint.window_saved:
                 config["sliding_window"] = _loaded_window(checkpoint)
             try:
-                self._model: Any = SentenceTransformer(
-                    str(checkpoint.path),
-                    device=self.device,
-                    local_files_only=True,
-                    model_kwargs={"dtype": getattr(torch, dtype)},
-                    config_kwargs=config,
-                ).eval()
+                with base_folder(checkpoint) as folder:
+                    self._model: Any = SentenceTransformer(
+                        str(folder),
+                        device=self.device,
+                        local_files_only=True,
+                        model_kwargs={"dtype": getattr(torch, dtype)},
+                        config_kwargs=config,
+                    ).eval()
+                if checkpoint.adapter is not None:
+                    add_adapter(self._model, checkpoint)
+            except LawvaultError:
+                raise
             except Exception as error:
                 reason = " ".join(str(error).split())[:200]
                 raise BadInput(

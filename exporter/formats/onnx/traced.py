@@ -79,6 +79,11 @@ def check_traced(
         raise BadInput("--graph traced writes the full dim only; cut and normalise after encoding")
     if checkpoint.vocabulary is not None:
         raise BadInput("--graph traced keeps the whole table; leave --vocabulary out")
+    if checkpoint.adapter is not None:
+        raise BadInput(
+            "--graph traced is of the files as saved, which do not hold the adapter; "
+            "use --graph built"
+        )
     if flavour is not PORTABLE:
         raise BadInput(
             f"--graph traced has plain operators only; leave --flavour {flavour.name} out"
