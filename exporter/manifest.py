@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from exporter import __version__
+from exporter.checkpoint.adapters.record import AdapterRecord
 from exporter.checkpoint.contents import Checkpoint, Finding, Prompts
 from exporter.errors import BadInput
 from exporter.format import CUT, format_of
@@ -146,6 +147,8 @@ class Manifest(Record):
     tool_version: str = __version__
     libraries: dict[str, str] = {}
     checkpoint_files: tuple[FileRecord, ...]
+    adapter: AdapterRecord | None = None
+    """What was merged onto what; None for a whole checkpoint."""
     module_chain: tuple[str, ...]
     findings: tuple[Finding, ...]
     window: WindowDecision
@@ -252,6 +255,7 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
             FileRecord(path=path, size_bytes=size, sha256=digest)
             for path, size, digest in checkpoint.file_hashes()
         ),
+        adapter=checkpoint.adapter.record if checkpoint.adapter else None,
         module_chain=tuple(module.kind for module in checkpoint.modules),
         findings=checkpoint.findings,
         window=WindowDecision(

@@ -1,5 +1,6 @@
 """lawvault inspect: what is in the checkpoint, and every finding."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,13 @@ import click
 from rich.table import Table
 
 from exporter.architectures.family import family_of
+from exporter.checkpoint.adapters.record import is_adapter
 from exporter.checkpoint.contents import Checkpoint
 from exporter.cli.checkpoint import load_checkpoint
 from exporter.cli.common import CommonOptions, calibration_option, common_options, say
 from exporter.cli.console import open_console, print_rows, styled
 from exporter.cli.findings import print_findings
+from exporter.cli.inspect_adapter import describe_adapter, print_adapter
 from exporter.cli.inspect_artifact import inspect_artifact
 from exporter.cli.recipe import choose_recipe, recipe_option
 from exporter.corpus.calibration import CalibrationText, calibration_inputs, read_calibration
@@ -42,9 +45,11 @@ def inspect(
     """Show a checkpoint's architecture, modules, prompts, dims, sizes and findings.
 
     With ARTIFACT, the folder of an artifact or of a vocabulary, what that is, and whether its
-    files are still those that were written. Needs no torch without --ranges. Exit code 1 where a
-    finding is an error.
+    files are still those that were written; of an adapter, what --checkpoint shows of it. Needs no
+    torch without --ranges. Exit code 1 where a finding is an error.
     """
+    if artifact is not None and is_adapter(artifact) and options.checkpoint is None:
+        options, artifact = replace(options, checkpoint=str(artifact)), None
     if artifact is not None:
         if ranges or options.checkpoint is not None:
             raise BadInput(
@@ -118,6 +123,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "name": checkpoint.name,
         "path": str(checkpoint.path),
         "model_type": checkpoint.model_type,
+        "adapter": describe_adapter(checkpoint),
         "architecture": a.model_dump(mode="json") if a else None,
         "modules": [m.model_dump(mode="json") for m in checkpoint.modules],
         "pooling": checkpoint.pooling,
@@ -178,5 +184,6 @@ def _print(checkpoint: Checkpoint) -> None:
         ("parameters", f"{checkpoint.parameters:,} ({stored})"),
     ]
     print_rows(console, rows)
+    print_adapter(console, checkpoint)
     console.print()
     print_findings(console, checkpoint.findings)

@@ -45,6 +45,8 @@ def _of_artifact(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
         ("format", f"{manifest.format} {manifest.scheme}"),
         ("size", f"{manifest.size_bytes / 1e6:,.1f} MB"),
     ]
+    if manifest.adapter is not None:
+        rows.append(("adapter", manifest.adapter.described))
     cut = manifest.vocabulary
     if cut is not None:
         rows += [

@@ -8,6 +8,7 @@ import yaml  # type: ignore[import-untyped]
 from huggingface_hub.repocard import metadata_load
 
 from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.hub import HUB_ID
 from exporter.errors import BadInput
 from exporter.records import Record
 
@@ -38,19 +39,26 @@ class Terms(Record):
 
 
 def read_terms(checkpoint: Checkpoint) -> Terms:
-    """Return what the front matter of the checkpoint's README.md states.
+    """Return what the front matter of the checkpoint's README.md states, and of an adapter's base.
 
     Raises BadInput where it is no valid YAML: a licence could stand in it.
     """
     stated = _front_matter(checkpoint.path / "README.md")
     licence, bases = _text(stated, "license"), _texts(stated, "base_model")
-    known = any(base.lower().startswith(GEMMA_BASES) for base in bases)
+    of_base: Mapping[str, Any] = {}
+    if checkpoint.adapter is not None:
+        of_base = _front_matter(checkpoint.adapter.base / "README.md")
+        record = checkpoint.adapter.record
+        named = [n for n in (record.base_named, record.base) if n and HUB_ID.fullmatch(n)]
+        bases = tuple(dict.fromkeys([*bases, *named[:1]]))
+    of_all = (*bases, *_texts(of_base, "base_model"))
+    known = any(base.lower().startswith(GEMMA_BASES) for base in of_all)
     return Terms(
         licence=licence,
         name=_text(stated, "license_name"),
         link=_text(stated, "license_link"),
         base_models=bases,
-        gemma=known or licence == "gemma",
+        gemma=known or "gemma" in (licence, _text(of_base, "license")),
         files=tuple(n for n in LICENCE_FILES if (checkpoint.path / n).is_file()),
         languages=_texts(stated, "language"),
     )

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from exporter.checkpoint.adapters.record import AdapterRecord
 from exporter.parity.measured import (
     CosineSummary,
     Difference,
@@ -207,6 +208,8 @@ class ParityReport(Record):
     tool_version: str
     model_name: str
     checkpoint_files: dict[str, str]
+    adapter: AdapterRecord | None = None
+    """What artifacts have merged, and the reference runs unmerged in PEFT."""
     corpus: str
     corpus_sha256: str
     documents: int

@@ -154,15 +154,19 @@ def run_parity(
         tool_version=__version__,
         model_name=checkpoint.name,
         checkpoint_files={path: digest for path, _, digest in checkpoint.file_hashes()},
+        adapter=checkpoint.adapter.record if checkpoint.adapter else None,
         corpus=corpus.name,
         corpus_sha256=corpus.sha256,
         documents=documents,
         questions=len(corpus.query_ids),
         window_used=checkpoint.window_used,
-        libraries=library_versions(REFERENCE_LIBRARIES),
+        libraries=library_versions(
+            (*REFERENCE_LIBRARIES, *(("peft",) if checkpoint.adapter else ()))
+        ),
         query_prompt=checkpoint.prompts.query,
         document_prompt=checkpoint.prompts.document,
-        reference="torch fp32; torch bf16, which users run, beside it",
+        reference="torch fp32; torch bf16, which users run, beside it"
+        + ("; the adapter unmerged in PEFT" if checkpoint.adapter else ""),
         judged_ways=recipe.ways,
         pool=pool.record if pool else None,
         noise_floor=floors,

@@ -40,13 +40,15 @@ MOST_QUANTIFIERS = 3
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What is needed of it. `patterns`: of alpha, by a pattern of module names, in their order.
-    `targets`: module names that must have tensors, None where the config gives a pattern."""
+    """What is needed of it. `rank_pattern`, `alpha_pattern`: values by patterns of module names, in
+    their order. `targets`: module names that must have tensors, None where it gives a pattern.
+    `version`: PEFT's that saved it."""
 
     path: Path
     peft_type: str
     base: str | None
     revision: str | None
+    version: str | None
     rank: int
     alpha: float
     rank_stabilized: bool
@@ -94,6 +96,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         peft_type=str(peft_type),
         base=_text(config, "base_model_name_or_path", path),
         revision=_text(config, "revision", path),
+        version=_text(config, "peft_version", path),
         rank=take_int(config, "r", path=path) if has_rank else 0,
         alpha=take_float(config, alpha_key, path=path, default=8.0) if has_rank else 1.0,
         rank_stabilized=config.get("use_rslora") is True,
@@ -128,9 +131,7 @@ def _text(config: Mapping[str, Any], key: str, path: Path) -> str | None:
         or not value.isprintable()
         or any(len(part.encode()) > 255 for part in value.split("/"))
     ):
-        raise BadInput(
-            f"'{path}': {key} is {str(value)[:80]!a}, no name; name the base with --base"
-        )
+        raise BadInput(f"'{path}': {key} is {str(value)[:80]!a}, no name; mend it")
     return value
 
 

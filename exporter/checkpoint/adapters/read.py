@@ -83,7 +83,7 @@ def merge_adapter(
         files=_files(opened),
     )
     merged = {**tensors, **{change.name: change.info for change in changes}}
-    return merged, adapter, adapter_findings(record, relative)
+    return merged, adapter, adapter_findings(record, relative, version=opened.config.version)
 
 
 def _without_path(named: str | None) -> str | None:

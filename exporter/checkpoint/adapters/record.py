@@ -36,6 +36,15 @@ class AdapterRecord(Record):
     revision: str | None
     changes: tuple[ChangedKind, ...]
 
+    @property
+    def described(self) -> str:
+        """Return what was merged, in one phrase."""
+        count = sum(change.tensors for change in self.changes)
+        ranks = sorted({rank for change in self.changes for rank in change.ranks})
+        rank = f", rank {', '.join(map(str, ranks))}" if ranks else ""
+        revision = f" in revision {self.revision}" if self.revision else ""
+        return f"{self.type}{rank}, on {count} tensors of {self.base}{revision}"
+
 
 @dataclass(frozen=True)
 class Adapter:
