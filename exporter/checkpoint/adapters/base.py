@@ -56,7 +56,10 @@ def _as_named(folder: Path, named: str, revision: str | None) -> Base:
     try:
         return _local(locate_checkpoint(named, revision=revision))
     except BadInput as error:
-        raise BadInput(f"'{folder}' is an adapter and its base is missing: {error}") from None
+        reason = str(error).partition("; ")[0]
+        raise BadInput(
+            f"the base of the adapter '{folder}' is missing: {reason}; {remedy}"
+        ) from None
 
 
 def _local(folder: Path) -> Base:

@@ -47,9 +47,7 @@ def read_changes(
                 "pass the base that it was trained on with --base"
             )
         if parts.setdefault(name, {}).setdefault(part, info) is not info:
-            raise BadInput(
-                f"'{file}' has two tensors for '{part or name}' of '{name}'; copy it again"
-            )
+            raise BadInput(f"'{file}' changes '{name}' twice ('{key}'); save the adapter again")
         if part:
             written[name] = module
     if not parts:
