@@ -1,15 +1,32 @@
-"""Adapters made by PEFT itself, for tests: around the tiny checkpoint, with random weights."""
+"""Adapters of the tiny checkpoint, for tests: made by PEFT itself, or written by hand."""
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.runtimes.torch_reference import quiet
 from parity_tests.layout import save_tensors
 
 Wrap = Literal["backbone", "causal", "whole", "sentence-transformers"]
+
+
+PREFIX = "base_model.model."
+Q, DOWN = "layers.{}.self_attn.q_proj", "layers.{}.mlp.down_proj"
+CONFIG: dict[str, Any] = {
+    "peft_type": "LORA",
+    "task_type": "FEATURE_EXTRACTION",
+    "base_model_name_or_path": "lawyer/model",
+    "r": 4,
+    "lora_alpha": 8,
+    "target_modules": ["q_proj", "down_proj"],
+    "peft_version": "0.18.0",
+}
+Tensors = dict[str, np.ndarray]
 
 
 def make_adapter(
@@ -79,4 +96,24 @@ def write_merged(checkpoint: Checkpoint, folder: Path) -> Path:
     for name, path in dense.items():
         weight = {"linear.weight": checkpoint.tensor(name)}
         save_tensors(folder / path / "model.safetensors", weight, dtype="float32")
+    return folder
+
+
+def tensors_of(layers: int = 2) -> Tensors:
+    """Return the tensors of an adapter of CONFIG, for a base of hidden 48 and intermediate 96."""
+    random = np.random.default_rng(1)
+    found = {}
+    for layer in range(layers):
+        for module, out, into in ((Q, 48, 48), (DOWN, 48, 96)):
+            name = PREFIX + module.format(layer)
+            found[f"{name}.lora_A.weight"] = random.normal(size=(4, into)).astype(np.float32)
+            found[f"{name}.lora_B.weight"] = random.normal(size=(out, 4)).astype(np.float32) / 50
+    return found
+
+
+def write_adapter(folder: Path, config: Mapping[str, Any], tensors: Tensors) -> Path:
+    """Write an adapter in PEFT's layout. Returns `folder`."""
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps(config), "utf-8")
+    save_tensors(folder / "adapter_model.safetensors", tensors, dtype="float32")
     return folder

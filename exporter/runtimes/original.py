@@ -13,7 +13,6 @@ from exporter.errors import require
 from exporter.runtimes.batching import token_rows
 from exporter.runtimes.encoder import Encoder, Original, Portable, Source
 from exporter.runtimes.identity import reference_identity
-from exporter.runtimes.peft_layers import PEFT
 from exporter.runtimes.variants import variants_of
 
 
@@ -22,10 +21,14 @@ def reference_source(
 ) -> Source:
     """Return the original in torch as a source of vectors, not loaded yet. It runs on CUDA where
     there is one and `device` names no other. Raises MissingDependency without torch."""
-    from exporter.runtimes.torch_reference import TorchReference, find_device, reference_name
+    from exporter.runtimes.torch_reference import (
+        TorchReference,
+        find_device,
+        reference_name,
+        reference_needs,
+    )
 
-    if checkpoint.adapter is not None:
-        require(PEFT)
+    require(*reference_needs(checkpoint))
     device, described = find_device(device)
 
     def load(*, threads: int | None = None) -> Encoder:

@@ -16,7 +16,6 @@ from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.weights import weight_files
 from exporter.errors import BadInput
 
-PEFT = "peft"
 PREFIX = "base_model.model."
 IN_WHOLE = re.compile(r"\d+\.")
 """A name in an adapter that was trained around all modules, which are numbered."""

@@ -18,11 +18,19 @@ from exporter.progress import Progress
 from exporter.runtimes.batching import batches_by_length, padded, token_rows
 from exporter.runtimes.encoder import Vectors, unit_rows
 from exporter.runtimes.memory import release_memory
-from exporter.runtimes.peft_layers import PEFT, add_adapter, base_folder
+from exporter.runtimes.peft_layers import add_adapter, base_folder
 
 # Measured on a CPU: 4,096 costs a fifth more, 16,384 twice as much (caches).
 TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
+
+
 REFERENCE_NEEDS = ("torch", "transformers", "sentence_transformers")
+
+
+def reference_needs(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Return the modules that the references of a checkpoint are run by."""
+    adapter = () if checkpoint.adapter is None else ("peft",)
+    return (*REFERENCE_NEEDS, *adapter)
 
 
 def find_device(device: str | None) -> tuple[str, str]:
@@ -64,7 +72,7 @@ class TorchReference:
         """`dense=False` leaves the Dense modules out, as a runtime does that does not know them."""
         self.device, _ = find_device(device)
         with offline(), quiet(), _own_head_dim():
-            require(*REFERENCE_NEEDS, *((PEFT,) if checkpoint.adapter else ()))
+            require(*reference_needs(checkpoint))
             import torch
             from sentence_transformers import SentenceTransformer
 

@@ -21,6 +21,7 @@ from exporter.packages.manifest import PackageManifest
 from exporter.packages.verify import read_record
 from exporter.recipe import read_recipe
 from parity_tests.conftest import REPOSITORY
+from parity_tests.tiny_adapter import CONFIG, tensors_of, write_adapter
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 from parity_tests.tiny_corpus import make_tiny_corpus
 
@@ -90,9 +91,20 @@ def make_targets(folder: Path) -> dict[str, Target]:
         "qrels": (lambda: read_corpus(graded), graded / "qrels" / "test.tsv"),
         "questions": (lambda: read_questions(questions), questions),
     }
+    readers |= _of_adapter(folder / "adapted")
     for name, copy in copies.items():
         readers[name] = (lambda copy=copy: read_checkpoint(copy), copy / name)  # type: ignore[misc]
     return {
         name: Target(read, Path(file), Path(file).read_bytes())
         for name, (read, file) in readers.items()
     }
+
+
+def _of_adapter(folder: Path) -> dict[str, tuple[Callable[[], object], Path]]:
+    base = make_tiny_checkpoint(folder / "model", hidden=48, layers=2, matryoshka_dims=(48,))
+    found: dict[str, tuple[Callable[[], object], Path]] = {}
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        config = {**CONFIG, "alpha_pattern": {"q_proj": 2}}
+        adapter = write_adapter(folder / name.partition(".")[0], config, tensors_of())
+        found[name] = (lambda of=adapter: read_checkpoint(of, base=str(base)), adapter / name)  # type: ignore[misc]
+    return found

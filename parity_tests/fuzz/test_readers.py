@@ -25,6 +25,8 @@ NAMES = (
     "corpus",
     "qrels",
     "questions",
+    "adapter_config.json",
+    "adapter_model.safetensors",
     "config.json",
     "modules.json",
     "tokenizer_config.json",

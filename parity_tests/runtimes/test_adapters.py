@@ -1,5 +1,6 @@
 """An adapter merged here gives the vectors that PEFT's own unmerged layers give."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from exporter.checkpoint.read import read_checkpoint
+from exporter.errors import BadInput, MissingDependency
+from exporter.runtimes.original import open_original
 from parity_tests.tiny_adapter import Wrap, make_adapter, write_merged
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
@@ -15,7 +18,7 @@ pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
 peft = pytest.importorskip("peft")
 
-from exporter.runtimes.torch_reference import TorchReference  # noqa: E402
+from exporter.runtimes.torch_reference import TorchReference, quiet  # noqa: E402
 
 GEOMETRY: dict[str, Any] = {"hidden": 48, "heads": 3, "head_dim": 16, "matryoshka_dims": (48, 16)}
 TEXTS = (
@@ -89,3 +92,73 @@ def test_a_merged_adapter_gives_the_vectors_of_peft_unmerged(
     # fp32 in another order of operations; measured up to 5e-7.
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
     assert np.abs(theirs - plain).max() > 1e-3
+
+
+@pytest.fixture(scope="module")
+def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an adapter as sentence-transformers saves it, its modules and tokenizer beside it."""
+    folder = tmp_path_factory.mktemp("saved") / "adapter"
+    return make_adapter(folder, base, lora(), wrap="sentence-transformers")
+
+
+def test_the_reference_is_what_load_adapter_of_sentence_transformers_gives(
+    adapter: Path, base: Path
+) -> None:
+    from safetensors.torch import load_file
+    from sentence_transformers import SentenceTransformer
+
+    with quiet():
+        model = SentenceTransformer(str(base), device="cpu", local_files_only=True)
+        model.load_adapter(str(adapter))
+    for i, name in ((2, "2_Dense"), (3, "3_Dense")):  # trained along, and saved beside the adapter
+        model[i].load_state_dict(load_file(adapter / name / "model.safetensors"))
+    texts = ["押金", "租赁合同"]
+    expected = model.encode(texts, normalize_embeddings=True)
+    reference = TorchReference(read_checkpoint(adapter), dtype="float32", device="cpu")
+    np.testing.assert_allclose(reference.encode(texts), expected, atol=1e-6)
+
+
+def test_the_bf16_reference_runs_the_adapter_as_peft_gives_it_precision(adapter: Path) -> None:
+    checkpoint = read_checkpoint(adapter)
+    bf16 = TorchReference(checkpoint, dtype="bfloat16", device="cpu")
+    dtypes = {n.rpartition("lora_")[1]: p.dtype for n, p in bf16._model.named_parameters()}
+    assert {name: str(dtype) for name, dtype in dtypes.items()} == {
+        "": "torch.bfloat16",
+        "lora_": "torch.float32",
+    }
+    truth = TorchReference(checkpoint, dtype="float32", device="cpu").encode(TEXTS)
+    # Rounding to 8 bits of mantissa; measured 0.9999.
+    assert (bf16.encode(TEXTS) * truth).sum(axis=1).min() > 0.9998
+
+
+def test_a_tensor_that_peft_does_not_take_stops_the_reference(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = read_checkpoint(adapter)
+    renamed = peft.set_peft_model_state_dict
+
+    def load(model: Any, state: dict[str, Any]) -> Any:
+        return renamed(model, {n: t for n, t in state.items() if "layers.0" not in n})
+
+    monkeypatch.setattr(peft, "set_peft_model_state_dict", load)
+    with pytest.raises(BadInput, match=r"PEFT did not load .*layers\.0.* so it proves nothing"):
+        TorchReference(checkpoint, dtype="float32", device="cpu")
+
+
+def test_without_peft_the_references_name_the_extra(
+    adapter: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    open_original(read_checkpoint(base))
+    with pytest.raises(MissingDependency, match=r"'peft'.*lawvault-exporter\[adapter\]"):
+        open_original(read_checkpoint(adapter))
+
+
+def test_a_window_that_is_repaired_is_the_bases(tmp_path: Path) -> None:
+    base = make_tiny_checkpoint(tmp_path / "model", window=17, **GEOMETRY)
+    folder = make_adapter(tmp_path / "adapter", base, lora(), wrap="sentence-transformers")
+    checkpoint = read_checkpoint(folder, window="repaired")
+    original = open_original(checkpoint)
+    assert original.other_window is not None
+    repaired, saved = original.truth.open(), original.other_window.open()
+    assert np.abs(repaired.encode(TEXTS) - saved.encode(TEXTS)).max() > 1e-4

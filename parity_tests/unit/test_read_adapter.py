@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,10 @@ import pytest
 from exporter.checkpoint.read import read_checkpoint
 from exporter.errors import BadInput
 from parity_tests.layout import save_tensors
+from parity_tests.tiny_adapter import CONFIG, PREFIX, Q, Tensors, tensors_of, write_adapter
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 
 GEOMETRY: dict[str, Any] = {"hidden": 48, "heads": 3, "head_dim": 16, "matryoshka_dims": (48, 16)}
-PREFIX = "base_model.model."
-Q, DOWN = "layers.{}.self_attn.q_proj", "layers.{}.mlp.down_proj"
-CONFIG: dict[str, Any] = {
-    "peft_type": "LORA",
-    "task_type": "FEATURE_EXTRACTION",
-    "base_model_name_or_path": "lawyer/model",
-    "r": 4,
-    "lora_alpha": 8,
-    "target_modules": ["q_proj", "down_proj"],
-    "peft_version": "0.18.0",
-}
-Tensors = dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -42,24 +31,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(sound: Path, tmp_path: Path) -> Path:
     shutil.copytree(sound, tmp_path / "both")
     return tmp_path / "both"
-
-
-def tensors_of(layers: int = 2) -> Tensors:
-    random = np.random.default_rng(1)
-    found = {}
-    for layer in range(layers):
-        for module, out, into in ((Q, 48, 48), (DOWN, 48, 96)):
-            name = PREFIX + module.format(layer)
-            found[f"{name}.lora_A.weight"] = random.normal(size=(4, into)).astype(np.float32)
-            found[f"{name}.lora_B.weight"] = random.normal(size=(out, 4)).astype(np.float32) / 50
-    return found
-
-
-def write_adapter(folder: Path, config: Mapping[str, Any], tensors: Tensors) -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps(config), "utf-8")
-    save_tensors(folder / "adapter_model.safetensors", tensors, dtype="float32")
-    return folder
 
 
 def test_a_weight_is_the_bases_with_the_product_added(folder: Path) -> None:
