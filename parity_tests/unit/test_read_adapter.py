@@ -316,6 +316,11 @@ def test_a_product_that_overflows_is_refused(folder: Path) -> None:
         read_checkpoint(folder / "adapter")
 
 
+def test_a_base_that_is_named_and_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(BadInput, match=r"no such base folder: 'nowhere'; pass --base"):
+        read_checkpoint(folder / "adapter", base="nowhere")
+
+
 def test_a_base_for_a_whole_checkpoint_is_refused(folder: Path) -> None:
     with pytest.raises(BadInput, match="is no adapter but a whole checkpoint; leave --base out"):
         read_checkpoint(folder / "model", base=str(folder / "adapter"))

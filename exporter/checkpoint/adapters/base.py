@@ -28,7 +28,10 @@ def find_base(folder: Path, config: AdapterConfig, *, named: str | None) -> Base
     where none of these is there, and for a base that is an adapter itself or quantized.
     """
     if named is not None:
-        found = _local(locate_checkpoint(named))
+        located = locate_checkpoint(named)
+        if not located.is_dir():
+            raise BadInput(f"no such base folder: '{named}'; pass --base FOLDER or ORG/NAME")
+        found = _local(located)
     elif config.base is None:
         raise BadInput(
             f"'{folder}' is an adapter and names no base ('{config.path.name}': "
