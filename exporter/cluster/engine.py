@@ -48,7 +48,9 @@ class RayEngine:
         if not shards:
             return
         if source.portable is None:
-            raise BadInput(f"{source.name} cannot travel to other machines; leave --engine out")
+            raise BadInput(
+                f"{source.name} lies in several folders and cannot travel; leave --engine out"
+            )
         with connected(self.address) as (ray, alone):
             quiet_data(ray)
             workers = sized(ray, self.workers)

@@ -40,15 +40,19 @@ def reference_source(
         dim=checkpoint.dim,
         identity=reference_identity(checkpoint, dtype=dtype, device=described),
         open=load,
-        portable=Portable(
-            folder=checkpoint.path,
-            files=tuple((path, digest) for path, _, digest in checkpoint.file_hashes()),
-            open_at=partial(
-                _reference_at,
-                dtype=dtype,
-                window=checkpoint.window_choice,
-                prompts=checkpoint.prompts,
-            ),
+        portable=_portable(checkpoint, dtype),
+    )
+
+
+def _portable(checkpoint: Checkpoint, dtype: Literal["float32", "bfloat16"]) -> Portable | None:
+    """Return how the original travels; None for an adapter, whose base lies elsewhere."""
+    if checkpoint.adapter is not None:
+        return None
+    return Portable(
+        folder=checkpoint.path,
+        files=tuple((path, digest) for path, _, digest in checkpoint.file_hashes()),
+        open_at=partial(
+            _reference_at, dtype=dtype, window=checkpoint.window_choice, prompts=checkpoint.prompts
         ),
     )
 
