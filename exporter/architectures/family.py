@@ -21,9 +21,10 @@ class Site:
     """The input of the matrices `matrices`, each named within its layer; width: its channels.
 
     `norm` or `matrix`: whose gain, or rows, make the channels, so that factors of channels can be
-    folded into it. `head_dim`: where heads are only mixed with other tokens' on the way, so that
-    within a head a rotation can be folded into `matrix` too; 0: not so. `group`: how many heads of
-    the site each head that `matrix` makes becomes.
+    folded into it; neither where something else reads the channels too, or bends them. `head_dim`:
+    where heads are only mixed with other tokens' on the way, so that within a head a rotation can
+    be folded into `matrix` too; 0: not so. `group`: how many heads of the site each head that
+    `matrix` makes becomes.
     """
 
     name: str
@@ -33,6 +34,11 @@ class Site:
     matrix: str = ""
     head_dim: int = 0
     group: int = 1
+
+    @property
+    def takes_factors(self) -> bool:
+        """Return whether factors of channels can be folded into what makes them."""
+        return bool(self.norm or self.matrix)
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,14 @@ class HeadNorm:
 @dataclass(frozen=True)
 class Fp16Plan:
     """Where powers of two may be moved without a change of the function, so that float16 holds all
-    that lies between. `residual_norms`: those whose outputs are added to the residual stream."""
+    that lies between. `residual_norms`: those whose outputs are added to the residual stream; none
+    where the stream itself is normalized, and stays as it is. `normed`: sites that norms are given
+    and that no factor reaches."""
 
-    residual_norms: tuple[str, ...]
-    head_norms: tuple[HeadNorm, ...]
-    chains: tuple[Chain, ...]
+    residual_norms: tuple[str, ...] = ()
+    head_norms: tuple[HeadNorm, ...] = ()
+    chains: tuple[Chain, ...] = ()
+    normed: tuple[str, ...] = ()
 
 
 class GgufFamily(Protocol):
@@ -128,6 +137,10 @@ class Family(ReadFamily, Protocol):
         """Return how far apart positions see each other by each mask, None: however far."""
         ...
 
+    def entry(self, architecture: Architecture) -> tuple[Step, ...]:
+        """Return the steps before the first layer, from `x`, rows of the table, to `x`."""
+        ...
+
     def layer(self, architecture: Architecture, index: int) -> tuple[Step, ...]:
         """Return the steps of a layer, from `x` to `x`."""
         ...
@@ -138,10 +151,6 @@ class Family(ReadFamily, Protocol):
 
     def sites(self, architecture: Architecture) -> tuple[Site, ...]:
         """Return the inputs of a layer's matrices, in the order in which they are reached."""
-        ...
-
-    def norms(self) -> tuple[str, ...]:
-        """Return the norms of a layer, named within it."""
         ...
 
 

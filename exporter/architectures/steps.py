@@ -9,7 +9,8 @@ names a value that calibration measures.
 from dataclasses import dataclass
 from typing import Literal
 
-Activation = Literal["gelu_tanh"]
+Activation = Literal["gelu", "gelu_tanh"]
+"""`gelu`: the exact one, by erf."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,46 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class LayerNorm:
+    """out = (x - mean(x)) / std(x) * gain + bias, over each row."""
+
+    x: str
+    out: str
+    weight: str
+    site: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """out = x + weight[place] + always[0], by the place of each token in its text.
+
+    `unplaced`: None counts all tokens from 0. An id: tokens with that id are not counted and take
+    its row; the others take the rows behind it, as RoBERTa counts from its padding's id on.
+    """
+
+    x: str
+    out: str
+    weight: str
+    always: str
+    unplaced: int | None = None
+
+
+@dataclass(frozen=True)
+class Copy:
+    """out = x: the values of x for matrices alone, so that what rounds them leaves x as it is."""
+
+    x: str
+    out: str
+    site: str = ""
+
+
+@dataclass(frozen=True)
 class Product:
     """One matrix of a `Project`: out = x @ weight.T. `heads`: of how many a row consists, 0: none.
 
-    `late_factor`: whether a factor of whole rows may be left out of `out` and made up for behind
-    the next matrix, since all that lies between is multiplied by it.
+    `bias`: whether a bias, named as the matrix, is added. `late_factor`: whether a factor of whole
+    rows may be left out of `out` and made up for behind the next matrix, since all that lies
+    between is multiplied by it.
     """
 
     weight: str
@@ -36,6 +72,7 @@ class Product:
     heads: int = 0
     site: str = ""
     late_factor: bool = False
+    bias: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +125,16 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Activate:
+    """out = activation(x)."""
+
+    x: str
+    out: str
+    activation: Activation
+    site: str = ""
+
+
+@dataclass(frozen=True)
 class Add:
     """out = x + y."""
 
@@ -97,13 +144,15 @@ class Add:
     site: str = ""
 
 
-Step = Norm | Project | Rotate | Attend | Gate | Add
+Step = Norm | LayerNorm | Place | Copy | Project | Rotate | Attend | Gate | Activate | Add
 
 
 def reads(step: Step) -> tuple[str, ...]:
     """Return the values that a step needs."""
     match step:
-        case Norm(x=x) | Project(x=x) | Rotate(x=x):
+        case Norm(x=x) | LayerNorm(x=x) | Place(x=x) | Copy(x=x) | Activate(x=x):
+            return (x,)
+        case Project(x=x) | Rotate(x=x):
             return (x,)
         case Attend(q=q, k=k, v=v):
             return (q, k, v)

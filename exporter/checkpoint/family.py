@@ -27,7 +27,17 @@ class ReadFamily(Protocol):
         ...
 
     def shapes(self, architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
-        """Return the name and shape of every tensor of the backbone."""
+        """Return the name in the files and the shape of every tensor that a vector depends on."""
+        ...
+
+    def left_out(self, name: str) -> bool:
+        """Return whether no vector depends on a tensor of the files: a buffer, a head that nothing
+        reads. It may hold whole numbers."""
+        ...
+
+    def own_name(self, name: str) -> str:
+        """Return what a tensor of the files is called here: `embed_tokens.weight` the table,
+        `layers.0....` what belongs to a layer, no dot before `.weight` or `.bias` in all others."""
         ...
 
     def findings(

@@ -18,7 +18,7 @@ from exporter.checkpoint.contents import (
     Prompts,
     WindowChoice,
 )
-from exporter.checkpoint.family import find_family
+from exporter.checkpoint.family import ReadFamily, find_family
 from exporter.checkpoint.findings import module_findings, prompt_findings, tokenizer_findings
 from exporter.checkpoint.folder import (
     check_folder,
@@ -32,7 +32,13 @@ from exporter.checkpoint.modules import read_dense_config, read_modules, read_po
 from exporter.checkpoint.prompts import read_saved_prompts
 from exporter.checkpoint.safetensors_file import TensorInfo, read_header
 from exporter.checkpoint.tokenizer import TokenizerFacts, read_tokenizer
-from exporter.checkpoint.weights import check_finite, check_shapes, read_backbone, weight_files
+from exporter.checkpoint.weights import (
+    check_finite,
+    check_shapes,
+    is_buffer,
+    read_backbone,
+    weight_files,
+)
 from exporter.checkpoint.window import decide_window
 from exporter.errors import BadInput
 from exporter.registry import FAMILIES
@@ -66,9 +72,9 @@ def read_checkpoint(
     modules = read_modules(folder)
     pooling = read_pooling(folder, modules[1])
     dense, dense_tensors = _read_dense(folder, modules)
-    tensors = read_backbone(weights)
     saved = read_saved_prompts(folder)
     family = find_family(config.get("model_type"))
+    stored = read_backbone(weights, left_out=is_buffer if family is None else family.left_out)
     obstacle = _unknown(config) if family is None else family.obstacle(config)
     findings: list[Finding] = []
     architecture: Architecture | None = None
@@ -80,7 +86,7 @@ def read_checkpoint(
                 f"'{folder / modules[1].path}' pools by '{pooling.mode}'; this architecture is "
                 f"supported with {' or '.join(family.poolings)} pooling"
             )
-        check_shapes(tensors, family.shapes(architecture), folder=weights)
+        check_shapes(stored, family.shapes(architecture), folder=weights)
         if "sliding_attention" in architecture.layer_types:
             window_saved = architecture.sliding_window
             window_used, finding = decide_window(
@@ -101,7 +107,7 @@ def read_checkpoint(
         hidden = int(config.get("hidden_size") or pooling.width)
         findings.append(_not_built(obstacle or ""))
     _check_widths(folder, hidden, pooling.width, dense)
-    tensors |= dense_tensors
+    tensors = {**stored, **dense_tensors}
     for info in tensors.values():
         check_finite(info)
     adapter: Adapter | None = None
@@ -109,6 +115,7 @@ def read_checkpoint(
         tensors, adapter, of_adapter = merge_adapter(opened, tensors, modules)
         findings += of_adapter
     if architecture is not None and family is not None:
+        tensors = _own_names(tensors, family)
         findings += family.findings(architecture, tensors)
     facts = read_tokenizer(folder, needs_model=family is not None and family.sentencepiece)
     used = prompts or saved.own
@@ -135,7 +142,13 @@ def read_checkpoint(
         saved_prompts=saved.named,
         dim=dim,
         matryoshka_dims=dims,
-        max_tokens=_max_tokens(folder, config, facts),
+        max_tokens=_max_tokens(
+            folder,
+            facts,
+            most=architecture.max_positions
+            if architecture
+            else config.get("max_position_embeddings"),
+        ),
         window_choice=window,
         window_saved=window_saved,
         window_used=window_used,
@@ -152,6 +165,11 @@ def _refuse_remote_code(config: Mapping[str, Any], path: Path) -> None:
             f"'{path}' has auto_map, code that loading would run; this tool runs no code of a "
             "checkpoint, remove the key if the architecture is a standard one"
         )
+
+
+def _own_names(tensors: Mapping[str, TensorInfo], family: ReadFamily) -> dict[str, TensorInfo]:
+    named = ((family.own_name(name), info) for name, info in tensors.items())
+    return {name: replace(info, name=name) for name, info in named}
 
 
 def _unknown(config: Mapping[str, Any]) -> str:
@@ -200,18 +218,14 @@ def _check_widths(folder: Path, hidden: int, pooled: int, dense: tuple[DenseInfo
         width = module.out_features
 
 
-def _max_tokens(folder: Path, config: Mapping[str, Any], facts: TokenizerFacts) -> int:
+def _max_tokens(folder: Path, facts: TokenizerFacts, *, most: object) -> int:
+    """Return how many tokens of a text are read. `most`: as many as have positions."""
     path = folder / "sentence_bert_config.json"
     settings = read_object(path) if path.is_file() else {}
     if settings.get("do_lower_case"):
         raise BadInput(f"'{path}': do_lower_case is true, which no target does; retrain without it")
-    limits = (
-        settings.get("max_seq_length"),
-        facts.max_length,
-        config.get("max_position_embeddings"),
-    )
-    if limits[0] is not None and (not isinstance(limits[0], int) or limits[0] < 4):
-        raise BadInput(f"'{path}': max_seq_length is {limits[0]!r}, not a whole number from 4 up")
-    given = limits[0] or facts.max_length
-    known = [v for v in (given, limits[2]) if isinstance(v, int) and v > 0]
+    limit = settings.get("max_seq_length")
+    if limit is not None and (not isinstance(limit, int) or limit < 4):
+        raise BadInput(f"'{path}': max_seq_length is {limit!r}, not a whole number from 4 up")
+    known = [v for v in (limit or facts.max_length, most) if isinstance(v, int) and v > 0]
     return min(known, default=DEFAULT_MAX_TOKENS)

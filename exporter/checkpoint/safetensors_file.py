@@ -6,7 +6,7 @@ it maps bf16 to no numpy type and reports damage without naming the tensor.
 
 import math
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -45,11 +45,16 @@ CHANGED_ROWS = 1 << 13
 """Rows that are changed at a time: what the changes need besides stays small."""
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
+BUFFER_BYTES = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+"""Whole numbers: buffers that a model can make itself, never weights."""
 
 
-def read_header(path: Path) -> dict[str, TensorInfo]:
-    """Return where each tensor of `path` lies. Raises BadInput naming the file and the tensor
-    for a file that is empty, cut off, or whose header contradicts its size."""
+def read_header(
+    path: Path, *, left_out: Callable[[str], bool] = lambda name: False
+) -> dict[str, TensorInfo]:
+    """Return where each tensor of `path` lies, without those that `left_out` names, which may hold
+    whole numbers. Raises BadInput naming the file and the tensor for a file that is empty, cut off,
+    or whose header contradicts its size."""
     size = path.stat().st_size
     with path.open("rb") as handle:
         prefix = handle.read(8)
@@ -69,7 +74,14 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     start = 8 + length
     found = {name: _entry(path, name, entry, start, size) for name, entry in header.items()}
     _check_apart(path, found.values())
-    return found
+    kept = {name: info for name, info in found.items() if not left_out(name)}
+    whole = next((info for info in kept.values() if info.dtype in BUFFER_BYTES), None)
+    if whole is not None:
+        raise BadInput(
+            f"tensor '{whole.name}' of '{path}' has dtype {whole.dtype}, whole numbers, and is no "
+            "buffer that this model is known to have; re-save the model as bf16, fp16 or fp32"
+        )
+    return kept
 
 
 def _check_apart(path: Path, found: Iterable[TensorInfo]) -> None:
@@ -91,11 +103,12 @@ def _entry(path: Path, name: str, entry: Any, start: int, size: int) -> TensorIn
         raise BadInput(f"{where} has no sound dtype, shape and data_offsets; save it again") from (
             None
         )
-    if dtype not in ITEM_BYTES:
+    item = (ITEM_BYTES | BUFFER_BYTES).get(dtype)
+    if item is None:
         raise BadInput(f"{where} has dtype {dtype}; re-save the model as bf16, fp16 or fp32")
     if not 0 <= begin <= end or start + end > size:
         raise BadInput(f"{where} ends past the end of the file; it is truncated, copy it again")
-    if any(n < 0 for n in shape) or math.prod(shape) * ITEM_BYTES[dtype] != end - begin:
+    if any(n < 0 for n in shape) or math.prod(shape) * item != end - begin:
         raise BadInput(f"{where} has shape {list(shape)} but {end - begin:,} bytes; save it again")
     return TensorInfo(name, dtype, shape, path, start + begin, end - begin)
 

@@ -1,6 +1,6 @@
 """Which tensors a checkpoint has, checked against what its config says it must have."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from exporter.checkpoint.safetensors_file import TensorInfo, read_header
 from exporter.errors import BadInput
 
 CHUNK_BYTES = 1 << 24
+BUFFERS = ("position_ids", "token_type_ids")
+"""Whole numbers that transformers' encoders saved with their weights, and make again at load."""
 DENSE_INSIDE = "lawvault_dense_inside"
 """Key in the config.json of a package whose graphs hold the Dense modules, and no weights."""
 # (bits of one item, mask of the exponent): all ones there is Inf or NaN.
@@ -56,11 +58,19 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     raise BadInput(f"'{single}' is missing; copy the checkpoint again")
 
 
-def read_backbone(folder: Path) -> dict[str, TensorInfo]:
-    """Return the tensors of the backbone, without the `model.` prefix of a causal wrapper."""
+def is_buffer(name: str) -> bool:
+    """Return whether a tensor of a model that no family reads is a buffer of transformers'."""
+    return name.rpartition(".")[2] in BUFFERS
+
+
+def read_backbone(
+    folder: Path, *, left_out: Callable[[str], bool] = is_buffer
+) -> dict[str, TensorInfo]:
+    """Return the tensors of the backbone, without those that `left_out` names and without the
+    `model.` prefix of a causal wrapper."""
     tensors: dict[str, TensorInfo] = {}
     for file in weight_files(folder):
-        for name, info in read_header(file).items():
+        for name, info in read_header(file, left_out=left_out).items():
             if name in tensors:
                 raise BadInput(f"tensor '{name}' is in two shards of '{folder}'; save it again")
             tensors[name] = info

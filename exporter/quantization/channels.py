@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporter.architectures.family import Site
 from exporter.checkpoint.contents import Checkpoint
 from exporter.quantization.forward import run_backbone
 from exporter.quantization.inputs import check_finite
@@ -52,10 +53,7 @@ def smoothed_weights(
     check_finite(pooled, texts)
     layers = tuple(
         {
-            site.name: levelling(
-                gathered(site, squares[i, site.name]),
-                strength=STRENGTH_MATRIX if site.matrix else STRENGTH_NORM,
-            )
+            site.name: levelling(gathered(site, squares[i, site.name]), strength=_strength(site))
             for site in plain.sites
         }
         for i in range(plain.architecture.num_layers)
@@ -63,11 +61,17 @@ def smoothed_weights(
     return SmoothedWeights(checkpoint, layers)
 
 
+def _strength(site: Site) -> float:
+    if not site.takes_factors:
+        return 0.0
+    return STRENGTH_MATRIX if site.matrix else STRENGTH_NORM
+
+
 def levelling(squares: Squares, *, strength: float) -> Exponents:
     """Return the exponents of two that bring channels closer to each other.
 
-    squares: (n,), the sum of squares of each; strength: 1 levels them. Returns (n,), median 0; 0
-    for a channel of zeros.
+    squares: (n,), the sum of squares of each; strength: 1 levels them, 0 gives zeros. Returns
+    (n,), median 0; 0 for a channel of zeros.
     """
     seen = squares > 0
     exponents = np.zeros(len(squares))

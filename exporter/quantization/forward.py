@@ -6,17 +6,22 @@ out so that ranges, matrix inputs and rescaled or rounded weights can be had at 
 
 from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from exporter.architectures.family import layer_name
 from exporter.architectures.steps import (
+    Activate,
+    Activation,
     Add,
     Attend,
+    Copy,
     Gate,
+    LayerNorm,
     Norm,
+    Place,
     Project,
     Rotate,
     Step,
@@ -68,7 +73,7 @@ def run_backbone(
     watch: Watch | None = None,
     on_layer: Callable[[int], None] | None = None,
 ) -> Any:
-    """Return the mean-pooled output of the final norm, (n, hidden) float32 numpy, padding left out.
+    """Return the pooled states behind the last layer, (n, hidden) float32 numpy, padding left out.
 
     texts: as the tokenizer gets them, prompts applied; cut at the checkpoint's limit. dtype
     float16 rounds every weight and intermediate, the squares of norms too: the strictest runtime.
@@ -105,6 +110,8 @@ def embed(
     with np.errstate(over="ignore"):  # what overflows is refused by name afterwards
         table = found * np.float32(source.embed_scale)
     table = torch.from_numpy(table).to(dtype)
+    entry = source.family.entry(a)
+    w = step_weights(source, entry, dtype=dtype)
     batches = []
     for picked in batch_by_length(rows):
         width = max(len(rows[i]) for i in picked)
@@ -113,22 +120,66 @@ def embed(
         for n, i in enumerate(picked):
             ids[n, : len(rows[i])] = torch.tensor([at[t] for t in rows[i]])
             mask[n, : len(rows[i])] = True
+        states = table[ids]
+        for step in entry:
+            states = _enter(source, step, w, states, rows=[rows[i] for i in picked])
         distance = (torch.arange(width)[:, None] - torch.arange(width)[None, :]).abs()
         biases: dict[str, Any] = {}
         for name, reach in source.family.reach(a).items():
             far = distance > (width if reach is None else reach)
             biases[name] = (far[None, None] * MASKED + (~mask)[:, None, None] * MASKED).to(dtype)
-        batches.append(Batch(picked, mask, table[ids], biases))
+        batches.append(Batch(picked, mask, states, biases))
     return batches
 
 
-def layer_weights(source: ModelWeights, layer: int, *, dtype: Any) -> dict[str, Any]:
-    """Return the matrices and the norms' gains of one layer, by their full names."""
+def _enter(
+    source: ModelWeights, step: Step, w: Weights, states: Any, *, rows: Sequence[Sequence[int]]
+) -> Any:
+    """Return the states behind a step of `Family.entry`. rows: the texts' ids."""
     torch = torch_module()
-    family = source.family
-    matrices = [name for site in family.sites(source.architecture) for name in site.matrices]
-    found = {n: source.matrix(n) for n in (layer_name(layer, m) for m in matrices)}
-    found |= {n: source.gain(n) for n in (layer_name(layer, m) for m in family.norms())}
+    if isinstance(step, LayerNorm):
+        return layer_norm(states, w, step.weight, epsilon=source.epsilon(step.weight))
+    assert isinstance(step, Place), step
+    places = torch.zeros(states.shape[:2], dtype=torch.int64)
+    for n, row in enumerate(rows):
+        places[n, : len(row)] = torch.tensor(places_of(row, unplaced=step.unplaced))
+    return states + w[step.weight][places]
+
+
+def places_of(row: Sequence[int], *, unplaced: int | None) -> list[int]:
+    """Return the place of each token of a text: see `Place`."""
+    if unplaced is None:
+        return list(range(len(row)))
+    counts = accumulate(token != unplaced for token in row)
+    return [
+        unplaced + (count if token != unplaced else 0)
+        for token, count in zip(row, counts, strict=True)
+    ]
+
+
+def layer_weights(source: ModelWeights, layer: int, *, dtype: Any) -> dict[str, Any]:
+    """Return the weights of one layer: see `step_weights`."""
+    return step_weights(source, source.family.layer(source.architecture, layer), dtype=dtype)
+
+
+def step_weights(source: ModelWeights, steps: Iterable[Step], *, dtype: Any) -> dict[str, Any]:
+    """Return what steps compute with: matrices, gains and places by their full names, biases by
+    those and `.bias`."""
+    torch = torch_module()
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    for step in steps:
+        match step:
+            case Project(products=products):
+                for product in products:
+                    found[product.weight] = source.matrix(product.weight)
+                    if product.bias:
+                        found[product.weight + ".bias"] = source.bias(product.weight)
+            case Norm(weight=name):
+                found[name] = source.gain(name)
+            case LayerNorm(weight=name):
+                found |= {name: source.gain(name), name + ".bias": source.bias(name)}
+            case Place(weight=name):
+                found[name] = source.places(step)
     return {name: torch.from_numpy(values).to(dtype) for name, values in found.items()}
 
 
@@ -180,6 +231,8 @@ def layer_steps(
         if isinstance(step, Project):
             for product in step.products:
                 values = env[step.x] @ w[product.weight].T
+                if product.bias:
+                    values += w[product.weight + ".bias"]
                 if product.heads:
                     values = values.view(*values.shape[:2], product.heads, -1)
                 held = [values]
@@ -191,7 +244,8 @@ def layer_steps(
         held = [(yield from _run(source, step, w, env, batch))]
         _drop(env, dead)
         out = writes(step)[0]
-        env[out] = yield from _see("" if isinstance(step, Rotate) else step.site, held)
+        site = "" if isinstance(step, Rotate | Place) else step.site
+        env[out] = yield from _see(site, held)
     batch.states = env["x"]
 
 
@@ -215,10 +269,13 @@ def _run(
     source: ModelWeights, step: Step, w: Weights, env: Mapping[str, Any], batch: Batch
 ) -> Seen:
     """Return what a step makes."""
-    torch = torch_module()
     match step:
         case Norm():
             return rms_norm(env[step.x], w[step.weight], epsilon=source.epsilon(step.weight))
+        case LayerNorm():
+            return layer_norm(env[step.x], w, step.weight, epsilon=source.epsilon(step.weight))
+        case Copy():
+            return env[step.x]
         case Rotate():
             x = env[step.x]
             cos, sin = rotary(source, step.table, x.shape[1], dtype=x.dtype)
@@ -226,12 +283,13 @@ def _run(
         case Attend():
             return (yield from _attend(step, env, batch.biases[step.mask]))
         case Gate():
-            gate = torch.nn.functional.gelu(env[step.gate], approximate="tanh")
-            return gate * env[step.up]
+            return activate(env[step.gate], step.activation) * env[step.up]
+        case Activate():
+            return activate(env[step.x], step.activation)
         case Add():
             return env[step.x] + env[step.y]
-        case Project():
-            raise AssertionError("its matrices are run one by one")
+        case Project() | Place():
+            raise AssertionError("run where matrices are, and where texts enter")
 
 
 def _attend(step: Attend, env: Mapping[str, Any], bias: Any) -> Seen:
@@ -249,6 +307,21 @@ def rms_norm(x: Any, gain: Any, *, epsilon: float) -> Any:
     """Return x / rms(x) * gain, in the dtype of x throughout."""
     mean = (x * x).mean(dim=-1, keepdim=True)
     return x * (mean + epsilon).float().rsqrt().to(x.dtype) * gain
+
+
+def layer_norm(x: Any, w: Weights, name: str, *, epsilon: float) -> Any:
+    """Return (x - mean) / std * gain + bias, in the dtype of x throughout."""
+    centred = x - x.mean(dim=-1, keepdim=True)
+    return rms_norm(centred, w[name], epsilon=epsilon) + w[name + ".bias"]
+
+
+def activate(x: Any, activation: Activation) -> Any:
+    """Return the activation of x."""
+    return torch_module().nn.functional.gelu(x, approximate=APPROXIMATE[activation])
+
+
+APPROXIMATE: Mapping[Activation, str] = {"gelu": "none", "gelu_tanh": "tanh"}
+"""torch's word for each."""
 
 
 def rotary(source: ModelWeights, table: str, length: int, *, dtype: Any) -> tuple[Any, Any]:
@@ -270,19 +343,42 @@ def rotate(x: Any, cos: Any, sin: Any) -> Any:
 def pooled_states(
     source: ModelWeights, batches: Sequence[Batch], *, count: int, watch: Watch | None = None
 ) -> Any:
-    """Return the mean over each text's final-norm rows, (count, hidden) float32 numpy.
+    """Return what each text's rows become by the checkpoint's pooling behind the family's final
+    steps, (count, hidden) float32 numpy.
 
     `watch` sees those rows as site `final` of the layer after the last.
     """
-    torch = torch_module()
     made = np.empty((count, source.architecture.hidden_size), np.float32)
-    (norm,) = source.family.final(source.architecture)
-    assert isinstance(norm, Norm)
+    steps = source.family.final(source.architecture)
     for batch in batches:
-        gain = torch.from_numpy(source.gain(norm.weight)).to(batch.states.dtype)
-        states = rms_norm(batch.states, gain, epsilon=source.epsilon(norm.weight)).float()
+        w = step_weights(source, steps, dtype=batch.states.dtype)
+        env: dict[str, Any] = {"x": batch.states}
+        for step in steps:
+            env[writes(step)[0]] = _alone(_run(source, step, w, env, batch))
+        states = env["h"].float()
         if watch is not None:
             watch(source.architecture.num_layers, "final", states[batch.mask])
-        mask = batch.mask[..., None]
-        made[batch.indices] = (torch.where(mask, states, 0).sum(1) / mask.sum(1)).numpy()
+        pooled = POOLINGS[source.checkpoint.pooling](states, batch.mask)
+        made[batch.indices] = pooled.numpy()
     return made
+
+
+def _alone(running: Seen) -> Any:
+    """Return what a step makes that nobody watches."""
+    try:
+        while True:
+            next(running)
+    except StopIteration as done:
+        return done.value
+
+
+def _mean(states: Any, mask: Any) -> Any:
+    mask = mask[..., None]
+    return torch_module().where(mask, states, 0).sum(1) / mask.sum(1)
+
+
+POOLINGS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "mean": _mean,
+    "cls": lambda states, mask: states[:, 0],
+}
+"""(states, mask), padded on the right, to (batch, hidden), by the checkpoint's pooling."""

@@ -57,6 +57,16 @@ class Rescaling(Record):
                 return self._of(layer, chain.names[matrix == chain.second])
         return 0
 
+    def bias_exponent(self, name: str) -> int:
+        """Return the exponent of a projection's or norm's bias: that of its output."""
+        if "." not in name:
+            return 0
+        layer, short = name_in_layer(name)
+        for chain in self.plan.chains:
+            if short == chain.second:
+                return sum(self._of(layer, part) for part in chain.names)
+        return self.gain_exponent(name) + self.matrix_exponent(name)
+
     def gain_exponent(self, name: str) -> int:
         """Return the exponent of a norm's gain, as `layers.0.post_attention_layernorm`."""
         added = "." in name and name_in_layer(name)[1] in self.plan.residual_norms

@@ -23,7 +23,9 @@ from exporter.quantization.weights import ModelWeights
 def norm_inputs(plan: Fp16Plan) -> frozenset[str]:
     """Return the sites that norms are given."""
     heads = (head.name for head in plan.head_norms)
-    return frozenset({RESIDUAL, *heads, *(chain.output for chain in plan.chains)})
+    stream = (RESIDUAL,) if plan.residual_norms else ()
+    outputs = (chain.output for chain in plan.chains)
+    return frozenset({*stream, *heads, *plan.normed, *outputs})
 
 
 MEASURED_TEXTS = 128
@@ -62,10 +64,9 @@ def measure_fp16(
     ranges = measure_ranges(checkpoint, texts, on_layer=on_layer)
     rescaling = choose_rescaling(checkpoint, ranges)
     weights = RescaledWeights(checkpoint, rescaling)
-    norms = [n.removesuffix(".weight") for n in checkpoint.tensors if n.endswith("norm.weight")]
     return rescaling, Fp16Record(
         residual_exponent=rescaling.residual,
-        smallest_epsilon=min(weights.epsilon(name) for name in norms),
+        smallest_epsilon=min(weights.epsilon(name) for name in weights.norm_names),
         layers=range_records(ranges, rescaling),
     )
 

@@ -34,7 +34,9 @@ def choose_rescaling(checkpoint: Checkpoint, ranges: tuple[LayerRanges, ...]) ->
     """
     plain = ModelWeights(checkpoint)
     plan = fp16_plan(plain)
-    residual = _exponent(LENGTH_TARGET, max(r.length["residual"].largest for r in ranges))
+    residual = 0
+    if plan.residual_norms:
+        residual = _exponent(LENGTH_TARGET, max(r.length["residual"].largest for r in ranges))
     layers = []
     for i, r in enumerate(ranges):
         scale = {
@@ -50,11 +52,7 @@ def choose_rescaling(checkpoint: Checkpoint, ranges: tuple[LayerRanges, ...]) ->
             scale |= dict(zip(chain.names, exponents, strict=True))
         layers.append(scale)
     chosen = Rescaling(plan=plan, residual=residual, layers=tuple(layers))
-    smallest = min(
-        (chosen.norm_exponent(name.removesuffix(".weight")), name)
-        for name in checkpoint.tensors
-        if name.endswith("norm.weight")
-    )
+    smallest = min((chosen.norm_exponent(name), name) for name in plain.norm_names)
     epsilon = plain.epsilon(smallest[1]) * 2.0 ** (2 * smallest[0])
     if epsilon < SMALLEST_EPSILON:
         raise BadInput(
@@ -88,6 +86,9 @@ class RescaledWeights(ModelWeights):
 
     def matrix(self, name: str) -> npt.NDArray[np.float32]:
         return super().matrix(name) * np.float32(2.0 ** self.rescaling.matrix_exponent(name))
+
+    def bias(self, name: str) -> npt.NDArray[np.float32]:
+        return super().bias(name) * np.float32(2.0 ** self.rescaling.bias_exponent(name))
 
     def gain(self, name: str) -> npt.NDArray[np.float32]:
         return super().gain(name) * np.float32(2.0 ** self.rescaling.gain_exponent(name))

@@ -83,6 +83,11 @@ class RotatedWeights(ModelWeights):
     def gain(self, name: str) -> Floats:
         return self.inner.gain(name)
 
+    def bias(self, name: str) -> Floats:
+        bias = self.inner.bias(name)
+        block = self._rows_block(name)
+        return bias if block == 1 else rotate_columns(bias[None], block)[0]
+
     def epsilon(self, name: str) -> float:
         return self.inner.epsilon(name)
 
@@ -90,8 +95,13 @@ class RotatedWeights(ModelWeights):
         weight = self.inner.matrix(name)
         _, short = name_in_layer(name)
         weight = rotate_columns(weight, self.blocks.get(self._read_by[short], 1))
-        if self._folded.get(short) in self.blocks:
+        block = self._rows_block(name)
+        if block > 1:
             # Rows of a head are what the next matrix' columns are multiplied with.
-            block = self.blocks[self._folded[short]]
             weight = np.ascontiguousarray(rotate_columns(weight.T, block).T)
         return weight
+
+    def _rows_block(self, name: str) -> int:
+        """Return by which block the outputs of `name` are rotated for good, 1 for none."""
+        short = name_in_layer(name)[1] if "." in name else ""
+        return self.blocks.get(self._folded.get(short, ""), 1)

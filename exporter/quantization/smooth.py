@@ -33,7 +33,9 @@ class SmoothedWeights(ModelWeights):
         super().__init__(checkpoint)
         self.smoothing = smoothing
         self._read_by = {matrix: site for site in self.sites for matrix in site.matrices}
-        self._made_by = {site.norm or site.matrix: site.name for site in self.sites}
+        self._made_by = {
+            site.norm or site.matrix: site.name for site in self.sites if site.takes_factors
+        }
 
     def input_exponents(self, name: str) -> Exponents:
         """Return by which powers of two the input of a projection is multiplied, (in,)."""
@@ -51,14 +53,20 @@ class SmoothedWeights(ModelWeights):
         return weight
 
     def gain(self, name: str) -> npt.NDArray[np.float32]:
-        gain = super().gain(name)
+        return self._moved(name, super().gain(name))
+
+    def bias(self, name: str) -> npt.NDArray[np.float32]:
+        return self._moved(name, super().bias(name))
+
+    def _moved(self, name: str, channels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return channels that `name` makes, or shares of them, as they are multiplied."""
         if "." not in name:
-            return gain
-        layer, norm = name_in_layer(name)
-        if norm not in self._made_by:
-            return gain
-        exponents = self.smoothing[layer][self._made_by[norm]]
-        moved: npt.NDArray[np.float32] = gain * np.exp2(exponents).astype(np.float32)
+            return channels
+        layer, short = name_in_layer(name)
+        if short not in self._made_by:
+            return channels
+        exponents = self.smoothing[layer][self._made_by[short]]
+        moved: npt.NDArray[np.float32] = channels * np.exp2(exponents).astype(np.float32)
         return moved
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.architectures.family import TABLE, Family, Site, family_of, layer_name
+from exporter.architectures.steps import LayerNorm, Norm, Place
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.table import Table
 
@@ -52,9 +53,27 @@ class ModelWeights:
             shapes[name] = (out, width)
         return shapes
 
+    @property
+    def norm_names(self) -> list[str]:
+        """Return the name of every norm, the final one included."""
+        layers = range(self.architecture.num_layers)
+        steps = [s for i in layers for s in self.family.layer(self.architecture, i)]
+        steps += [*self.family.entry(self.architecture), *self.family.final(self.architecture)]
+        return [s.weight for s in steps if isinstance(s, Norm | LayerNorm)]
+
     def gain(self, name: str) -> npt.NDArray[np.float32]:
         """Return the gain of a norm: (n,) float32."""
         return self.family.gain(self.checkpoint.tensor(name + ".weight"))
+
+    def bias(self, name: str) -> npt.NDArray[np.float32]:
+        """Return the bias of a projection or a norm: (n,) float32."""
+        return self.checkpoint.tensor(name + ".bias")
+
+    def places(self, step: Place) -> npt.NDArray[np.float32]:
+        """Return what is added at each place that `step` knows: (places, hidden) float32."""
+        always = self.checkpoint.tensor(step.always + ".weight")[0]
+        made: npt.NDArray[np.float32] = self.checkpoint.tensor(step.weight + ".weight") + always
+        return made
 
     def epsilon(self, name: str) -> float:
         """Return the eps of a norm."""

@@ -68,6 +68,13 @@ class Toy:
             for name, shape in layer.items()
         }
 
+    def left_out(self, name: str) -> bool:
+        del name
+        return False
+
+    def own_name(self, name: str) -> str:
+        return name
+
     def findings(
         self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
     ) -> list[Finding]:
@@ -93,6 +100,9 @@ class Toy:
 
     def reach(self, architecture: Architecture) -> Mapping[str, int | None]:
         return {"full": None}
+
+    def entry(self, architecture: Architecture) -> tuple[Step, ...]:
+        return ()
 
     def layer(self, architecture: Architecture, index: int) -> tuple[Step, ...]:
         a = own(architecture)
@@ -156,9 +166,6 @@ class Toy:
             Site("between", ("gate", "up"), width=a.hidden_size, norm="between"),
             Site("fed", ("down",), width=a.intermediate_size, matrix="up"),
         )
-
-    def norms(self) -> tuple[str, ...]:
-        return ("before", "between")
 
 
 def own(architecture: Architecture) -> ToyArchitecture:

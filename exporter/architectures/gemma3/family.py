@@ -13,7 +13,7 @@ from exporter.architectures.gemma3 import config as gemma3_config
 from exporter.architectures.gemma3.config import Gemma3Architecture
 from exporter.architectures.gemma3.findings import architecture_findings
 from exporter.architectures.gemma3.gguf import GemmaEmbedding
-from exporter.architectures.gemma3.layer import FP16, NORMS, layer_steps, sites
+from exporter.architectures.gemma3.layer import FP16, layer_steps, sites
 from exporter.architectures.gemma3.tensors import expected_shapes
 from exporter.architectures.steps import Norm, Step
 from exporter.checkpoint.contents import Architecture, Finding
@@ -36,6 +36,13 @@ class Gemma3:
 
     def shapes(self, architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
         return expected_shapes(_own(architecture))
+
+    def left_out(self, name: str) -> bool:
+        del name
+        return False
+
+    def own_name(self, name: str) -> str:
+        return name
 
     def findings(
         self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
@@ -79,6 +86,10 @@ class Gemma3:
             for kind in sorted(set(a.layer_types))
         }
 
+    def entry(self, architecture: Architecture) -> tuple[Step, ...]:
+        del architecture
+        return ()
+
     def layer(self, architecture: Architecture, index: int) -> tuple[Step, ...]:
         return layer_steps(_own(architecture), index)
 
@@ -88,9 +99,6 @@ class Gemma3:
 
     def sites(self, architecture: Architecture) -> tuple[Site, ...]:
         return sites(_own(architecture))
-
-    def norms(self) -> tuple[str, ...]:
-        return NORMS
 
 
 def _own(architecture: Architecture) -> Gemma3Architecture:

@@ -11,14 +11,6 @@ from exporter.architectures.family import Chain, Fp16Plan, HeadNorm, Site, layer
 from exporter.architectures.gemma3.config import Gemma3Architecture
 from exporter.architectures.steps import Add, Attend, Gate, Norm, Product, Project, Rotate, Step
 
-NORMS = (
-    "input_layernorm",
-    "post_attention_layernorm",
-    "pre_feedforward_layernorm",
-    "post_feedforward_layernorm",
-    "self_attn.q_norm",
-    "self_attn.k_norm",
-)
 FP16 = Fp16Plan(
     residual_norms=("post_attention_layernorm", "post_feedforward_layernorm"),
     head_norms=(

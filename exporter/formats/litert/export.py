@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from exporter.checkpoint.contents import Checkpoint
+from exporter.architectures.family import TABLE, family_of
+from exporter.architectures.steps import Place
+from exporter.checkpoint.contents import Architecture, Checkpoint
 from exporter.checkpoint.tokenizer import TOKENIZER_FILES
 from exporter.checkpoint.vocabulary import copy_beside
 from exporter.corpus.calibration import calibration_inputs, calibration_sha256, read_calibration
@@ -62,6 +64,7 @@ def export_litert(
             f"'{checkpoint.path}' is {checkpoint.model_type}, which has no LiteRT graph here; "
             "export it with lawvault export onnx --graph traced"
         )
+    _check_places(checkpoint.architecture)
     width = checkpoint.dim if dim is None else dim
     if width not in checkpoint.matryoshka_dims:
         known = ", ".join(map(str, checkpoint.matryoshka_dims))
@@ -110,6 +113,16 @@ def export_litert(
         )
 
 
+def _check_places(architecture: Architecture) -> None:
+    """Raise BadInput where places depend on ids: signatures are written for places of their own."""
+    steps = family_of(architecture).entry(architecture)
+    if any(isinstance(step, Place) and step.unplaced is not None for step in steps):
+        raise BadInput(
+            f"LiteRT graphs count positions from 0, models of type '{architecture.model_type}' "
+            "from behind their padding's id; export with lawvault export onnx"
+        )
+
+
 def _lengths(given: str | None, *, most: int) -> tuple[int, ...]:
     """Return the lengths of signatures, ascending; the model's limit is always among the usual."""
     if given is None:
@@ -155,10 +168,14 @@ def _records(weights: ModelWeights, *, dim: int, eight: bool) -> tuple[TensorRec
             reason="a scale an output channel, or a row of the table",
         )
 
+    outside = {module.tensor for module in weights.checkpoint.dense}
+    entry = weights.family.entry(weights.architecture)
+    outside |= {f"{step.always}.weight" for step in entry if isinstance(step, Place)}
     made = [record("embed_tokens", weights.table.shape, exact=False)]
     for name, tensor in sorted(weights.checkpoint.tensors.items()):
-        if name.startswith("layers.") or name == "norm.weight":
-            made.append(record(name, tensor.shape, exact=len(tensor.shape) == 1))
+        if name != TABLE and name not in outside:
+            exact = len(tensor.shape) == 1 or not name.startswith("layers.")
+            made.append(record(name, tensor.shape, exact=exact))
     head = weights.head(dim=dim)
     if head is not None:
         made.append(record("dense_folded", head.shape, exact=True))

@@ -13,8 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from exporter.architectures.steps import Add, Attend, Gate, Norm, Project, Rotate, Step
-from exporter.quantization.forward import torch_module
+from exporter.architectures.steps import (
+    Activate,
+    Add,
+    Attend,
+    Copy,
+    Gate,
+    LayerNorm,
+    Norm,
+    Place,
+    Project,
+    Rotate,
+    Step,
+)
+from exporter.quantization.forward import activate, torch_module
 from exporter.quantization.rotate import RotatedWeights, hadamard
 from exporter.quantization.weights import ModelWeights
 
@@ -30,7 +42,8 @@ def litert_module(weights: ModelWeights, *, dim: int) -> Any:
     """
     torch = torch_module()
     family, architecture = weights.family, weights.architecture
-    steps = [s for i in range(architecture.num_layers) for s in family.layer(architecture, i)]
+    steps = list(family.entry(architecture))
+    steps += [s for i in range(architecture.num_layers) for s in family.layer(architecture, i)]
     steps += family.final(architecture)
     rotations = (
         {site.name: weights.runtime_block(site.name) for site in weights.sites}
@@ -67,11 +80,17 @@ def litert_module(weights: ModelWeights, *, dim: int) -> Any:
             super().__init__()
             self._keep("table", np.concatenate(list(weights.table.blocks())))
             for step in steps:
-                if isinstance(step, Norm):
+                if isinstance(step, Norm | LayerNorm):
                     self._keep(step.weight, weights.gain(step.weight))
+                if isinstance(step, LayerNorm):
+                    self._keep(step.weight + ".bias", weights.bias(step.weight))
+                elif isinstance(step, Place):
+                    self._keep(step.weight, weights.places(step))
                 elif isinstance(step, Project):
                     for product in step.products:
                         self._keep(product.weight, weights.matrix(product.weight))
+                        if product.bias:
+                            self._keep(product.weight + ".bias", weights.bias(product.weight))
             head = weights.head(dim=dim)
             self.head = None if head is None else ExactHead(head)
             blocks = {} if rotations is None else rotations
@@ -95,8 +114,11 @@ def litert_module(weights: ModelWeights, *, dim: int) -> Any:
             tables = _rotary(torch, weights, length)
             for step in steps:
                 self._run(step, env, biases, tables)
-            rows = real[..., None]
-            pooled = (env["h"] * rows).sum(1) / rows.sum(1).clamp_min(1.0)
+            if weights.checkpoint.pooling == "cls":
+                pooled = env["h"][:, 0]
+            else:
+                rows = real[..., None]
+                pooled = (env["h"] * rows).sum(1) / rows.sum(1).clamp_min(1.0)
             if self.head is not None:
                 pooled = self.head(pooled)
             elif dim < pooled.shape[1]:
@@ -124,7 +146,8 @@ def litert_module(weights: ModelWeights, *, dim: int) -> Any:
                     if step.site in self.turns:
                         x = self.turns[step.site](x)
                     for product in step.products:
-                        made = torch.nn.functional.linear(x, self._of(product.weight))
+                        bias = self._of(product.weight + ".bias") if product.bias else None
+                        made = torch.nn.functional.linear(x, self._of(product.weight), bias)
                         if product.heads:
                             made = made.reshape(1, made.shape[1], product.heads, -1)
                         env[product.out] = made
@@ -136,8 +159,21 @@ def litert_module(weights: ModelWeights, *, dim: int) -> Any:
                 case Attend():
                     env[step.out] = _attend(torch, step, env, biases[step.mask])
                 case Gate():
-                    gate = torch.nn.functional.gelu(env[step.gate], approximate="tanh")
-                    env[step.out] = gate * env[step.up]
+                    env[step.out] = activate(env[step.gate], step.activation) * env[step.up]
+                case Activate():
+                    env[step.out] = activate(env[step.x], step.activation)
+                case LayerNorm():
+                    value = env[step.x]
+                    centred = value - value.mean(-1, keepdim=True)
+                    mean = (centred * centred).mean(-1, keepdim=True)
+                    scaled = centred * (mean + weights.epsilon(step.weight)).rsqrt()
+                    bias = self._of(step.weight + ".bias")
+                    env[step.out] = scaled * self._of(step.weight) + bias
+                case Place():
+                    placed = self._of(step.weight)
+                    env[step.out] = env[step.x] + placed[: env[step.x].shape[1]]
+                case Copy():
+                    env[step.out] = env[step.x]
                 case Add():
                     env[step.out] = env[step.x] + env[step.y]
 

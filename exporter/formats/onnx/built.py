@@ -1,5 +1,6 @@
 """The graph built straight from the weights: no tracing, no torch, the whole pipeline inside."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -77,18 +78,34 @@ def _pool(
         states = hidden
     # In float32 from here on: a sum over many tokens would leave float16.
     w.node("Cast", [states], names=["last_hidden_state"], to=FLOAT)
-    mask = w.node("Cast", ["attention_mask"], to=FLOAT)
-    # A product for each text: ReduceSum adds in another order when the batch has another size,
-    # and the vector of a text must not depend on its companions.
-    row = w.node("Unsqueeze", [mask, w.constant([1], np.int64)])
-    total = w.node("MatMul", [row, "last_hidden_state"])
-    total = w.node("Squeeze", [total, w.constant([1], np.int64)])
     last = w.constant([-1], np.int64)
-    count = w.node("ReduceSum", [mask, last], keepdims=1)
-    pooled = w.node("Div", [total, w.node("Max", [count, w.constant(1.0, np.float32)])])
+    pooled = POOLINGS[checkpoint.pooling](w)
     if not checkpoint.normalize:
         w.node("Identity", [pooled], names=["sentence_embedding"])
         return
     length = w.node("ReduceL2", [pooled, last], keepdims=1)
     floor = w.node("Max", [length, w.constant(SHORTEST, np.float32)])
     w.node("Div", [pooled, floor], names=["sentence_embedding"])
+
+
+def _mean(w: GraphWriter) -> str:
+    """Add the mean of last_hidden_state over real tokens, (batch, dim)."""
+    mask = w.node("Cast", ["attention_mask"], to=FLOAT)
+    # A product for each text: ReduceSum adds in another order when the batch has another size,
+    # and the vector of a text must not depend on its companions.
+    row = w.node("Unsqueeze", [mask, w.constant([1], np.int64)])
+    total = w.node("MatMul", [row, "last_hidden_state"])
+    total = w.node("Squeeze", [total, w.constant([1], np.int64)])
+    count = w.node("ReduceSum", [mask, w.constant([-1], np.int64)], keepdims=1)
+    pooled: str = w.node("Div", [total, w.node("Max", [count, w.constant(1.0, np.float32)])])
+    return pooled
+
+
+def _first(w: GraphWriter) -> str:
+    """Add the first token's last_hidden_state, (batch, dim)."""
+    first: str = w.node("Gather", ["last_hidden_state", w.constant(0, np.int64)], axis=1)
+    return first
+
+
+POOLINGS: Mapping[str, Callable[[GraphWriter], str]] = {"mean": _mean, "cls": _first}
+"""By the checkpoint's pooling."""

@@ -6,8 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from exporter.architectures.steps import Add, Attend, Gate, Norm, Project, Rotate, Step
+from exporter.architectures.steps import (
+    Activate,
+    Activation,
+    Add,
+    Attend,
+    Copy,
+    Gate,
+    LayerNorm,
+    Norm,
+    Place,
+    Project,
+    Rotate,
+    Step,
+)
 from exporter.formats.onnx.graph_writer import BOOL, GraphWriter
+from exporter.formats.onnx.places import place_rows
 from exporter.formats.onnx.plain_attention import attend_plain, mask_by_group
 from exporter.formats.onnx.scheme import Input, Scheme, whole
 from exporter.quantization.weights import ModelWeights
@@ -15,6 +29,11 @@ from exporter.quantization.weights import ModelWeights
 # Finite: a row with every position masked stays finite too. Two masks may be added in float16.
 MASKED = {"float32": -1e9, "float16": -30000.0}
 MICROSOFT = "com.microsoft"
+ACTIVATIONS: Mapping[Activation, tuple[str, str]] = {
+    "gelu": ("Gelu", ""),
+    "gelu_tanh": ("FastGelu", MICROSOFT),
+}
+"""Operator and domain of each."""
 ANYWHERE = 1 << 40
 """Farther than any two tokens: the full mask needs its (sequence, sequence) shape too."""
 
@@ -49,6 +68,7 @@ class Layers:
         self.w, self.weights, self.scheme = writer, weights, scheme
         self.a, self.family = weights.architecture, weights.family
         self.compute = np.dtype(scheme.compute)
+        self._tokens = ("", "")
         self._token_shape = ""
         self._biases: Mapping[str, str] = {}
         self._tables: Mapping[str, tuple[str, str]] = {}
@@ -59,7 +79,8 @@ class Layers:
         ids, mask: (batch, sequence) int64; mask is 1 for real tokens.
         """
         w, family = self.w, self.family
-        steps = [s for i in range(self.a.num_layers) for s in family.layer(self.a, i)]
+        steps = list(family.entry(self.a))
+        steps += [s for i in range(self.a.num_layers) for s in family.layer(self.a, i)]
         steps += family.final(self.a)
         heads = {s.heads // s.kv_heads for s in steps if isinstance(s, Attend)}
         self._biases = self._attention_biases(mask, heads)
@@ -68,6 +89,7 @@ class Layers:
         self._tables = self._rotary()
         x = self.scheme.lookup(w, self.weights.table, ids, scale=self.weights.embed_scale)
         env = {"x": HeldTensor(x)}
+        self._tokens = (ids, mask)
         at = 0
         while at < len(steps):
             at += self._lower(steps, at, env)
@@ -84,8 +106,21 @@ class Layers:
                 normed, total = self._add_norm(y, x, following.weight)
                 env[step.out], env[following.out] = HeldTensor(total), HeldTensor(normed)
                 return 2
+            case Add() if isinstance(following, LayerNorm) and following.x == step.out:
+                y, x = env[step.y].name, env[step.x].name
+                env[following.out] = HeldTensor(self._add_layer_norm(y, x, following.weight))
+                return 2
             case Add():
                 env[step.out] = HeldTensor(w.node("Add", [env[step.x].name, env[step.y].name]))
+            case LayerNorm():
+                env[step.out] = HeldTensor(self._layer_norm(env[step.x].name, step.weight))
+            case Place():
+                ids, mask = self._tokens
+                rows = self.weights.places(step).astype(self.compute)
+                placed = place_rows(w, step, rows, ids=ids, mask=mask)
+                env[step.out] = HeldTensor(w.node("Add", [env[step.x].name, placed]))
+            case Copy():
+                env[step.out] = env[step.x]
             case Norm(heads=0):
                 env[step.out] = HeldTensor(self._norm(env[step.x].name, step.weight))
             case Norm():
@@ -100,10 +135,17 @@ class Layers:
             case Attend():
                 env[step.out] = HeldTensor(self._attend(step, env))
             case Gate():
-                gate = w.node("FastGelu", [env[step.gate].name], domain=MICROSOFT)
+                gate = self._activate(env[step.gate].name, step.activation)
                 up = env[step.up]
                 env[step.out] = HeldTensor(w.node("Mul", [gate, up.name]), up.late)
+            case Activate():
+                env[step.out] = HeldTensor(self._activate(env[step.x].name, step.activation))
         return 1
+
+    def _activate(self, x: str, activation: Activation) -> str:
+        operator, domain = ACTIVATIONS[activation]
+        made: str = self.w.node(operator, [x], domain=domain)
+        return made
 
     @property
     def plain_attention(self) -> bool:
@@ -133,6 +175,36 @@ class Layers:
             axis=-1,
             epsilon=self.weights.epsilon(name),
             stash_type=1,
+        )
+        return normed
+
+    def _layer_norm_weights(self, name: str) -> list[str]:
+        gain, bias = (
+            self.w.weight(f"{name}.{part}", values.astype(self.compute), reason="of a LayerNorm")
+            for part, values in (
+                ("gain", self.weights.gain(name)),
+                ("bias", self.weights.bias(name)),
+            )
+        )
+        return [gain, bias]
+
+    def _layer_norm(self, x: str, name: str) -> str:
+        normed: str = self.w.node(
+            "LayerNormalization",
+            [x, *self._layer_norm_weights(name)],
+            axis=-1,
+            epsilon=self.weights.epsilon(name),
+            stash_type=1,
+        )
+        return normed
+
+    def _add_layer_norm(self, x: str, residual: str, name: str) -> str:
+        """Return LayerNorm(x + residual) in one operator: nothing else reads the sum."""
+        normed: str = self.w.node(
+            "SkipLayerNormalization",
+            [x, residual, *self._layer_norm_weights(name)],
+            domain=MICROSOFT,
+            epsilon=self.weights.epsilon(name),
         )
         return normed
 
@@ -205,7 +277,16 @@ class Layers:
                 env[product.out] = HeldTensor(name, (x,))
             else:
                 # Those of queries and keys too, although norms follow: their eps is not nothing.
-                env[product.out] = HeldTensor(whole(self.w, name, x, *given.late))
+                found = whole(self.w, name, x, *given.late)
+                if product.bias:
+                    found = self._add_bias(found, product.weight)
+                env[product.out] = HeldTensor(found)
+
+    def _add_bias(self, x: str, name: str) -> str:
+        bias = self.weights.bias(name).astype(self.compute)
+        stored = self.w.weight(name + ".bias", bias, reason="bias of a matrix")
+        added: str = self.w.node("Add", [x, stored])
+        return added
 
     def _matmul(self, x: Input, name: str) -> str:
         def weight() -> npt.NDArray[np.float32]:

@@ -12,9 +12,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.architectures.steps import Add, Attend, Gate, Norm, Project, Rotate, Step
+from exporter.architectures.steps import (
+    Activate,
+    Activation,
+    Add,
+    Attend,
+    Copy,
+    Gate,
+    LayerNorm,
+    Norm,
+    Place,
+    Project,
+    Rotate,
+    Step,
+)
 from exporter.formats.openvino.library import openvino_module
-from exporter.formats.openvino.positions import attention_biases, rotary_tables
+from exporter.formats.openvino.pooling import POOLINGS
+from exporter.formats.openvino.positions import attention_biases, place_rows, rotary_tables
 from exporter.formats.openvino.rows import TokenRows, bits_per_weight, product, rounded_rows, whole
 from exporter.manifest import TensorRecord
 from exporter.progress import Progress
@@ -22,6 +36,8 @@ from exporter.quantization.int8 import Int8Model
 from exporter.quantization.table import table_codes
 from exporter.quantization.weights import ModelWeights
 
+GELU: Mapping[Activation, str] = {"gelu": "erf", "gelu_tanh": "tanh"}
+"""OpenVINO's word for each."""
 SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
 
 
@@ -52,6 +68,7 @@ class Graph:
         self.ops: Any = opset15
         self.weights, self.int8 = weights, int8
         self.a, self.family = weights.architecture, weights.family
+        self._tokens: tuple[Any, Any] = (None, None)
         self._biases: Mapping[str, Any] = {}
         self._tables: Mapping[str, tuple[Any, Any]] = {}
         self.records: list[TensorRecord] = []
@@ -106,6 +123,9 @@ class Graph:
         self._biases = attention_biases(mask, family, a)
         self._tables = rotary_tables(mask, family, a, store=self._constant)
         env = {"x": HeldNode(self._lookup(ids))}
+        self._tokens = (ids, mask)
+        for step in family.entry(a):
+            self._lower(step, env)
         for i in range(a.num_layers):
             for step in family.layer(a, i):
                 self._lower(step, env)
@@ -118,6 +138,18 @@ class Graph:
         match step:
             case Add():
                 env[step.out] = HeldNode(ops.add(env[step.x].node, env[step.y].node))
+            case LayerNorm():
+                env[step.out] = HeldNode(self._layer_norm(env[step.x].node, step.weight))
+            case Place():
+                stored = self._constant(
+                    step.weight,
+                    self.weights.places(step),
+                    reason="positions, the row of every text added",
+                )
+                placed = place_rows(step, stored, *self._tokens)
+                env[step.out] = HeldNode(ops.add(env[step.x].node, placed))
+            case Copy():
+                env[step.out] = env[step.x]
             case Norm(heads=0):
                 env[step.out] = HeldNode(self._norm(env[step.x].node, step.weight))
             case Norm():
@@ -134,8 +166,10 @@ class Graph:
                 env[step.out] = HeldNode(self._attend(step, env))
             case Gate():
                 up = env[step.up]
-                gated = ops.gelu(env[step.gate].node, "tanh")
+                gated = ops.gelu(env[step.gate].node, GELU[step.activation])
                 env[step.out] = HeldNode(ops.multiply(gated, up.node), late=up.late)
+            case Activate():
+                env[step.out] = HeldNode(ops.gelu(env[step.x].node, GELU[step.activation]))
 
     def _lookup(self, ids: Any) -> Any:
         ops, weights = self.ops, self.weights
@@ -166,6 +200,15 @@ class Graph:
         gain = self._constant(name + ".gain", self.weights.gain(name), reason="gain of an RMSNorm")
         inverse = ops.divide(self._numbers(1.0, np.float32), root)
         return ops.multiply(ops.multiply(x, inverse), gain)
+
+    def _layer_norm(self, x: Any, name: str) -> Any:
+        ops, weights = self.ops, self.weights
+        normed = ops.mvn(x, self._numbers([-1]), True, weights.epsilon(name), "inside_sqrt")
+        gain, bias = (
+            self._constant(f"{name}.{part}", values, reason="of a LayerNorm")
+            for part, values in (("gain", weights.gain(name)), ("bias", weights.bias(name)))
+        )
+        return ops.add(ops.multiply(normed, gain), bias)
 
     def _attend(self, step: Attend, env: dict[str, HeldNode]) -> Any:
         """Return (batch, sequence, heads * head_dim)."""
@@ -229,7 +272,15 @@ class Graph:
             else:
                 # Queries and keys, too, though norms follow: without their factor the norms' eps
                 # moved what comes out of attention by 1e-4 on the real model, and codes with it.
-                env[found.out] = HeldNode(whole(node, rows, *given.late))
+                made_whole = whole(node, rows, *given.late)
+                if found.bias:
+                    bias = self._constant(
+                        found.weight + ".bias",
+                        self.weights.bias(found.weight),
+                        reason="bias of a matrix",
+                    )
+                    made_whole = self.ops.add(made_whole, bias)
+                env[found.out] = HeldNode(made_whole)
 
     def _product(self, x: TokenRows, name: str) -> Any:
         """Return the product with a matrix, short of the factors of `x`."""
@@ -257,15 +308,10 @@ class Graph:
         return ops.multiply(hidden, self._numbers(1.0, np.float32))
 
     def _pool(self, states: Any, mask: Any) -> Any:
-        """Return the mean over real tokens, scaled to length 1: a product for each text, whose sum
-        does not depend on the size of the batch."""
-        ops = self.ops
-        weight = ops.convert(mask, "f32")
-        total = ops.matmul(ops.unsqueeze(weight, self._numbers([1])), states, False, False)
-        total = ops.squeeze(total, self._numbers([1]))
-        count = ops.reduce_sum(weight, self._numbers([-1]), keep_dims=True)
-        pooled = ops.divide(total, ops.maximum(count, self._numbers(1.0, np.float32)))
-        if not self.weights.checkpoint.normalize:
+        """Return the pooled states, scaled to length 1."""
+        ops, checkpoint = self.ops, self.weights.checkpoint
+        pooled = POOLINGS[checkpoint.pooling](states, mask)
+        if not checkpoint.normalize:
             return pooled
         squares = ops.reduce_sum(ops.multiply(pooled, pooled), self._numbers([-1]), keep_dims=True)
         return ops.divide(

@@ -1,4 +1,4 @@
-"""What depends on positions alone: masks by distance, and rotary angles."""
+"""What depends on positions alone: masks by distance, rows of places, rotary angles."""
 
 from typing import Any, Protocol
 
@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.architectures.family import Family
+from exporter.architectures.steps import Place
 from exporter.checkpoint.contents import Architecture
 
 MASKED = -1e9  # finite: a row with every position masked stays finite
@@ -33,6 +34,22 @@ def attention_biases(mask: Any, family: Family, architecture: Architecture) -> d
         far = ops.greater(distance, _number(1 << 40 if reach is None else reach))
         made[name] = ops.add(ops.select(far, masked, zero), keys)
     return made
+
+
+def place_rows(step: Place, rows: Any, ids: Any, mask: Any) -> Any:
+    """Return each token's row of a table, (sequence, hidden) where all texts share places, else
+    (batch, sequence, hidden). rows: (places, hidden)."""
+    from openvino import opset15 as ops
+
+    if step.unplaced is None:
+        return ops.gather(rows, _positions(mask), _number(0))
+    # Counted in the mask too: padding of any id, on either side, moves no token.
+    unplaced = _number(step.unplaced)
+    real = ops.convert(ops.not_equal(ids, unplaced), "i64")
+    counted = ops.multiply(real, mask)
+    count = ops.cum_sum(counted, _number(1))
+    places = ops.add(ops.multiply(count, counted), unplaced)
+    return ops.gather(rows, places, _number(0))
 
 
 def rotary_tables(
