@@ -9,7 +9,12 @@ from typing import Any
 
 from exporter.errors import BadInput, unknown_name
 
-FAMILIES: Mapping[str, str] = {"gemma3_text": "exporter.architectures.gemma3.family:FAMILY"}
+FAMILIES: Mapping[str, str] = {
+    "gemma3_text": "exporter.architectures.gemma3.family:FAMILY",
+    "bert": "exporter.architectures.bert.family:BERT",
+    "roberta": "exporter.architectures.bert.family:ROBERTA",
+    "xlm-roberta": "exporter.architectures.bert.family:ROBERTA",
+}
 """Model families, by the model_type of config.json."""
 
 FORMATS: Mapping[str, str] = {  # in the order in which pages name them
