@@ -1,6 +1,6 @@
 """What reading a checkpoint asks of its model family. Families live in `exporter.architectures`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,10 @@ class ReadFamily(Protocol):
     sentencepiece: bool
     """Whether its tokenizer is a SentencePiece model, which GGUF needs beside tokenizer.json."""
 
+    unused: Collection[str]
+    """Tensors that may lie in its files, whole numbers among them, and that no vector depends
+    on."""
+
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         """Return what keeps this config.json from the family's graphs, None where nothing does."""
         ...
@@ -28,11 +32,6 @@ class ReadFamily(Protocol):
 
     def shapes(self, architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
         """Return the name in the files and the shape of every tensor that a vector depends on."""
-        ...
-
-    def left_out(self, name: str) -> bool:
-        """Return whether no vector depends on a tensor of the files: a buffer, a head that nothing
-        reads. It may hold whole numbers."""
         ...
 
     def own_name(self, name: str) -> str:

@@ -32,13 +32,7 @@ from exporter.checkpoint.modules import read_dense_config, read_modules, read_po
 from exporter.checkpoint.prompts import read_saved_prompts
 from exporter.checkpoint.safetensors_file import TensorInfo, read_header
 from exporter.checkpoint.tokenizer import TokenizerFacts, read_tokenizer
-from exporter.checkpoint.weights import (
-    check_finite,
-    check_shapes,
-    is_buffer,
-    read_backbone,
-    weight_files,
-)
+from exporter.checkpoint.weights import check_finite, check_shapes, read_backbone, weight_files
 from exporter.checkpoint.window import decide_window
 from exporter.errors import BadInput
 from exporter.registry import FAMILIES
@@ -74,7 +68,7 @@ def read_checkpoint(
     dense, dense_tensors = _read_dense(folder, modules)
     saved = read_saved_prompts(folder)
     family = find_family(config.get("model_type"))
-    stored = read_backbone(weights, left_out=is_buffer if family is None else family.left_out)
+    stored = read_backbone(weights, unused=None if family is None else family.unused)
     obstacle = _unknown(config) if family is None else family.obstacle(config)
     findings: list[Finding] = []
     architecture: Architecture | None = None

@@ -1,6 +1,6 @@
 """Which tensors a checkpoint has, checked against what its config says it must have."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,16 +58,13 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     raise BadInput(f"'{single}' is missing; copy the checkpoint again")
 
 
-def is_buffer(name: str) -> bool:
-    """Return whether a tensor of a model that no family reads is a buffer of transformers'."""
-    return name.rpartition(".")[2] in BUFFERS
+def read_backbone(folder: Path, *, unused: Collection[str] | None) -> dict[str, TensorInfo]:
+    """Return the tensors of the backbone, without those of the names `unused` and without the
+    `model.` prefix of a causal wrapper. None: no family says which; transformers' own buffers."""
 
+    def left_out(name: str) -> bool:
+        return name.rpartition(".")[2] in BUFFERS if unused is None else name in unused
 
-def read_backbone(
-    folder: Path, *, left_out: Callable[[str], bool] = is_buffer
-) -> dict[str, TensorInfo]:
-    """Return the tensors of the backbone, without those that `left_out` names and without the
-    `model.` prefix of a causal wrapper."""
     tensors: dict[str, TensorInfo] = {}
     for file in weight_files(folder):
         for name, info in read_header(file, left_out=left_out).items():

@@ -31,6 +31,7 @@ from exporter.architectures.steps import (
 from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import require
 from exporter.quantization.inputs import batch_by_length, table_rows, token_rows
+from exporter.quantization.pooling import token_weights
 from exporter.quantization.weights import ModelWeights
 
 Watch = Callable[[int, str, Any], None]
@@ -358,8 +359,9 @@ def pooled_states(
         states = env["h"].float()
         if watch is not None:
             watch(source.architecture.num_layers, "final", states[batch.mask])
-        pooled = POOLINGS[source.checkpoint.pooling](states, batch.mask)
-        made[batch.indices] = pooled.numpy()
+        shares = token_weights(batch.mask, source.checkpoint.pooling)[..., None]
+        rows = torch_module().where(batch.mask[..., None], states, 0)
+        made[batch.indices] = ((rows * shares).sum(1) / shares.sum(1)).numpy()
     return made
 
 
@@ -370,15 +372,3 @@ def _alone(running: Seen) -> Any:
             next(running)
     except StopIteration as done:
         return done.value
-
-
-def _mean(states: Any, mask: Any) -> Any:
-    mask = mask[..., None]
-    return torch_module().where(mask, states, 0).sum(1) / mask.sum(1)
-
-
-POOLINGS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "mean": _mean,
-    "cls": lambda states, mask: states[:, 0],
-}
-"""(states, mask), padded on the right, to (batch, hidden), by the checkpoint's pooling."""

@@ -24,6 +24,7 @@ class ToyArchitecture(Architecture):
 
 class Toy:
     poolings = ("mean",)
+    unused = ()
     sentencepiece = True
     fp16 = None
     gguf = None
@@ -67,10 +68,6 @@ class Toy:
             for i in range(a.num_layers)
             for name, shape in layer.items()
         }
-
-    def left_out(self, name: str) -> bool:
-        del name
-        return False
 
     def own_name(self, name: str) -> str:
         return name

@@ -16,7 +16,7 @@ from exporter.architectures.bert import config as bert_config
 from exporter.architectures.bert.config import ATTENTION, BertArchitecture
 from exporter.architectures.bert.findings import architecture_findings
 from exporter.architectures.bert.layer import FP16, entry_steps, layer_steps, sites
-from exporter.architectures.bert.tensors import expected_shapes, left_out, own_name
+from exporter.architectures.bert.tensors import UNUSED, expected_shapes, own_name
 from exporter.architectures.family import Site
 from exporter.architectures.steps import Copy, Step
 from exporter.checkpoint.contents import Architecture, Finding
@@ -30,6 +30,7 @@ class Bert:
     counts_from_padding: bool
     poolings: tuple[str, ...] = ("mean", "cls")
     sentencepiece: bool = False
+    unused: tuple[str, ...] = UNUSED
     fp16 = FP16
     gguf = None
 
@@ -43,9 +44,6 @@ class Bert:
 
     def shapes(self, architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
         return expected_shapes(_own(architecture))
-
-    def left_out(self, name: str) -> bool:
-        return left_out(name)
 
     def own_name(self, name: str) -> str:
         return own_name(name)

@@ -10,11 +10,14 @@ OWN_NAMES = {
     "encoder.layer.": "layers.",
 }
 """Beginnings of names: in the files, and here."""
-BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
-"""Whole numbers 0, 1, ..., and zeros, which transformers saved with the weights until 4.31."""
-POOLER = "pooler."
-"""A matrix behind the first token, trained for sentence pairs: sentence-transformers never reads
-it."""
+UNUSED = (
+    # Whole numbers 0, 1, ..., and zeros, which transformers saved with the weights until 4.31.
+    "embeddings.position_ids",
+    "embeddings.token_type_ids",
+    # Behind the first token, trained for pairs of sentences: sentence-transformers never reads it.
+    "pooler.dense.weight",
+    "pooler.dense.bias",
+)
 
 
 def own_name(name: str) -> str:
@@ -23,11 +26,6 @@ def own_name(name: str) -> str:
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
     return name
-
-
-def left_out(name: str) -> bool:
-    """Return whether no vector depends on a tensor of the files."""
-    return name in BUFFERS or name.startswith(POOLER)
 
 
 def expected_shapes(a: BertArchitecture) -> dict[str, tuple[int, ...]]:

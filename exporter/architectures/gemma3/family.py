@@ -24,6 +24,7 @@ class Gemma3:
     """See `exporter.architectures.family.Family`."""
 
     poolings = ("mean",)
+    unused = ()
     sentencepiece = True
     fp16 = FP16
     gguf = GemmaEmbedding()
@@ -36,10 +37,6 @@ class Gemma3:
 
     def shapes(self, architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
         return expected_shapes(_own(architecture))
-
-    def left_out(self, name: str) -> bool:
-        del name
-        return False
 
     def own_name(self, name: str) -> str:
         return name

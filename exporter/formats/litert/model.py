@@ -27,6 +27,7 @@ from exporter.architectures.steps import (
     Step,
 )
 from exporter.quantization.forward import activate, torch_module
+from exporter.quantization.pooling import token_weights
 from exporter.quantization.rotate import RotatedWeights, hadamard
 from exporter.quantization.weights import ModelWeights
 
@@ -114,11 +115,8 @@ def litert_module(weights: ModelWeights, *, dim: int) -> Any:
             tables = _rotary(torch, weights, length)
             for step in steps:
                 self._run(step, env, biases, tables)
-            if weights.checkpoint.pooling == "cls":
-                pooled = env["h"][:, 0]
-            else:
-                rows = real[..., None]
-                pooled = (env["h"] * rows).sum(1) / rows.sum(1).clamp_min(1.0)
+            rows = token_weights(real, weights.checkpoint.pooling)[..., None]
+            pooled = (env["h"] * rows).sum(1) / rows.sum(1).clamp_min(1.0)
             if self.head is not None:
                 pooled = self.head(pooled)
             elif dim < pooled.shape[1]:

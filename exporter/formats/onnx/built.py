@@ -1,6 +1,5 @@
 """The graph built straight from the weights: no tracing, no torch, the whole pipeline inside."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +29,9 @@ def export_built(
     """Write model.onnx and model.onnx_data to `folder`. Returns what was stored.
 
     Inputs input_ids, attention_mask: (batch, sequence) int64. Outputs last_hidden_state, (batch,
-    sequence, dim): token states with Dense applied, so that a consumer that mean-pools and
-    normalises them gets the right vector; and sentence_embedding, (batch, dim), unit length.
+    sequence, dim): token states with Dense applied, so that a consumer that pools them as the
+    checkpoint does, and normalises, gets the right vector; and sentence_embedding, (batch, dim),
+    unit length.
     Both are float32 whatever the scheme computes in. `weights`: the same function with factors
     moved, as the scheme wants them.
     """
@@ -78,8 +78,15 @@ def _pool(
         states = hidden
     # In float32 from here on: a sum over many tokens would leave float16.
     w.node("Cast", [states], names=["last_hidden_state"], to=FLOAT)
+    mask = _token_weights(w, checkpoint.pooling)
+    # A product for each text: ReduceSum adds in another order when the batch has another size,
+    # and the vector of a text must not depend on its companions.
+    row = w.node("Unsqueeze", [mask, w.constant([1], np.int64)])
+    total = w.node("MatMul", [row, "last_hidden_state"])
+    total = w.node("Squeeze", [total, w.constant([1], np.int64)])
     last = w.constant([-1], np.int64)
-    pooled = POOLINGS[checkpoint.pooling](w)
+    count = w.node("ReduceSum", [mask, last], keepdims=1)
+    pooled = w.node("Div", [total, w.node("Max", [count, w.constant(1.0, np.float32)])])
     if not checkpoint.normalize:
         w.node("Identity", [pooled], names=["sentence_embedding"])
         return
@@ -88,24 +95,20 @@ def _pool(
     w.node("Div", [pooled, floor], names=["sentence_embedding"])
 
 
-def _mean(w: GraphWriter) -> str:
-    """Add the mean of last_hidden_state over real tokens, (batch, dim)."""
-    mask = w.node("Cast", ["attention_mask"], to=FLOAT)
-    # A product for each text: ReduceSum adds in another order when the batch has another size,
-    # and the vector of a text must not depend on its companions.
-    row = w.node("Unsqueeze", [mask, w.constant([1], np.int64)])
-    total = w.node("MatMul", [row, "last_hidden_state"])
-    total = w.node("Squeeze", [total, w.constant([1], np.int64)])
-    count = w.node("ReduceSum", [mask, w.constant([-1], np.int64)], keepdims=1)
-    pooled: str = w.node("Div", [total, w.node("Max", [count, w.constant(1.0, np.float32)])])
-    return pooled
-
-
-def _first(w: GraphWriter) -> str:
-    """Add the first token's last_hidden_state, (batch, dim)."""
-    first: str = w.node("Gather", ["last_hidden_state", w.constant(0, np.int64)], axis=1)
-    return first
-
-
-POOLINGS: Mapping[str, Callable[[GraphWriter], str]] = {"mean": _mean, "cls": _first}
-"""By the checkpoint's pooling."""
+def _token_weights(w: GraphWriter, pooling: str) -> str:
+    """Return what each token weighs, (batch, sequence) float32: see `quantization.pooling`."""
+    mask: str = w.node("Cast", ["attention_mask"], to=FLOAT)
+    if pooling == "mean":
+        return mask
+    assert pooling == "cls", pooling
+    # Places from the last token's 1 on: the first real one has the largest.
+    length = w.node("Shape", ["attention_mask"], start=1, end=2)
+    bounds = w.node("Squeeze", [length]), w.constant(0, np.int64), w.constant(-1, np.int64)
+    places = w.node("Cast", [w.node("Range", [*bounds])], to=FLOAT)
+    real = w.node("Mul", [places, mask])
+    first = w.node("ReduceMax", [real, w.constant([-1], np.int64)], keepdims=1)
+    before = w.node("Sub", [first, w.constant(0.5, np.float32)])
+    chosen = w.node("Cast", [w.node("Greater", [real, before])], to=FLOAT)
+    # Of a text without real tokens every place would be the first.
+    found: str = w.node("Mul", [chosen, mask])
+    return found

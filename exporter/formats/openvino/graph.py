@@ -27,8 +27,12 @@ from exporter.architectures.steps import (
     Step,
 )
 from exporter.formats.openvino.library import openvino_module
-from exporter.formats.openvino.pooling import POOLINGS
-from exporter.formats.openvino.positions import attention_biases, place_rows, rotary_tables
+from exporter.formats.openvino.positions import (
+    attention_biases,
+    place_rows,
+    rotary_tables,
+    token_weights,
+)
 from exporter.formats.openvino.rows import TokenRows, bits_per_weight, product, rounded_rows, whole
 from exporter.manifest import TensorRecord
 from exporter.progress import Progress
@@ -308,10 +312,15 @@ class Graph:
         return ops.multiply(hidden, self._numbers(1.0, np.float32))
 
     def _pool(self, states: Any, mask: Any) -> Any:
-        """Return the pooled states, scaled to length 1."""
-        ops, checkpoint = self.ops, self.weights.checkpoint
-        pooled = POOLINGS[checkpoint.pooling](states, mask)
-        if not checkpoint.normalize:
+        """Return the tokens' mean by their weights, scaled to length 1: a product for each text,
+        whose sum does not depend on the size of the batch."""
+        ops = self.ops
+        weight = token_weights(mask, self.weights.checkpoint.pooling)
+        total = ops.matmul(ops.unsqueeze(weight, self._numbers([1])), states, False, False)
+        total = ops.squeeze(total, self._numbers([1]))
+        count = ops.reduce_sum(weight, self._numbers([-1]), keep_dims=True)
+        pooled = ops.divide(total, ops.maximum(count, self._numbers(1.0, np.float32)))
+        if not self.weights.checkpoint.normalize:
             return pooled
         squares = ops.reduce_sum(ops.multiply(pooled, pooled), self._numbers([-1]), keep_dims=True)
         return ops.divide(

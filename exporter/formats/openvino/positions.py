@@ -1,4 +1,4 @@
-"""What depends on positions alone: masks by distance, rows of places, rotary angles."""
+"""What depends on positions alone: masks, which token counts, rows of places, rotary angles."""
 
 from typing import Any, Protocol
 
@@ -10,6 +10,10 @@ from exporter.architectures.steps import Place
 from exporter.checkpoint.contents import Architecture
 
 MASKED = -1e9  # finite: a row with every position masked stays finite
+
+
+MOST = float(1 << 22)
+"""More than any text's tokens; float32 counts down from it exactly."""
 
 
 class Store(Protocol):
@@ -50,6 +54,21 @@ def place_rows(step: Place, rows: Any, ids: Any, mask: Any) -> Any:
     count = ops.cum_sum(counted, _number(1))
     places = ops.add(ops.multiply(count, counted), unplaced)
     return ops.gather(rows, places, _number(0))
+
+
+def token_weights(mask: Any, pooling: str) -> Any:
+    """Return what each token weighs, (batch, sequence) float32: see `quantization.pooling`."""
+    from openvino import opset15 as ops
+
+    real = ops.convert(mask, "f32")
+    if pooling == "mean":
+        return real
+    assert pooling == "cls", pooling
+    # Places from the highest down: the first real token has the largest.
+    places = ops.subtract(_number(MOST, np.float32), ops.convert(_positions(mask), "f32"))
+    placed = ops.multiply(real, places)
+    first = ops.reduce_max(placed, _number([-1]), keep_dims=True)
+    return ops.multiply(ops.convert(ops.equal(placed, first), "f32"), real)
 
 
 def rotary_tables(
