@@ -150,6 +150,8 @@ class Manifest(Record):
     adapter: AdapterRecord | None = None
     """What was merged onto what; None for a whole checkpoint."""
     module_chain: tuple[str, ...]
+    pooling: str = "mean"
+    """How token states become a vector, as `Checkpoint.pooling`."""
     findings: tuple[Finding, ...]
     window: WindowDecision
     stripping: str
@@ -257,6 +259,7 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
         ),
         adapter=checkpoint.adapter.record if checkpoint.adapter else None,
         module_chain=tuple(module.kind for module in checkpoint.modules),
+        pooling=checkpoint.pooling,
         findings=checkpoint.findings,
         window=WindowDecision(
             choice=checkpoint.window_choice,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from exporter.checkpoint.contents import Prompts
 from exporter.checkpoint.json_file import read_object
+from exporter.checkpoint.modules import OLD_POOLING_KEYS
 from exporter.checkpoint.tokenizer import TOKENIZER_FILES
 from exporter.checkpoint.weights import DENSE_INSIDE
 from exporter.errors import BadInput
@@ -45,8 +46,9 @@ def fill_sentence_transformers(filling: Filling) -> Sequence[str]:
     write_json(stage / "config.json", {**config, DENSE_INSIDE: True})
     for place, _ in MODULES[1:]:
         (stage / place).mkdir()
-    pooling = {"word_embedding_dimension": manifest.dim, "pooling_mode_mean_tokens": True}
-    write_json(stage / "1_Pooling" / "config.json", pooling)
+    pooling = {key: mode == manifest.pooling for key, mode in OLD_POOLING_KEYS.items()}
+    pooling_config = {"word_embedding_dimension": manifest.dim, **pooling}
+    write_json(stage / "1_Pooling" / "config.json", pooling_config)
     # An empty folder does not survive git or a zip.
     write_json(stage / "2_Normalize" / "config.json", {})
     modules = [

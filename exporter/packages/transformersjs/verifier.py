@@ -65,7 +65,11 @@ def verify_transformersjs(
     dtype = FILES[entry.artifact.scheme][0]
     some = read_some(folder, entry.artifact.scheme, count=COMPARED_ARTICLES)
     articles = [rendered(article, entry.artifact.prompts) for article in some[0]] if some else []
-    task = {"dtype": dtype, "texts": [*(text.text for text in golden.texts), *articles]}
+    task = {
+        "dtype": dtype,
+        "pooling": entry.artifact.pooling,
+        "texts": [*(text.text for text in golden.texts), *articles],
+    }
     provers = [(name, RUNTIMES[name](folder, node_modules)) for name in chosen]
     proofs = []
     for name, prove in provers:
