@@ -1,6 +1,6 @@
 """A small English corpus in BEIR's layout: ordinances of towns that do not exist.
 
-Written for this project. Twenty towns rule on twenty matters, each with figures of its own: four
+Written for this project. Thirty towns rule on twenty matters, each with figures of its own: six
 hundred articles that differ in a name and a number, and a question for each, in other words.
 """
 
@@ -12,6 +12,8 @@ TOWNS = (
     *("Millbrook", "Ashford Vale", "Port Kellan", "Greystone", "Lower Wick", "Saint Orrin"),
     *("Tamarack", "Bellhaven", "Cold Ferry", "Dunmere", "Eastlow", "Fennimore", "Hollin Cross"),
     *("Kestrel Bay", "Marlowe", "North Pell", "Oxbow", "Quarry Hill", "Redmarsh", "Winterbourne"),
+    *("Amberley", "Copper Gulch", "Farrow", "Gull Point", "Ivy Bridge", "Larkfield", "Stonegate"),
+    *("Pine Hollow", "Vesper", "Yarrow Creek"),
 )
 OTHERS = ("Alder Point", "Brackley", "Thornby", "Upper Sedge")
 """Towns whose articles and questions are for calibration: none is in the corpus."""
@@ -26,8 +28,8 @@ MATTERS = (
     ),
     (
         "Quiet hours",
-        "Between ten at night and {n} minutes past six no person in {t} may run a motor, play music "
-        "or hold a gathering that can be heard in a neighbouring dwelling.",
+        "Between ten at night and {n} minutes past six no person in {t} may run a motor, play "
+        "music or hold a gathering that can be heard in a neighbouring dwelling.",
         "At what time do the neighbours have to turn the music down in {t}?",
     ),
     (
@@ -68,8 +70,8 @@ MATTERS = (
     ),
     (
         "Water meters",
-        "The water works of {t} read each meter every {n} weeks. A bill that is disputed is not due "
-        "until the meter has been tested.",
+        "The water works of {t} read each meter every {n} weeks. A bill that is disputed is not "
+        "due until the meter has been tested.",
         "The water bill from {t} seems far too high, must I pay it now?",
     ),
     (
@@ -92,8 +94,8 @@ MATTERS = (
     ),
     (
         "Libraries",
-        "Books of the library of {t} are lent for {n} days. For each day beyond, {m} cents are due, "
-        "and never more than the price of the book.",
+        "Books of the library of {t} are lent for {n} days. For each day beyond, {m} cents are "
+        "due, and never more than the price of the book.",
         "What happens if I bring my novel back late in {t}?",
     ),
     (

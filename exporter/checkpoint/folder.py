@@ -8,6 +8,13 @@ from exporter.checkpoint.contents import Finding, ModuleInfo
 from exporter.checkpoint.weights import weight_files
 from exporter.errors import BadInput
 
+OTHER_HEADS = {
+    "sparse_linear.pt": "lexical weights",
+    "colbert_linear.pt": "a vector for each token",
+}
+"""BGE-M3's heads besides the dense vector, which FlagEmbedding reads and sentence-transformers does
+not (https://huggingface.co/BAAI/bge-m3): file, and what it gives."""
+
 
 def check_folder(path: Path) -> Path:
     """Return the resolved folder. Raises BadInput where it is missing, a file, or a link in it
@@ -65,6 +72,19 @@ def extra_file_findings(folder: Path) -> list[Finding]:
                 evidence=f"{pickled[0]} lies beside the safetensors",
                 effect="tools that prefer it run the code inside when they load it",
                 remedy="delete it; only the safetensors are read here",
+            )
+        )
+    heads = [name for name in OTHER_HEADS if (folder / name).is_file()]
+    if heads:
+        found.append(
+            Finding(
+                id="dense-vectors-only",
+                severity="warning",
+                evidence="beside the model lie "
+                + " and ".join(f"{name} ({OTHER_HEADS[name]})" for name in heads),
+                effect="only dense vectors are exported, as sentence-transformers gives them; no "
+                "artifact has lexical weights or token vectors",
+                remedy="keep the original where sparse or multi-vector search is needed",
             )
         )
     card = folder / "README.md"

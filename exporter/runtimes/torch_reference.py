@@ -68,8 +68,10 @@ class TorchReference:
         dtype: Literal["float32", "bfloat16"],
         device: str | None = None,
         dense: bool = True,
+        pooling: str | None = None,
     ) -> None:
-        """`dense=False` leaves the Dense modules out, as a runtime does that does not know them."""
+        """`dense=False` leaves the Dense modules out, as a runtime does that does not know them;
+        `pooling` replaces the checkpoint's, as one does that is told another."""
         self.device, _ = find_device(device)
         with offline(), quiet(), _own_head_dim():
             require(*reference_needs(checkpoint))
@@ -100,6 +102,11 @@ class TorchReference:
                     "without a reference nothing can be compared"
                 ) from error
         self._check_window(checkpoint)
+        if pooling is not None:
+            from sentence_transformers.models import Pooling
+
+            assert checkpoint.architecture is not None
+            self._model[1] = Pooling(checkpoint.architecture.hidden_size, pooling_mode=pooling)
         if not dense:
             kept = [module for module in self._model if type(module).__name__ != "Dense"]
             self._model = torch.nn.Sequential(*kept)

@@ -2,20 +2,30 @@
 
 from dataclasses import replace
 
+from exporter.architectures.family import family_of
 from exporter.checkpoint.contents import Checkpoint
 from exporter.runtimes.encoder import Encoder, Variant
 
 
 def variants_of(checkpoint: Checkpoint, *, device: str | None = None) -> tuple[Variant, ...]:
-    """Return torch fp32 without its Dense layers, and with other sliding windows. None is loaded
-    until it is asked; loading raises MissingDependency without torch."""
+    """Return torch fp32 without its Dense layers, pooled otherwise, and with other sliding windows.
+    None is loaded until it is asked; loading raises MissingDependency without torch."""
 
-    def load(changed: Checkpoint, *, dense: bool = True) -> Encoder:
+    def load(changed: Checkpoint, *, dense: bool = True, pooling: str | None = None) -> Encoder:
         from exporter.runtimes.torch_reference import TorchReference
 
-        return TorchReference(changed, dtype="float32", device=device, dense=dense)
+        return TorchReference(changed, dtype="float32", device=device, dense=dense, pooling=pooling)
 
     found = []
+    if checkpoint.architecture is not None:
+        for other in family_of(checkpoint.architecture).poolings:
+            if other != checkpoint.pooling:
+                found.append(
+                    Variant(
+                        f"a model pooled by '{other}' instead of '{checkpoint.pooling}'",
+                        lambda other=other: load(checkpoint, pooling=other),  # type: ignore[misc]
+                    )
+                )
     if checkpoint.dense and checkpoint.dense[0].in_features == checkpoint.dim:
         found.append(
             Variant("a model without its Dense layers", lambda: load(checkpoint, dense=False))

@@ -30,6 +30,7 @@ from exporter.quantization.rotate import RotatedWeights, usual_blocks  # noqa: E
 from exporter.quantization.rounding import exact, run_rounded  # noqa: E402
 from exporter.runtimes.encoder import PaddedEncoder  # noqa: E402
 from exporter.runtimes.torch_reference import TorchReference  # noqa: E402
+from exporter.runtimes.variants import variants_of  # noqa: E402
 from parity_tests.conftest import TEXTS  # noqa: E402
 from parity_tests.layout import write_json  # noqa: E402
 from parity_tests.tiny_bert import make_tiny_bert  # noqa: E402
@@ -266,6 +267,44 @@ def test_places_bound_the_length_of_texts(bert: Checkpoint, tmp_path: Path) -> N
     folder = make_tiny_bert(tmp_path / "a", kind="xlm-roberta", layers=1)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": 4096})
     assert read_checkpoint(folder).max_tokens == 48  # of 50 rows, two are the padding's
+
+
+def test_pooled_otherwise_it_is_another_model(subject: Checkpoint, truth: Rows) -> None:
+    (variant,) = (v for v in variants_of(subject, device="cpu") if "pooled by" in v.said)
+    other = {"mean": "cls", "cls": "mean"}[subject.pooling]
+    assert variant.said == f"a model pooled by '{other}' instead of '{subject.pooling}'"
+    cosines = (variant.load().encode(ODD) * truth).sum(axis=1)
+    assert np.median(cosines) < 0.99
+
+
+def test_heads_that_are_not_exported_are_named(bert: Checkpoint, tmp_path: Path) -> None:
+    folder = edited(bert, tmp_path / "a")
+    assert "dense-vectors-only" not in {f.id for f in read_checkpoint(folder).findings}
+    (folder / "sparse_linear.pt").write_bytes(b"")
+    (folder / "colbert_linear.pt").write_bytes(b"")
+    (found,) = (f for f in read_checkpoint(folder).findings if f.id == "dense-vectors-only")
+    assert "sparse_linear.pt (lexical weights) and colbert_linear.pt" in found.evidence
+    assert found.severity == "warning"
+
+
+def test_where_places_begin_is_told(subject: Checkpoint) -> None:
+    found = {f.id: f.evidence for f in subject.findings}
+    assert ("positions-behind-padding" in found) == (subject.model_type != "bert")
+    if subject.model_type != "bert":
+        assert (
+            "begin at 2, behind the padding's id 1: 50 rows place 48 tokens"
+            in (found["positions-behind-padding"])
+        )
+
+
+def test_gains_that_leave_float16_are_warned_of(bert: Checkpoint, tmp_path: Path) -> None:
+    assert {f.id: f.severity for f in bert.findings}["fp16-range"] == "info"
+    folder = edited(bert, tmp_path / "a")
+    name = "encoder.layer.1.output.LayerNorm.weight"
+    add_tensor(folder, name, np.full(64, 1e4, np.float32))
+    (found,) = (f for f in read_checkpoint(folder).findings if f.id == "fp16-range")
+    assert found.severity == "warning"
+    assert "layers.1.output.LayerNorm" in found.evidence
 
 
 def test_what_it_does_not_offer_is_refused_by_name(subject: Checkpoint, tmp_path: Path) -> None:

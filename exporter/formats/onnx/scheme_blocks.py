@@ -63,8 +63,9 @@ class Blocks:
         self._bits = bits or BlockBits()
         self._model = model
         self.kept: tuple[str, ...] = (
-            f"RMSNorm gains and rotary tables stay {self._dtype}: few bytes, applied to it",
-            f"the head (all Dense as one matrix) stays {self._dtype}: its errors are the vector's",
+            f"norms, biases and tables of positions stay {self._dtype}: few bytes, applied to it",
+            f"the head (all Dense as one matrix, if any) stays {self._dtype}: its errors are the "
+            "vector's",
         )
 
     def bytes_per_weight(self) -> float:

@@ -34,10 +34,10 @@ class Int8:
     name = "int8"
     compute = np.float32
     kept: tuple[str, ...] = (
-        "RMSNorm gains and rotary tables stay float32: under 1 % of the bytes, applied to float32",
+        "norms, biases and tables of positions stay float32: few bytes, applied to float32",
         "attention, GELU and normalisation compute in float32",
-        "the head (all Dense as one matrix) stays float32: its rounding alone would weigh as much "
-        "as that of all others together, and it is under 1 % of the bytes",
+        "the head (all Dense as one matrix, if any) stays float32: its rounding alone would weigh "
+        "as much as that of all others together, and it is under 1 % of the bytes",
     )
 
     def __init__(self, model: Int8Model | None = None) -> None:

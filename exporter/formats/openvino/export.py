@@ -23,10 +23,10 @@ BYTES_PER_WEIGHT: Mapping[str, float] = {"fp32": 4.0, "int8": 1.05}
 ENTRY = "model.xml"
 BESIDE = ("config.json", *TOKENIZER_FILES)
 KEPT = (
-    "RMSNorm gains and rotary tables stay float32: under 1 % of the bytes, applied to float32",
+    "norms, biases and tables of positions stay float32: few bytes, applied to float32",
     "attention, GELU and normalisation compute in float32",
-    "the head (all Dense as one matrix) stays float32: its rounding alone would weigh as much "
-    "as that of all others together, and it is under 1 % of the bytes",
+    "the head (all Dense as one matrix, if any) stays float32: its rounding alone would weigh as "
+    "much as that of all others together, and it is under 1 % of the bytes",
 )
 
 
