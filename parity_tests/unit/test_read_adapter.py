@@ -208,8 +208,8 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         "'layers.1.*', which the base does not have",
     ),
     "base of another architecture": (
-        edit_base(model_type="bert"),
-        "have a graph here, and of .*model_type is 'bert'",
+        edit_base(model_type="mpnet"),
+        "have a graph here, and of .*model_type is 'mpnet'",
     ),
     "base is quantized": (
         edit_base(quantization_config={"quant_method": "bitsandbytes"}),

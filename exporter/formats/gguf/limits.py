@@ -22,7 +22,7 @@ def check_expressible(checkpoint: Checkpoint) -> None:
         raise BadInput(f"{errors[0].evidence}: {errors[0].effect}; {errors[0].remedy}")
     family = family_of(a).gguf
     if family is None:
-        raise BadInput(f"GGUF files of models of type '{a.model_type}' are not written here. {NEXT}")
+        raise BadInput(f"GGUF files of type '{a.model_type}' are not written here. {NEXT}")
     family.check(checkpoint)
     _check_dense(checkpoint, hidden=a.hidden_size)
     check_tokenizer(checkpoint.tokenizer_folder)
