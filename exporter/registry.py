@@ -9,7 +9,10 @@ from typing import Any
 
 from exporter.errors import BadInput, unknown_name
 
-FAMILIES: Mapping[str, str] = {"gemma3_text": "exporter.architectures.gemma3.family:FAMILY"}
+FAMILIES: Mapping[str, str] = {
+    "gemma3_text": "exporter.architectures.gemma3.family:FAMILY",
+    "qwen3": "exporter.architectures.qwen3.family:FAMILY",
+}
 """Model families, by the model_type of config.json."""
 
 FORMATS: Mapping[str, str] = {  # in the order in which pages name them

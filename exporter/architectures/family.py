@@ -99,6 +99,8 @@ class Family(ReadFamily, Protocol):
     """None: no artifact in float16."""
     gguf: GgufFamily | None
     """None: llama.cpp does not know it."""
+    causal: bool
+    """Whether a position sees none behind it, by every mask of `reach`."""
 
     def described(self, architecture: Architecture) -> Sequence[tuple[str, str]]:
         """Return (what, how much) of the model's size, for `inspect`."""

@@ -9,7 +9,7 @@ names a value that calibration measures.
 from dataclasses import dataclass
 from typing import Literal
 
-Activation = Literal["gelu_tanh"]
+Activation = Literal["gelu_tanh", "silu"]
 
 
 @dataclass(frozen=True)

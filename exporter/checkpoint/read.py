@@ -15,7 +15,7 @@ from exporter.checkpoint.contents import (
     Prompts,
     WindowChoice,
 )
-from exporter.checkpoint.family import find_family
+from exporter.checkpoint.family import Reading, find_family
 from exporter.checkpoint.findings import module_findings, prompt_findings, tokenizer_findings
 from exporter.checkpoint.folder import check_folder, checkpoint_name, extra_file_findings
 from exporter.checkpoint.json_file import read_object
@@ -48,9 +48,9 @@ def read_checkpoint(
     modules = read_modules(folder)
     pooling = read_pooling(folder, modules[1])
     dense, dense_tensors = _read_dense(folder, modules)
-    tensors = read_backbone(folder)
     saved = read_saved_prompts(folder)
     family = find_family(config.get("model_type"))
+    tensors = read_backbone(folder, unused=() if family is None else family.unused)
     obstacle = _unknown(config) if family is None else family.obstacle(config)
     findings: list[Finding] = []
     architecture: Architecture | None = None
@@ -81,7 +81,11 @@ def read_checkpoint(
     _check_widths(folder, hidden, pooling.width, dense)
     for info in (*tensors.values(), *dense_tensors.values()):
         check_finite(info)
-    facts = read_tokenizer(folder, needs_model=family is not None and family.sentencepiece)
+    facts = (
+        read_tokenizer(folder, needs_model=False)
+        if family is None
+        else read_tokenizer(folder, needs_model=family.sentencepiece, around=family.around)
+    )
     used = prompts or saved.own
     dim = dense[-1].out_features if dense else hidden
     dims, where = read_matryoshka_dims(folder, dim)
@@ -91,6 +95,8 @@ def read_checkpoint(
         sentencepiece=architecture is not None and family is not None and family.sentencepiece,
         table_rows=architecture.vocab_size if architecture else None,
     )
+    if architecture is not None and family is not None:
+        findings += family.usage_findings(Reading(folder, pooling.mode, used, facts))
     findings += [*prompt_findings(used, saved), where, *extra_file_findings(folder)]
     return Checkpoint(
         path=folder,

@@ -1,6 +1,6 @@
 """Which tensors a checkpoint has, checked against what its config says it must have."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,14 +56,16 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     raise BadInput(f"'{single}' is missing; copy the checkpoint again")
 
 
-def read_backbone(folder: Path) -> dict[str, TensorInfo]:
-    """Return the tensors of the backbone, without the `model.` prefix of a causal wrapper."""
+def read_backbone(folder: Path, *, unused: Collection[str] = ()) -> dict[str, TensorInfo]:
+    """Return the tensors of the backbone, without the `model.` prefix of a causal wrapper and
+    without those of the names `unused`."""
     tensors: dict[str, TensorInfo] = {}
     for file in weight_files(folder):
         for name, info in read_header(file).items():
             if name in tensors:
                 raise BadInput(f"tensor '{name}' is in two shards of '{folder}'; save it again")
-            tensors[name] = info
+            if name not in unused:
+                tensors[name] = info
     if tensors and all(name.startswith("model.") for name in tensors):
         return {n[6:]: replace(t, name=n[6:]) for n, t in tensors.items()}
     return tensors

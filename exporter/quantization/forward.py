@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.architectures.family import layer_name
+from exporter.architectures.rotary import rotary_angles
 from exporter.architectures.steps import (
+    Activation,
     Add,
     Attend,
     Gate,
@@ -26,6 +28,7 @@ from exporter.architectures.steps import (
 from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import require
 from exporter.quantization.inputs import batch_by_length, table_rows, token_rows
+from exporter.quantization.pooling import token_weights
 from exporter.quantization.weights import ModelWeights
 
 Watch = Callable[[int, str, Any], None]
@@ -68,7 +71,7 @@ def run_backbone(
     watch: Watch | None = None,
     on_layer: Callable[[int], None] | None = None,
 ) -> Any:
-    """Return the mean-pooled output of the final norm, (n, hidden) float32 numpy, padding left out.
+    """Return the pooled output of the final norm, (n, hidden) float32 numpy, padding left out.
 
     texts: as the tokenizer gets them, prompts applied; cut at the checkpoint's limit. dtype
     float16 rounds every weight and intermediate, the squares of norms too: the strictest runtime.
@@ -113,10 +116,11 @@ def embed(
         for n, i in enumerate(picked):
             ids[n, : len(rows[i])] = torch.tensor([at[t] for t in rows[i]])
             mask[n, : len(rows[i])] = True
-        distance = (torch.arange(width)[:, None] - torch.arange(width)[None, :]).abs()
+        ahead = torch.arange(width)[None, :] - torch.arange(width)[:, None]
+        hidden = ahead > (0 if source.family.causal else width)
         biases: dict[str, Any] = {}
         for name, reach in source.family.reach(a).items():
-            far = distance > (width if reach is None else reach)
+            far = hidden | (ahead.abs() > (width if reach is None else reach))
             biases[name] = (far[None, None] * MASKED + (~mask)[:, None, None] * MASKED).to(dtype)
         batches.append(Batch(picked, mask, table[ids], biases))
     return batches
@@ -215,7 +219,6 @@ def _run(
     source: ModelWeights, step: Step, w: Weights, env: Mapping[str, Any], batch: Batch
 ) -> Seen:
     """Return what a step makes."""
-    torch = torch_module()
     match step:
         case Norm():
             return rms_norm(env[step.x], w[step.weight], epsilon=source.epsilon(step.weight))
@@ -226,8 +229,7 @@ def _run(
         case Attend():
             return (yield from _attend(step, env, batch.biases[step.mask]))
         case Gate():
-            gate = torch.nn.functional.gelu(env[step.gate], approximate="tanh")
-            return gate * env[step.up]
+            return activate(env[step.gate], step.activation) * env[step.up]
         case Add():
             return env[step.x] + env[step.y]
         case Project():
@@ -245,6 +247,14 @@ def _attend(step: Attend, env: Mapping[str, Any], bias: Any) -> Seen:
     return (weights.to(q.dtype) @ v).transpose(1, 2).flatten(2)
 
 
+def activate(x: Any, activation: Activation) -> Any:
+    """Return an activation function of `x`, torch of any shape."""
+    functional = torch_module().nn.functional
+    if activation == "silu":
+        return functional.silu(x)
+    return functional.gelu(x, approximate="tanh")
+
+
 def rms_norm(x: Any, gain: Any, *, epsilon: float) -> Any:
     """Return x / rms(x) * gain, in the dtype of x throughout."""
     mean = (x * x).mean(dim=-1, keepdim=True)
@@ -256,8 +266,7 @@ def rotary(source: ModelWeights, table: str, length: int, *, dtype: Any) -> tupl
     torch = torch_module()
     theta = source.family.rotary(source.architecture)[table]
     width = source.family.rotary_dim(source.architecture)
-    exponents = torch.arange(0, width, 2, dtype=torch.float32) / width
-    angles = torch.arange(length, dtype=torch.float32)[:, None] / (theta**exponents)[None]
+    angles = torch.from_numpy(rotary_angles(theta, width=width, positions=length))
     return angles.cos()[:, None].to(dtype), angles.sin()[:, None].to(dtype)
 
 
@@ -270,7 +279,8 @@ def rotate(x: Any, cos: Any, sin: Any) -> Any:
 def pooled_states(
     source: ModelWeights, batches: Sequence[Batch], *, count: int, watch: Watch | None = None
 ) -> Any:
-    """Return the mean over each text's final-norm rows, (count, hidden) float32 numpy.
+    """Return each text's final-norm rows, pooled as the checkpoint says: (count, hidden) float32
+    numpy.
 
     `watch` sees those rows as site `final` of the layer after the last.
     """
@@ -283,6 +293,7 @@ def pooled_states(
         states = rms_norm(batch.states, gain, epsilon=source.epsilon(norm.weight)).float()
         if watch is not None:
             watch(source.architecture.num_layers, "final", states[batch.mask])
-        mask = batch.mask[..., None]
-        made[batch.indices] = (torch.where(mask, states, 0).sum(1) / mask.sum(1)).numpy()
+        shares = token_weights(batch.mask, source.checkpoint.pooling)[..., None]
+        rows = torch.where(batch.mask[..., None], states, 0)
+        made[batch.indices] = ((rows * shares).sum(1) / shares.sum(1)).numpy()
     return made

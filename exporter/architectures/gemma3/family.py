@@ -17,6 +17,7 @@ from exporter.architectures.gemma3.layer import FP16, NORMS, layer_steps, sites
 from exporter.architectures.gemma3.tensors import expected_shapes
 from exporter.architectures.steps import Norm, Step
 from exporter.checkpoint.contents import Architecture, Finding
+from exporter.checkpoint.family import Reading
 from exporter.checkpoint.safetensors_file import TensorInfo
 
 
@@ -25,8 +26,11 @@ class Gemma3:
 
     poolings = ("mean",)
     sentencepiece = True
+    around = ("<bos>", "<eos>")
+    unused = ()
     fp16 = FP16
     gguf = GemmaEmbedding()
+    causal = False
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         return gemma3_config.obstacle(config)
@@ -41,6 +45,10 @@ class Gemma3:
         self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
     ) -> list[Finding]:
         return architecture_findings(_own(architecture), tensors)
+
+    def usage_findings(self, reading: Reading) -> list[Finding]:
+        del reading
+        return []
 
     def described(self, architecture: Architecture) -> Sequence[tuple[str, str]]:
         a = _own(architecture)

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from exporter.architectures.rotary import inverse_frequencies
 from exporter.architectures.steps import Add, Attend, Gate, Norm, Project, Rotate, Step
-from exporter.quantization.forward import torch_module
+from exporter.quantization.forward import activate, torch_module
+from exporter.quantization.pooling import token_weights
 from exporter.quantization.rotate import RotatedWeights, hadamard
 from exporter.quantization.weights import ModelWeights
 
@@ -95,7 +97,7 @@ def litert_module(weights: ModelWeights, *, dim: int) -> Any:
             tables = _rotary(torch, weights, length)
             for step in steps:
                 self._run(step, env, biases, tables)
-            rows = real[..., None]
+            rows = token_weights(real, weights.checkpoint.pooling)[..., None]
             pooled = (env["h"] * rows).sum(1) / rows.sum(1).clamp_min(1.0)
             if self.head is not None:
                 pooled = self.head(pooled)
@@ -136,7 +138,7 @@ def litert_module(weights: ModelWeights, *, dim: int) -> Any:
                 case Attend():
                     env[step.out] = _attend(torch, step, env, biases[step.mask])
                 case Gate():
-                    gate = torch.nn.functional.gelu(env[step.gate], approximate="tanh")
+                    gate = activate(env[step.gate], step.activation)
                     env[step.out] = gate * env[step.up]
                 case Add():
                     env[step.out] = env[step.x] + env[step.y]
@@ -166,6 +168,9 @@ def _biases(torch: Any, weights: ModelWeights, real: Any, length: int) -> dict[s
     places = torch.arange(length)
     distance = (places[:, None] - places[None, :]).abs()
     padding = ((1 - real) * MASKED)[:, None, None, :]
+    if weights.family.causal:
+        behind = (places[None, :] > places[:, None]).float() * MASKED
+        padding = padding + behind[None, None]
     made = {}
     for name, reach in weights.family.reach(weights.architecture).items():
         made[name] = padding.expand(1, 1, length, length)
@@ -177,10 +182,9 @@ def _biases(torch: Any, weights: ModelWeights, real: Any, length: int) -> dict[s
 def _rotary(torch: Any, weights: ModelWeights, length: int) -> dict[str, tuple[Any, Any]]:
     """Return cos and sin, (sequence, 1, half a head) each, by the name of the table."""
     width = weights.family.rotary_dim(weights.architecture)
-    exponents = torch.arange(0, width, 2, dtype=torch.float32) / width
     places = torch.arange(length, dtype=torch.float32)[:, None]
     made = {}
     for name, theta in weights.family.rotary(weights.architecture).items():
-        angles = places / (theta**exponents)[None]
+        angles = places * torch.from_numpy(inverse_frequencies(theta, width))[None]
         made[name] = (angles.cos()[:, None], angles.sin()[:, None])
     return made

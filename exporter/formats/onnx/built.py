@@ -29,8 +29,9 @@ def export_built(
     """Write model.onnx and model.onnx_data to `folder`. Returns what was stored.
 
     Inputs input_ids, attention_mask: (batch, sequence) int64. Outputs last_hidden_state, (batch,
-    sequence, dim): token states with Dense applied, so that a consumer that mean-pools and
-    normalises them gets the right vector; and sentence_embedding, (batch, dim), unit length.
+    sequence, dim): token states with Dense applied, so that a consumer that pools them as the
+    checkpoint does, and normalises, gets the right vector; and sentence_embedding, (batch, dim),
+    unit length.
     Both are float32 whatever the scheme computes in. `weights`: the same function with factors
     moved, as the scheme wants them.
     """
@@ -49,6 +50,24 @@ def export_built(
             producer="lawvault-exporter",
         )
         return tuple(writer.records)
+
+
+def _token_weights(w: GraphWriter, pooling: str) -> str:
+    """Return what each token weighs, (batch, sequence) float32: see `quantization.pooling`."""
+    mask: str = w.node("Cast", ["attention_mask"], to=FLOAT)
+    if pooling == "mean":
+        return mask
+    length = w.node("Shape", ["attention_mask"], start=1, end=2)
+    one = w.constant(1, np.int64)
+    stop = w.node("Add", [w.node("Squeeze", [length]), one])
+    places = w.node("Cast", [w.node("Range", [one, stop, one])], to=FLOAT)
+    real = w.node("Mul", [places, mask])
+    last = w.node("ReduceMax", [real, w.constant([-1], np.int64)], keepdims=1)
+    before = w.node("Sub", [last, w.constant(0.5, np.float32)])
+    chosen = w.node("Cast", [w.node("Greater", [real, before])], to=FLOAT)
+    # Of a text without real tokens every place would be the last.
+    found: str = w.node("Mul", [chosen, mask])
+    return found
 
 
 def check_built(checkpoint: Checkpoint) -> None:
@@ -77,7 +96,7 @@ def _pool(
         states = hidden
     # In float32 from here on: a sum over many tokens would leave float16.
     w.node("Cast", [states], names=["last_hidden_state"], to=FLOAT)
-    mask = w.node("Cast", ["attention_mask"], to=FLOAT)
+    mask = _token_weights(w, checkpoint.pooling)
     # A product for each text: ReduceSum adds in another order when the batch has another size,
     # and the vector of a text must not depend on its companions.
     row = w.node("Unsqueeze", [mask, w.constant([1], np.int64)])

@@ -34,6 +34,7 @@ BROWSER = frozenset(
         "ReduceSum",
         "Reshape",
         "Shape",
+        "Sigmoid",
         "SimplifiedLayerNormalization",
         "Slice",
         "Softmax",

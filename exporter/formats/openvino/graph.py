@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from exporter.architectures.steps import Add, Attend, Gate, Norm, Project, Rotate, Step
 from exporter.formats.openvino.library import openvino_module
-from exporter.formats.openvino.positions import attention_biases, rotary_tables
+from exporter.formats.openvino.positions import attention_biases, rotary_tables, token_weights
 from exporter.formats.openvino.rows import TokenRows, bits_per_weight, product, rounded_rows, whole
 from exporter.manifest import TensorRecord
 from exporter.progress import Progress
@@ -134,7 +134,8 @@ class Graph:
                 env[step.out] = HeldNode(self._attend(step, env))
             case Gate():
                 up = env[step.up]
-                gated = ops.gelu(env[step.gate].node, "tanh")
+                gate = env[step.gate].node
+                gated = ops.swish(gate) if step.activation == "silu" else ops.gelu(gate, "tanh")
                 env[step.out] = HeldNode(ops.multiply(gated, up.node), late=up.late)
 
     def _lookup(self, ids: Any) -> Any:
@@ -257,10 +258,10 @@ class Graph:
         return ops.multiply(hidden, self._numbers(1.0, np.float32))
 
     def _pool(self, states: Any, mask: Any) -> Any:
-        """Return the mean over real tokens, scaled to length 1: a product for each text, whose sum
-        does not depend on the size of the batch."""
+        """Return the tokens' mean by their weights, scaled to length 1: a product for each text,
+        whose sum does not depend on the size of the batch."""
         ops = self.ops
-        weight = ops.convert(mask, "f32")
+        weight = token_weights(mask, self.weights.checkpoint.pooling)
         total = ops.matmul(ops.unsqueeze(weight, self._numbers([1])), states, False, False)
         total = ops.squeeze(total, self._numbers([1]))
         count = ops.reduce_sum(weight, self._numbers([-1]), keep_dims=True)
