@@ -39,7 +39,8 @@ class Site:
 class Chain:
     """Two matrices with nothing but products between them, whose sum ends in `norm`: a power of two
     may go into each. `inner`: sites between; `output`: the site behind the second. `names`: of
-    their two exponents in the manifest."""
+    their two exponents in the manifest. `norm` "": the sum is added to the residual stream as it
+    is, so that the two make up the stream's own exponent."""
 
     first: str
     second: str
@@ -74,8 +75,20 @@ class GgufFamily(Protocol):
 
     architecture: str
     """general.architecture of the file."""
-    pooling: str
-    """How its vectors are pooled."""
+    poolings: Sequence[str]
+    """How its vectors are pooled, by llama.cpp's names; its base models' way first."""
+    tokenizer: str
+    """What kind of tokenizer its files hold: tokenizer.ggml.model."""
+    pre: str
+    """How texts are split before pieces are looked for: tokenizer.ggml.pre."""
+    adds: Sequence[str]
+    """Which of `bos` and `eos` its tokenizer puts around a text."""
+    end: str
+    """The token that is its `eos`, "" where the checkpoint's configs decide."""
+    dense: bool
+    """Whether Dense modules follow the pooling."""
+    sliding: bool
+    """Whether some of its layers have a sliding window."""
     layer_tensors: Sequence[str]
     """What each layer's tensors are called there, behind the layer's number."""
 

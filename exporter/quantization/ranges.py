@@ -23,7 +23,7 @@ from exporter.quantization.weights import ModelWeights
 def norm_inputs(plan: Fp16Plan) -> frozenset[str]:
     """Return the sites that norms are given."""
     heads = (head.name for head in plan.head_norms)
-    return frozenset({RESIDUAL, *heads, *(chain.output for chain in plan.chains)})
+    return frozenset({RESIDUAL, *heads, *(chain.output for chain in plan.chains if chain.norm)})
 
 
 MEASURED_TEXTS = 128
