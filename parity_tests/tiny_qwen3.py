@@ -180,9 +180,11 @@ def _write_model(folder: Path, *, seed: int, head: bool, dtype: str, **numbers: 
             drawn = torch.randn(tensor.shape, generator=made)
             if tensor.ndim == 1:
                 drawn = 1 + 0.2 * drawn
-                drawn[:2] *= torch.tensor([9.0, -5.0])  # channels that stand out, as in real norms
+                # Channels that stand out, as in real norms; in attention's, scores stay mild.
+                drawn[:2] *= torch.tensor([2.0, -2.0] if "self_attn" in name else [9.0, -5.0])
             elif "embed_tokens" not in name:
-                drawn /= tensor.shape[1] ** 0.5
+                added = "o_proj" in name or "down_proj" in name
+                drawn *= (0.3 if added else 1.0) / tensor.shape[1] ** 0.5
             tensor.copy_(drawn)
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     path = folder / "config.json"

@@ -11,6 +11,7 @@ from exporter.architectures.family import Site
 from exporter.architectures.qwen3 import config as qwen3_config
 from exporter.architectures.qwen3.config import FULL, Qwen3Architecture
 from exporter.architectures.qwen3.findings import END, architecture_findings, usage_findings
+from exporter.architectures.qwen3.gguf import Qwen3Gguf
 from exporter.architectures.qwen3.layer import FP16, NORMS, layer_steps, sites
 from exporter.architectures.qwen3.tensors import expected_shapes
 from exporter.architectures.steps import Norm, Step
@@ -27,7 +28,7 @@ class Qwen3:
     around = ("", END)
     unused = ("lm_head.weight",)
     fp16 = FP16
-    gguf = None
+    gguf = Qwen3Gguf()
     causal = True
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:

@@ -3,7 +3,7 @@
 from exporter.architectures.family import family_of
 from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import BadInput
-from exporter.formats.gguf.tokenizer_limits import check_tokenizer
+from exporter.formats.gguf.tensors import tokenizer_of
 
 NEXT = "export ONNX instead: lawvault export onnx"
 DENSE_PATHS = ((), ("2_Dense", "3_Dense"))
@@ -25,7 +25,7 @@ def check_expressible(checkpoint: Checkpoint) -> None:
         raise BadInput(f"llama.cpp knows no model of type '{a.model_type}'. {NEXT}")
     family.check(checkpoint)
     _check_dense(checkpoint, hidden=a.hidden_size)
-    check_tokenizer(checkpoint.tokenizer_folder)
+    tokenizer_of(checkpoint).check(checkpoint)
 
 
 def _check_dense(checkpoint: Checkpoint, *, hidden: int) -> None:
