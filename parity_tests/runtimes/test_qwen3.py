@@ -1,6 +1,5 @@
 """Qwen3-Embedding's family: every graph is transformers' own model, whatever side is padded."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ pytest.importorskip("sentence_transformers")
 
 from exporter.checkpoint.contents import Checkpoint  # noqa: E402
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
+from exporter.checkpoint.safetensors_file import read_header, read_tensor  # noqa: E402
 from exporter.formats.onnx.export import export_onnx  # noqa: E402
 from exporter.formats.onnx.layers import rotary_tables  # noqa: E402
 from exporter.formats.onnx.runtime import OnnxEncoder  # noqa: E402
@@ -23,6 +23,7 @@ from exporter.quantization.forward import run_backbone  # noqa: E402
 from exporter.quantization.inputs import token_rows  # noqa: E402
 from exporter.runtimes.torch_reference import TorchReference  # noqa: E402
 from parity_tests.conftest import TEXTS  # noqa: E402
+from parity_tests.layout import save_tensors  # noqa: E402
 from parity_tests.tiny_qwen3 import QUERY, make_tiny_qwen3  # noqa: E402
 
 EXACT = {"rtol": 0, "atol": 1e-5}
@@ -177,6 +178,65 @@ def test_rotary_tables_are_transformers_own_up_to_32k() -> None:
         assert (far > 1e-6).sum() <= 1  # a frequency whose power the two round differently
 
 
+@pytest.mark.parametrize(
+    "scheme,most,options",
+    [
+        ("fp16", 1e-5, {}),
+        ("int8", 3e-4, {}),
+        ("q4", 0.04, {}),
+        ("q4f16", 0.04, {}),
+        ("mixed", 0.01, {"budget": "430KB"}),
+    ],
+)
+def test_quantized_graphs_are_near_the_model_and_blind_to_company(
+    tiny_qwen3: Checkpoint,
+    truth: Any,
+    few_texts: Path,
+    tmp_path: Path,
+    scheme: str,
+    most: float,
+    options: dict[str, str],
+) -> None:
+    export_onnx(tiny_qwen3, tmp_path / "a", scheme=scheme, calibration=few_texts, **options)
+    encoder: Any = open_artifact(tmp_path / "a")
+    found = encoder.encode(TEXTS)
+    assert 1e-8 < (1 - (found * truth).sum(axis=1)).max() < most
+    rows = encoder.token_ids(TEXTS)
+    for left in (False, True):
+        together = encoder.encode_padded(rows, width=64, left=left)
+        alone = [encoder.encode_padded([row], width=64, left=left) for row in rows]
+        assert (1 - (together * np.concatenate(alone)).sum(axis=1)).max() < 1e-6
+
+
+def test_openvino_int8_rounds_what_onnx_int8_rounds(
+    tiny_qwen3: Checkpoint, few_texts: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    for name, export in (("onnx", export_onnx), ("openvino", export_openvino)):
+        export(tiny_qwen3, tmp_path / name, scheme="int8", calibration=few_texts)
+    ours, theirs = (open_artifact(tmp_path / name).encode(TEXTS) for name in ("onnx", "openvino"))
+    assert (1 - (ours * theirs).sum(axis=1)).max() < 1e-5
+
+
+def test_a_residual_stream_beyond_fp16_is_scaled_into_it(few_texts: Path, tmp_path: Path) -> None:
+    folder = make_tiny_qwen3(tmp_path / "tiny", dtype="float32")
+    path = folder / "model.safetensors"
+    weights = {name: read_tensor(info) for name, info in read_header(path).items()}
+    weights["layers.0.mlp.down_proj.weight"] *= 1e5
+    save_tensors(path, weights, dtype="float32")
+    checkpoint = read_checkpoint(folder)
+    truth = TorchReference(checkpoint, dtype="float32", device="cpu").encode(TEXTS)
+    assert not np.isfinite(run_backbone(checkpoint, TEXTS, dtype="float16")).all()
+    manifest = export_onnx(checkpoint, tmp_path / "a", scheme="fp16", calibration=few_texts)
+    assert manifest.fp16 is not None and manifest.fp16.residual_exponent < -10
+    for layer in manifest.fp16.layers:
+        scales = layer.scales
+        assert scales["value"] + scales["output"] == manifest.fp16.residual_exponent
+        assert scales["up"] + scales["down"] == manifest.fp16.residual_exponent
+    found = open_artifact(tmp_path / "a").encode(TEXTS)
+    assert (1 - (found * truth).sum(axis=1)).max() < 1e-3
+
+
 @pytest.mark.slow
 def test_4096_tokens_are_the_model_too(tmp_path: Path) -> None:
     folder = make_tiny_qwen3(tmp_path / "long", layers=2, positions=32768, max_tokens=4096)
@@ -191,8 +251,3 @@ def test_4096_tokens_are_the_model_too(tmp_path: Path) -> None:
 def test_without_a_limit_of_its_own_it_reads_as_far_as_its_positions(tmp_path: Path) -> None:
     folder = make_tiny_qwen3(tmp_path / "tiny", positions=32768, max_tokens=None)
     assert read_checkpoint(folder).max_tokens == 32768
-
-
-def edit(folder: Path, name: str, **values: object) -> None:
-    path = folder / name
-    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values), "utf-8")

@@ -30,7 +30,7 @@ BESIDE = ("config.json", *TOKENIZER_FILES)
 USUAL_LENGTHS = (64, 256, 1024)
 KEPT = (
     "RMSNorm gains and rotary tables stay float32: under 1 % of the bytes, applied to float32",
-    "attention, GELU, normalisation and the rotations of inputs compute in float32",
+    "attention, activation functions, normalisation and the rotations of inputs compute in float32",
     "the head (all Dense as one matrix) stays float32: its errors are the vector's",
 )
 
