@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from exporter import __version__
 from exporter.checkpoint.contents import Checkpoint, Finding, Prompts
+from exporter.checkpoint.family import find_family
 from exporter.errors import BadInput
 from exporter.format import CUT, format_of
 from exporter.hashing import sha256_file
@@ -159,6 +160,8 @@ class Manifest(Record):
     calibration_sha256: str | None = None
     fp16: Fp16Record | None = None
     kept: tuple[str, ...] = ()
+    unproven: bool = False
+    """Whether its scheme was measured on no real weights of its model family."""
     tensors: tuple[TensorRecord, ...]
     files: tuple[FileRecord, ...]
 
@@ -268,6 +271,7 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
         calibration_sha256=built.calibration_sha256,
         fp16=built.fp16,
         kept=built.kept,
+        unproven=_unproven(checkpoint, built),
         tensors=built.tensors,
         files=describe_files(folder),
     )
@@ -276,6 +280,12 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
     manifest = manifest.model_copy(update={"files": tuple(sorted(files, key=lambda f: f.path))})
     write_json(folder / MANIFEST_NAME, manifest)
     return manifest
+
+
+def _unproven(checkpoint: Checkpoint, built: Built) -> bool:
+    family = None if checkpoint.architecture is None else find_family(checkpoint.model_type)
+    exact = format_of(built.format).schemes.get(built.scheme) == "fp32"
+    return family is not None and not family.real_weights and not exact
 
 
 def _vocabulary(checkpoint: Checkpoint) -> VocabularyRecord | None:

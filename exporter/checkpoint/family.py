@@ -33,6 +33,10 @@ class ReadFamily(Protocol):
     unused: Collection[str]
     """Tensors that may lie in its files and that no vector depends on."""
 
+    real_weights: str
+    """The checkpoint on whose real weights the family's schemes below float32 were measured; "" for
+    none: their artifacts say so, and none is recommended."""
+
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         """Return what keeps this config.json from the family's graphs, None where nothing does."""
         ...

@@ -62,6 +62,7 @@ def _of_artifact(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
         ("query prompt", manifest.prompts.query),
         ("document prompt", manifest.prompts.document),
         ("window", f"used {manifest.window.used} ({manifest.window.choice})"),
+        *([("proven", "not on real weights of this model family")] if manifest.unproven else []),
         *((name, value) for name, value in manifest.options.items()),
         *(("kept", line) for line in manifest.kept),
     ]

@@ -28,6 +28,7 @@ class Toy:
     sentencepiece = True
     around = ("<bos>", "<eos>")
     unused = ()
+    real_weights = ""
     fp16 = None
     gguf = None
     causal = False

@@ -28,6 +28,7 @@ class Gemma3:
     sentencepiece = True
     around = ("<bos>", "<eos>")
     unused = ()
+    real_weights = "google/embeddinggemma-300m"
     fp16 = FP16
     gguf = GemmaEmbedding()
     causal = False

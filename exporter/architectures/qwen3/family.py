@@ -27,6 +27,7 @@ class Qwen3:
     sentencepiece = False
     around = ("", END)
     unused = ("lm_head.weight",)
+    real_weights = ""
     fp16 = FP16
     gguf = Qwen3Gguf()
     causal = True
