@@ -147,6 +147,8 @@ class Manifest(Record):
     libraries: dict[str, str] = {}
     checkpoint_files: tuple[FileRecord, ...]
     module_chain: tuple[str, ...]
+    pooling: str = "mean"
+    """As sentence-transformers names it."""
     findings: tuple[Finding, ...]
     window: WindowDecision
     stripping: str
@@ -255,6 +257,7 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
             for path, size, digest in checkpoint.file_hashes()
         ),
         module_chain=tuple(module.kind for module in checkpoint.modules),
+        pooling=checkpoint.pooling,
         findings=checkpoint.findings,
         window=WindowDecision(
             choice=checkpoint.window_choice,

@@ -58,8 +58,10 @@ class TorchReference:
         dtype: Literal["float32", "bfloat16"],
         device: str | None = None,
         dense: bool = True,
+        pooling: str | None = None,
     ) -> None:
-        """`dense=False` leaves the Dense modules out, as a runtime does that does not know them."""
+        """`dense=False` leaves the Dense modules out, as a runtime does that does not know them;
+        `pooling` is another than the checkpoint's, as sentence-transformers names it."""
         self.device, _ = find_device(device)
         with offline(), quiet(), _own_head_dim():
             require(*REFERENCE_NEEDS)
@@ -85,6 +87,9 @@ class TorchReference:
                     "without a reference nothing can be compared"
                 ) from error
         self._check_window(checkpoint)
+        if pooling is not None:
+            kind = type(self._model[1])  # its second argument is the mode in all versions
+            self._model[1] = kind(self._model[1].get_embedding_dimension(), pooling)
         if not dense:
             kept = [module for module in self._model if type(module).__name__ != "Dense"]
             self._model = torch.nn.Sequential(*kept)

@@ -1,9 +1,10 @@
 // What transformers.js makes of a package's golden texts; `lawvault verify` compares the vectors.
-// Node: prove.mjs reads {embed, transformers, dtype, texts} from standard input. Browser: imported.
+// Node: prove.mjs reads {embed, transformers, dtype, texts, pooling} from standard input. Browser: imported.
 
 /** Return ids and vectors of `texts`: by AutoModel, one by one, and by pipeline, padded together.
  * The pipeline gives null for the longest texts, which it cuts otherwise, unless `cut` is set. */
-export async function prove(transformers, { openModel }, { dtype, device, texts, cut = false }) {
+export async function prove(transformers, { openModel }, task) {
+  const { dtype, device, texts, pooling, cut = false } = task;
   const model = await openModel(transformers, { dtype, device });
   const ids = texts.map(model.ids);
   const vectors = [];
@@ -22,7 +23,7 @@ export async function prove(transformers, { openModel }, { dtype, device, texts,
   );
   const pooled = texts.map(() => null);
   for (const group of [short, ...long].filter((group) => group.length)) {
-    const options = { pooling: "mean", normalize: true };
+    const options = { pooling, normalize: true };
     const rows = (await extract(group.map((i) => texts[i]), options)).tolist();
     group.forEach((i, k) => (pooled[i] = rows[k]));
   }
