@@ -28,6 +28,7 @@ from exporter.registry import PACKAGES, resolve  # noqa: E402
 from exporter.runtimes.torch_reference import TorchReference  # noqa: E402
 from parity_tests.npm import install_transformers  # noqa: E402
 from parity_tests.packaging import evidence_of  # noqa: E402
+from parity_tests.servers import LLAMA_CPP, answering, as_ollama, running  # noqa: E402
 from parity_tests.tiny_qwen3 import QUERY, make_tiny_qwen3  # noqa: E402
 
 QUESTION = "房东不退押金怎么办"
@@ -163,6 +164,34 @@ def test_ollama_and_what_the_readme_says(
     assert model_tag("tiny-qwen3", "q8_0") in readme
     modelfile = (folder / "Modelfile").read_text("utf-8")
     assert "PARAMETER num_ctx 600" in modelfile and "TEMPLATE" not in modelfile
+
+
+def test_a_server_with_the_readmes_options_passes_and_one_that_pools_the_mean_is_named(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("xllamacpp")
+    folder = make_tiny_qwen3(tmp_path / "tiny-qwen3", layers=1, positions=4096, max_tokens=2500)
+    checkpoint = read_checkpoint(folder)
+    made = judged(checkpoint, tmp_path / "a", export_gguf, scheme="q8_0")
+    packed = package("ollama", made, tmp_path / "p", checkpoint)
+    (model,) = packed.glob("*.gguf")
+    # llama-server -c alone: a text longer than its batches is decoded in parts.
+    server = LLAMA_CPP.replace("p.n_ctx = p.n_batch = p.n_ubatch = ", "p.n_ctx = ")
+    assert server != LLAMA_CPP
+    with running(server, model, tokens=2528) as url, answering(as_ollama(url)) as ollama:
+        ran = verify(packed, ollama)
+    assert ran.returncode == 0, ran.stderr
+    kind = "xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN"
+    mean = LLAMA_CPP.replace("server =", f"p.pooling_type = {kind}\nserver =")
+    with running(mean, model, tokens=2528) as url, answering(as_ollama(url)) as ollama:
+        ran = verify(packed, ollama)
+    assert ran.returncode == 1
+    assert "a model that pools the mean of a text's tokens, not its last one" in ran.stderr
+
+
+def verify(folder: Path, url: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(folder / "verify.py"), "--url", url]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_transformersjs_in_node_by_model_and_by_pipeline(

@@ -68,6 +68,20 @@ def test_its_openvino_model_is_the_model(
     np.testing.assert_allclose(open_artifact(tmp_path / "a").encode(TEXTS), truth, **EXACT)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme,most", [("fp32", 1e-6), ("int8", 5e-4)])
+def test_its_litert_model_is_the_model(
+    tiny_qwen3: Checkpoint, truth: Any, few_texts: Path, tmp_path: Path, scheme: str, most: float
+) -> None:
+    pytest.importorskip("ai_edge_litert")
+    from parity_tests.release.test_litert import convert
+
+    texts = ["--calibration", few_texts] if scheme == "int8" else []
+    convert(tiny_qwen3.path, tmp_path / "a", "--quant", scheme, "--lengths", "32,64", *texts)
+    found = open_artifact(tmp_path / "a").encode(TEXTS)
+    assert (1 - (found * truth).sum(axis=1)).max() < most
+
+
 def test_a_matryoshka_cut_is_the_beginning_of_the_vector(
     tiny_qwen3: Checkpoint, truth: Any, tmp_path: Path
 ) -> None:

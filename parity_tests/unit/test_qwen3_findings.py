@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
+pytest.importorskip("openvino")
 
 from exporter.checkpoint.contents import Finding, Prompts
 from exporter.checkpoint.read import read_checkpoint
@@ -16,6 +17,7 @@ from exporter.cli.main import main
 from exporter.errors import BadInput
 from exporter.formats.gguf.export import export_gguf
 from exporter.formats.onnx.export import export_onnx
+from exporter.formats.openvino.export import export_openvino
 from exporter.vocabulary.make import make_vocabulary
 from parity_tests.tiny_qwen3 import QUERY, make_tiny_qwen3
 
@@ -134,7 +136,7 @@ def test_what_is_not_built_is_named_and_refused(
     edit(broken / "config.json", **change)
     found = findings(broken)["architecture-not-built"]
     assert why in found.evidence
-    for export in (export_onnx, export_gguf):
+    for export in (export_onnx, export_gguf, export_openvino):
         with pytest.raises(BadInput, match=why.split("'")[0]):
             export(read_checkpoint(broken), tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -13,9 +13,7 @@ def check_expressible(checkpoint: Checkpoint) -> None:
     """Raise BadInput where llama.cpp would load the file and compute something else, or abort."""
     a = checkpoint.architecture
     if a is None:
-        reason = next(
-            (f.evidence for f in checkpoint.findings if f.id == "architecture-not-built"), ""
-        )
+        reason = checkpoint.not_built
         raise BadInput(f"GGUF cannot hold this model: {reason}; use export onnx --graph traced")
     errors = [f for f in checkpoint.findings if f.severity == "error"]
     if errors:

@@ -59,7 +59,7 @@ def export_litert(
     scheme = FORMAT.scheme(scheme)
     if checkpoint.architecture is None:
         raise BadInput(
-            f"'{checkpoint.path}' is {checkpoint.model_type}, which has no LiteRT graph here; "
+            f"'{checkpoint.path}' has no LiteRT graph here ({checkpoint.not_built}); "
             "export it with lawvault export onnx --graph traced"
         )
     width = checkpoint.dim if dim is None else dim

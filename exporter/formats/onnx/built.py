@@ -73,13 +73,8 @@ def _token_weights(w: GraphWriter, pooling: str) -> str:
 def check_built(checkpoint: Checkpoint) -> None:
     """Raise BadInput where the architecture has no builder."""
     if checkpoint.architecture is None:
-        reason = next(
-            (f.evidence for f in checkpoint.findings if f.id == "architecture-not-built"), ""
-        )
-        raise BadInput(
-            f"unknown architecture for --graph built ({reason or checkpoint.model_type}); "
-            "use --graph traced"
-        )
+        reason = checkpoint.not_built or checkpoint.model_type
+        raise BadInput(f"unknown architecture for --graph built ({reason}); use --graph traced")
 
 
 def _pool(

@@ -51,7 +51,7 @@ def export_openvino(
     scheme = FORMAT.scheme(scheme)
     if checkpoint.architecture is None:
         raise BadInput(
-            f"'{checkpoint.path}' is {checkpoint.model_type}, which has no OpenVINO graph here; "
+            f"'{checkpoint.path}' has no OpenVINO graph here ({checkpoint.not_built}); "
             "export it with lawvault export onnx --graph traced, which OpenVINO reads"
         )
     width = checkpoint.dim if dim is None else dim
