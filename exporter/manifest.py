@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from exporter import __version__
 from exporter.checkpoint.adapters.record import AdapterRecord
 from exporter.checkpoint.contents import Checkpoint, Finding, Prompts
+from exporter.checkpoint.family import find_family
 from exporter.errors import BadInput
 from exporter.format import CUT, format_of
 from exporter.hashing import sha256_file
@@ -151,7 +152,7 @@ class Manifest(Record):
     """What was merged onto what; None for a whole checkpoint."""
     module_chain: tuple[str, ...]
     pooling: str = "mean"
-    """How token states become a vector, as `Checkpoint.pooling`."""
+    """How token states become a vector, as sentence-transformers names it."""
     findings: tuple[Finding, ...]
     window: WindowDecision
     stripping: str
@@ -165,6 +166,8 @@ class Manifest(Record):
     calibration_sha256: str | None = None
     fp16: Fp16Record | None = None
     kept: tuple[str, ...] = ()
+    unproven: bool = False
+    """Whether its scheme was measured on no real weights of its model family."""
     tensors: tuple[TensorRecord, ...]
     files: tuple[FileRecord, ...]
 
@@ -276,6 +279,7 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
         calibration_sha256=built.calibration_sha256,
         fp16=built.fp16,
         kept=built.kept,
+        unproven=_unproven(checkpoint, built),
         tensors=built.tensors,
         files=describe_files(folder),
     )
@@ -284,6 +288,12 @@ def write_manifest(folder: Path, checkpoint: Checkpoint, built: Built) -> Manife
     manifest = manifest.model_copy(update={"files": tuple(sorted(files, key=lambda f: f.path))})
     write_json(folder / MANIFEST_NAME, manifest)
     return manifest
+
+
+def _unproven(checkpoint: Checkpoint, built: Built) -> bool:
+    family = None if checkpoint.architecture is None else find_family(checkpoint.model_type)
+    exact = format_of(built.format).schemes.get(built.scheme) == "fp32"
+    return family is not None and not family.real_weights and not exact
 
 
 def _vocabulary(checkpoint: Checkpoint) -> VocabularyRecord | None:

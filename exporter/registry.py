@@ -14,6 +14,7 @@ FAMILIES: Mapping[str, str] = {
     "bert": "exporter.architectures.bert.family:BERT",
     "roberta": "exporter.architectures.bert.family:ROBERTA",
     "xlm-roberta": "exporter.architectures.bert.family:ROBERTA",
+    "qwen3": "exporter.architectures.qwen3.family:FAMILY",
 }
 """Model families, by the model_type of config.json."""
 

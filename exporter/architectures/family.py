@@ -45,7 +45,8 @@ class Site:
 class Chain:
     """Two matrices with nothing but products between them, whose sum ends in `norm`: a power of two
     may go into each. `inner`: sites between; `output`: the site behind the second. `names`: of
-    their two exponents in the manifest."""
+    their two exponents in the manifest. `norm` "": the sum is added to the residual stream as it
+    is, so that the two make up the stream's own exponent."""
 
     first: str
     second: str
@@ -68,10 +69,11 @@ class HeadNorm:
 @dataclass(frozen=True)
 class Fp16Plan:
     """Where powers of two may be moved without a change of the function, so that float16 holds all
-    that lies between. `residual_norms`: those whose outputs are added to the residual stream; none
-    where the stream itself is normalized, and stays as it is. `normed`: sites that norms are given
-    and that no factor reaches."""
+    that lies between. `scales_stream`: the residual stream takes one; False where norms stand on it
+    and bound it. `residual_norms`: those whose outputs are added to it. `normed`: sites that norms
+    are given and that no factor reaches."""
 
+    scales_stream: bool = True
     residual_norms: tuple[str, ...] = ()
     head_norms: tuple[HeadNorm, ...] = ()
     chains: tuple[Chain, ...] = ()
@@ -83,8 +85,20 @@ class GgufFamily(Protocol):
 
     architecture: str
     """general.architecture of the file."""
-    pooling: str
-    """How its vectors are pooled."""
+    poolings: Sequence[str]
+    """How its vectors are pooled, by llama.cpp's names; its base models' way first."""
+    tokenizer: str
+    """What kind of tokenizer its files hold: tokenizer.ggml.model."""
+    pre: str
+    """How texts are split before pieces are looked for: tokenizer.ggml.pre."""
+    adds: Sequence[str]
+    """Which of `bos` and `eos` its tokenizer puts around a text."""
+    end: str
+    """The token that is its `eos`, "" where the checkpoint's configs decide."""
+    dense: bool
+    """Whether Dense modules follow the pooling."""
+    sliding: bool
+    """Whether some of its layers have a sliding window."""
     layer_tensors: Sequence[str]
     """What each layer's tensors are called there, behind the layer's number."""
 
@@ -108,6 +122,8 @@ class Family(ReadFamily, Protocol):
     """None: no artifact in float16."""
     gguf: GgufFamily | None
     """None: llama.cpp does not know it."""
+    causal: bool
+    """Whether a position sees none behind it, by every mask of `reach`."""
 
     def described(self, architecture: Architecture) -> Sequence[tuple[str, str]]:
         """Return (what, how much) of the model's size, for `inspect`."""

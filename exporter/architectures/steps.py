@@ -9,7 +9,7 @@ names a value that calibration measures.
 from dataclasses import dataclass
 from typing import Literal
 
-Activation = Literal["gelu", "gelu_tanh"]
+Activation = Literal["gelu", "gelu_tanh", "silu"]
 """`gelu`: the exact one, by erf."""
 
 

@@ -169,6 +169,12 @@ class Checkpoint:
         """Return one tensor as float32, read from disk. Exact for BF16, F16 and F32."""
         return read_tensor(self.tensors[name])
 
+    @property
+    def not_built(self) -> str:
+        """Return why no graph of it can be built, "" where one can."""
+        found = (f.evidence for f in self.findings if f.id == "architecture-not-built")
+        return next(found, "")
+
     @cached_property
     def _hashes(self) -> tuple[tuple[str, int, str], ...]:
         files = {f.as_posix(): self.path / f for f in self.files}

@@ -1,12 +1,24 @@
 """What reading a checkpoint asks of its model family. Families live in `exporter.architectures`."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from exporter.checkpoint.contents import Architecture, Finding
+from exporter.checkpoint.contents import Architecture, Finding, Prompts
 from exporter.checkpoint.safetensors_file import TensorInfo
+from exporter.checkpoint.tokenizer import TokenizerFacts
 from exporter.registry import FAMILIES, resolve
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is known of a checkpoint besides its weights. `prompts`: those that are used."""
+
+    folder: Path
+    pooling: str
+    prompts: Prompts
+    facts: TokenizerFacts
 
 
 class ReadFamily(Protocol):
@@ -16,6 +28,11 @@ class ReadFamily(Protocol):
     """Ways of pooling that its artifacts have."""
     sentencepiece: bool
     """Whether its tokenizer is a SentencePiece model, which GGUF needs beside tokenizer.json."""
+    around: tuple[str, str]
+    """The special tokens that its tokenizer puts before and behind each text, "" for none."""
+    real_weights: str
+    """The checkpoint on whose real weights the family's schemes below float32 were measured; "" for
+    none: their artifacts say so, and none is recommended."""
 
     unused: Collection[str]
     """Tensors that may lie in its files, whole numbers among them, and that no vector depends
@@ -43,6 +60,10 @@ class ReadFamily(Protocol):
         self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
     ) -> list[Finding]:
         """Return what is to be known of this family's arithmetic in these weights."""
+        ...
+
+    def usage_findings(self, reading: Reading) -> list[Finding]:
+        """Return what is to be known of how such a checkpoint is used: tokens, pooling, prompts."""
         ...
 
 

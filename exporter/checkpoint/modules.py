@@ -15,7 +15,7 @@ from exporter.errors import BadInput
 
 KNOWN = ("Transformer", "Pooling", "Dense", "Normalize")
 IDENTITY = ("torch.nn.modules.linear.Identity", "torch.nn.Identity")
-POOLING = ("mean", "cls")
+POOLING = ("mean", "cls", "lasttoken")
 OLD_POOLING_KEYS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",

@@ -18,7 +18,7 @@ from exporter.checkpoint.contents import (
     Prompts,
     WindowChoice,
 )
-from exporter.checkpoint.family import ReadFamily, find_family
+from exporter.checkpoint.family import ReadFamily, Reading, find_family
 from exporter.checkpoint.findings import module_findings, prompt_findings, tokenizer_findings
 from exporter.checkpoint.folder import (
     check_folder,
@@ -111,7 +111,11 @@ def read_checkpoint(
     if architecture is not None and family is not None:
         tensors = _own_names(tensors, family)
         findings += family.findings(architecture, tensors)
-    facts = read_tokenizer(folder, needs_model=family is not None and family.sentencepiece)
+    facts = (
+        read_tokenizer(folder, needs_model=False)
+        if family is None
+        else read_tokenizer(folder, needs_model=family.sentencepiece, around=family.around)
+    )
     used = prompts or saved.own
     dim = dense[-1].out_features if dense else hidden
     dims, where = read_matryoshka_dims(folder, dim)
@@ -121,6 +125,8 @@ def read_checkpoint(
         sentencepiece=architecture is not None and family is not None and family.sentencepiece,
         table_rows=architecture.vocab_size if architecture else None,
     )
+    if architecture is not None and family is not None:
+        findings += family.usage_findings(Reading(folder, pooling.mode, used, facts))
     findings += [*prompt_findings(used, saved), where, *extra_file_findings(folder)]
     return Checkpoint(
         path=folder,

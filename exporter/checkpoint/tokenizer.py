@@ -27,7 +27,8 @@ PROBES = (
 @dataclass(frozen=True)
 class TokenizerFacts:
     """What was seen. `first_difference` is the first probe for which tokenizer.json and
-    tokenizer.model give different ids; `specials_in_text` whether user text can hold `<eos>`."""
+    tokenizer.model give different ids; `specials_in_text` whether user text can hold `<eos>`;
+    `composes` whether characters are composed (NFC) before pieces are looked for."""
 
     adds_bos: bool
     adds_eos: bool
@@ -36,10 +37,14 @@ class TokenizerFacts:
     pieces: int
     highest_id: int
     max_length: int | None
+    composes: bool = False
 
 
-def read_tokenizer(folder: Path, *, needs_model: bool) -> TokenizerFacts:
-    """Load the tokenizer files and try them. Raises BadInput where one is missing or broken."""
+def read_tokenizer(
+    folder: Path, *, needs_model: bool, around: tuple[str, str] = ("<bos>", "<eos>")
+) -> TokenizerFacts:
+    """Load the tokenizer files and try them. `around`: the special tokens looked for before and
+    behind a text. Raises BadInput where a file is missing or broken."""
     path, model_path = folder / "tokenizer.json", folder / "tokenizer.model"
     if needs_model and not model_path.is_file():
         raise BadInput(
@@ -57,14 +62,15 @@ def read_tokenizer(folder: Path, *, needs_model: bool) -> TokenizerFacts:
     ids = fast.encode("").ids
     vocab = fast.get_vocab(with_added_tokens=True)
     facts = TokenizerFacts(
-        adds_bos=bool(ids) and ids[0] == vocab.get("<bos>"),
-        adds_eos=bool(ids) and ids[-1] == vocab.get("<eos>"),
+        adds_bos=bool(ids) and ids[0] == vocab.get(around[0]),
+        adds_eos=bool(ids) and ids[-1] == vocab.get(around[1]),
         first_difference=_first_difference(fast, model_path) if needs_model else None,
         specials_in_text="<eos>" in vocab
         and vocab["<eos>"] in fast.encode("a<eos>b", add_special_tokens=False).ids,
         pieces=len(vocab),
         highest_id=max(vocab.values(), default=0),
         max_length=_max_length(folder),
+        composes=fast.normalizer is not None and fast.normalizer.normalize_str("e\u0301") == "é",
     )
     if facts.pieces == 0:
         raise BadInput(f"'{path}' has an empty vocabulary; copy the checkpoint again")

@@ -163,15 +163,11 @@ def _print(checkpoint: Checkpoint) -> None:
     console.print(styled(checkpoint.name, "bold"), f" {checkpoint.path}", highlight=False)
     rows = [("model type", checkpoint.model_type)]
     if a is not None:
-        rows += [
-            *family_of(a).described(a),
-            ("vocabulary", f"{a.vocab_size:,}"),
-            (
-                "window",
-                f"saved {checkpoint.window_saved}, used {checkpoint.window_used} "
-                f"({checkpoint.window_choice})",
-            ),
-        ]
+        rows += [*family_of(a).described(a), ("vocabulary", f"{a.vocab_size:,}")]
+    if checkpoint.window_saved is not None:
+        choice = f"({checkpoint.window_choice})"
+        used = f"saved {checkpoint.window_saved}, used {checkpoint.window_used} {choice}"
+        rows.append(("window", used))
     sizes = _dtypes(checkpoint)
     stored = ", ".join(f"{kind} {size / 1e6:,.1f} MB" for kind, size in sizes.items())
     rows += [

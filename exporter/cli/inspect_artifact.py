@@ -63,10 +63,15 @@ def _of_artifact(folder: Path, manifest: Manifest) -> list[tuple[str, str]]:
         ("longest text", f"{manifest.max_tokens:,} tokens"),
         ("query prompt", manifest.prompts.query),
         ("document prompt", manifest.prompts.document),
-        ("window", f"used {manifest.window.used} ({manifest.window.choice})"),
+        *([] if manifest.window.used is None else [_window(manifest)]),
+        *([("proven", "not on real weights of this model family")] if manifest.unproven else []),
         *((name, value) for name, value in manifest.options.items()),
         *(("kept", line) for line in manifest.kept),
     ]
+
+
+def _window(manifest: Manifest) -> tuple[str, str]:
+    return "window", f"used {manifest.window.used} ({manifest.window.choice})"
 
 
 def _of_vocabulary(found: VocabularyMap) -> list[tuple[str, str]]:

@@ -27,6 +27,8 @@ class PackageVerdict(Record):
     """And on an index that the original made."""
     cosine_minimum: float | None = None
     """The least cosine to the fp32 reference in the report, at the full dim."""
+    unproven: bool = False
+    """Whether its scheme was measured on no real weights of its model family."""
 
 
 def verdict_of(
@@ -36,11 +38,13 @@ def verdict_of(
     override reason."""
     if override_reason is not None and not override_reason.strip():
         raise BadInput("--override-verdict needs a reason; it will stand in the package")
-    read_manifest(artifact)
+    unproven = read_manifest(artifact).unproven
     result = report.of_manifest(sha256_file(artifact / MANIFEST_NAME)) if report else None
     if report is None or result is None:
         reason = "no parity report" if report is None else "the report is on other bytes"
-        return PackageVerdict(verdict="none", reasons=(reason,), override_reason=override_reason)
+        return PackageVerdict(
+            verdict="none", reasons=(reason,), override_reason=override_reason, unproven=unproven
+        )
     return PackageVerdict(
         verdict=result.verdict,
         reasons=result.reasons,
@@ -51,6 +55,7 @@ def verdict_of(
         new_index=way_verdict(result, "both"),
         existing_index=way_verdict(result, "queries"),
         cosine_minimum=result.dims[0].cosine.minimum if result.dims else None,
+        unproven=unproven,
     )
 
 

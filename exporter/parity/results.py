@@ -105,6 +105,8 @@ class ArtifactResult(Record):
     lie about as far from these as from fp32."""
     tokens_differ: int
     first_token_difference: str | None
+    unproven: bool = False
+    """Whether its scheme was measured on no real weights of its model family."""
     vocabulary: CutVocabulary | None = None
     """None for an artifact with all pieces of the original."""
     dims: tuple[DimResult, ...]

@@ -275,6 +275,7 @@ def _judge_artifact(
         kernels=source.kernels,
         tokens_differ=check.differ,
         first_token_difference=check.first,
+        unproven=manifest.unproven,
         vocabulary=cut,
         dims=judged,
         invariance=invariance,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporter.architectures.rotary import rotary_angles
 from exporter.architectures.steps import (
     Activate,
     Activation,
@@ -124,10 +125,11 @@ def embed(
         states = table[ids]
         for step in entry:
             states = _enter(source, step, w, states, rows=[rows[i] for i in picked])
-        distance = (torch.arange(width)[:, None] - torch.arange(width)[None, :]).abs()
+        ahead = torch.arange(width)[None, :] - torch.arange(width)[:, None]
+        hidden = ahead > (0 if source.family.causal else width)
         biases: dict[str, Any] = {}
         for name, reach in source.family.reach(a).items():
-            far = distance > (width if reach is None else reach)
+            far = hidden | (ahead.abs() > (width if reach is None else reach))
             biases[name] = (far[None, None] * MASKED + (~mask)[:, None, None] * MASKED).to(dtype)
         batches.append(Batch(picked, mask, states, biases))
     return batches
@@ -317,12 +319,15 @@ def layer_norm(x: Any, w: Weights, name: str, *, epsilon: float) -> Any:
 
 
 def activate(x: Any, activation: Activation) -> Any:
-    """Return the activation of x."""
-    return torch_module().nn.functional.gelu(x, approximate=APPROXIMATE[activation])
+    """Return an activation function of `x`, torch of any shape."""
+    functional = torch_module().nn.functional
+    if activation == "silu":
+        return functional.silu(x)
+    return functional.gelu(x, approximate=APPROXIMATE[activation])
 
 
 APPROXIMATE: Mapping[Activation, str] = {"gelu": "none", "gelu_tanh": "tanh"}
-"""torch's word for each."""
+"""torch's word for each GELU."""
 
 
 def rotary(source: ModelWeights, table: str, length: int, *, dtype: Any) -> tuple[Any, Any]:
@@ -330,8 +335,7 @@ def rotary(source: ModelWeights, table: str, length: int, *, dtype: Any) -> tupl
     torch = torch_module()
     theta = source.family.rotary(source.architecture)[table]
     width = source.family.rotary_dim(source.architecture)
-    exponents = torch.arange(0, width, 2, dtype=torch.float32) / width
-    angles = torch.arange(length, dtype=torch.float32)[:, None] / (theta**exponents)[None]
+    angles = torch.from_numpy(rotary_angles(theta, width=width, positions=length))
     return angles.cos()[:, None].to(dtype), angles.sin()[:, None].to(dtype)
 
 

@@ -81,7 +81,7 @@ def measure_importance(
 ) -> tuple[Importance, Floats]:
     """Run the model over `texts` (prompts applied) in float32.
 
-    Returns the importances, Dense included, and the mean-pooled states, (n, hidden). Raises
+    Returns the importances, Dense included, and the pooled states, (n, hidden). Raises
     BadInput naming the first text whose activations are not finite, or MissingDependency.
     """
     watch = ImportanceWatch(weights.sites)

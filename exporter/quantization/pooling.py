@@ -12,5 +12,8 @@ def token_weights(mask: Any, pooling: str) -> Any:
     real = (mask != 0).float()
     if pooling == "mean":
         return real
-    assert pooling == "cls", pooling
-    return (real.cumsum(1) == 1).float() * real
+    if pooling == "cls":
+        return (real.cumsum(1) == 1).float() * real
+    assert pooling == "lasttoken", pooling
+    places = real.cumsum(1) * real
+    return (places == places.amax(1, keepdim=True)).float() * real

@@ -23,8 +23,8 @@ from exporter.quantization.weights import ModelWeights
 def norm_inputs(plan: Fp16Plan) -> frozenset[str]:
     """Return the sites that norms are given."""
     heads = (head.name for head in plan.head_norms)
-    stream = (RESIDUAL,) if plan.residual_norms else ()
-    outputs = (chain.output for chain in plan.chains)
+    stream = (RESIDUAL,) if plan.scales_stream else ()
+    outputs = (chain.output for chain in plan.chains if chain.norm)
     return frozenset({*stream, *heads, *plan.normed, *outputs})
 
 

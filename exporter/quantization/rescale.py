@@ -2,7 +2,8 @@
 
 RMSNorm does not care about the scale of its input, but for its eps: where the input is multiplied
 by f, eps times f^2 gives the same output to the bit (barring denormals). A family whose
-intermediates all end in a norm says in its `Fp16Plan` which. Nothing but powers of two is
+intermediates all end in a norm, or in the residual stream that norms alone read, says in its
+`Fp16Plan` which. Nothing but powers of two is
 multiplied, so no bit of a weight is lost.
 """
 
@@ -35,7 +36,7 @@ def choose_rescaling(checkpoint: Checkpoint, ranges: tuple[LayerRanges, ...]) ->
     plain = ModelWeights(checkpoint)
     plan = fp16_plan(plain)
     residual = 0
-    if plan.residual_norms:
+    if plan.scales_stream:
         residual = _exponent(LENGTH_TARGET, max(r.length["residual"].largest for r in ranges))
     layers = []
     for i, r in enumerate(ranges):
@@ -44,12 +45,17 @@ def choose_rescaling(checkpoint: Checkpoint, ranges: tuple[LayerRanges, ...]) ->
             for head in plan.head_norms
         }
         for chain in plan.chains:
-            exponents = _split(
-                _exponent(LENGTH_TARGET, r.length[chain.output].largest),
+            total = residual
+            if chain.norm:
+                total = _exponent(LENGTH_TARGET, r.length[chain.output].largest)
+            first, second = _split(
+                total,
                 inner=max(r.largest[site] for site in chain.inner),
                 weight=float(np.abs(plain.matrix(layer_name(i, chain.second))).max()),
             )
-            scale |= dict(zip(chain.names, exponents, strict=True))
+            if not chain.norm:
+                second = residual - first
+            scale |= dict(zip(chain.names, (first, second), strict=True))
         layers.append(scale)
     chosen = Rescaling(plan=plan, residual=residual, layers=tuple(layers))
     smallest = min((chosen.norm_exponent(name), name) for name in plain.norm_names)

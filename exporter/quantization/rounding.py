@@ -144,7 +144,7 @@ def run_rounded(
     round_input: RoundInput,
     round_table: Round | None = None,
 ) -> Floats:
-    """Return the mean-pooled states, (n, hidden), of the model as it is stored and computed.
+    """Return the pooled states, (n, hidden), of the model as it is stored and computed.
 
     `matrices` None: the weights as they are, so that only inputs are rounded.
     """

@@ -63,6 +63,11 @@ REASONS: Mapping[str, str] = {
     "not finite": "some of its vectors are not finite",
 }
 """What a reason says, by a part of it, for people who do not read figures."""
+UNPROVEN = (
+    "not proven on real weights: its scheme was measured on no real weights of this model family; "
+    "what this report says of it holds for this corpus alone"
+)
+"""Of an artifact whose family never met real weights."""
 NOT_USABLE: Mapping[str, str] = {
     "fail": "%(name)s failed",
     "undecided": "%(name)s is undecided",
@@ -74,7 +79,8 @@ def recommend(report: ParityReport, _: Words = ENGLISH) -> tuple[Sentence, ...]:
     """Return one sentence a use that the report has files for: which to take.
 
     The smallest that passed and is nearly as good as torch bf16, on an index that exists before one
-    of its own; where none is that good, the best that passed.
+    of its own; where none is that good, the best that passed. None whose scheme was never measured
+    on real weights of the family.
     """
     found = []
     by_use: dict[str, list[ArtifactResult]] = {}
@@ -97,6 +103,14 @@ def _recommended(files: Sequence[ArtifactResult], report: ParityReport, _: Words
         (a for a in files if a.dims and any(may(a, a.dims[0], way) for way in ways)),
         key=lambda a: (not may(a, a.dims[0], "queries"), a.size_bytes, a.name),
     )
+    unproven = [a.name for a in usable if a.unproven]
+    usable = [a for a in usable if not a.unproven]
+    if unproven and not usable:
+        return _(
+            "none is recommended: %(files)s passed on this corpus, but not proven on real weights "
+            "of this model family.",
+            files=_.listed(unproven),
+        )
     if not usable:
         said = [_(NOT_USABLE[a.verdict], name=a.name) for a in files]
         return _("no file is proven: %(files)s.", files=_.listed(said))
@@ -171,7 +185,16 @@ def _existing(names: Sequence[str], report: ParityReport, _: Words) -> Sentence:
         files=_.listed(names),
         model=model,
     )
-    return Sentence(lead=lead, rest=may_replace)
+    by_name = {a.name: a for a in report.artifacts}
+    return Sentence(lead=lead, rest=may_replace + _caution(names, by_name, _))
+
+
+def _caution(names: Sequence[str], by_name: Artifacts, _: Words) -> str:
+    """Return what must be added where files are named that no real weights proved."""
+    unproven = [name for name in names if by_name[name].unproven]
+    if not unproven:
+        return ""
+    return _(" Not proven on real weights: %(files)s.", files=_.listed(unproven))
 
 
 def _new(advice: Advice, by_name: Artifacts, _: Words) -> Sentence:
@@ -185,7 +208,7 @@ def _new(advice: Advice, by_name: Artifacts, _: Words) -> Sentence:
             len(advice.new_index),
             files=_.listed(advice.new_index),
         )
-        return Sentence(lead=lead, rest=only)
+        return Sentence(lead=lead, rest=only + _caution(advice.new_index, by_name, _))
     both = [n for n in advice.existing_index if may(by_name[n], by_name[n].dims[0], "both")]
     if not both:
         return Sentence(lead=lead, rest=_("no file here is proven on an index of its own."))

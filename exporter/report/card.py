@@ -15,7 +15,7 @@ from exporter.markdown_text import harmless
 from exporter.packages.terms import GEMMA_NOTICE, GEMMA_TERMS, Terms, read_terms
 from exporter.parity.results import ArtifactResult, ParityReport
 from exporter.parity.ways import dims_of
-from exporter.report.advice import megabytes, recommend, three_sentences
+from exporter.report.advice import UNPROVEN, megabytes, recommend, three_sentences
 from exporter.report.markdown import show_difference, show_power
 from exporter.report.pool_words import show_pool, show_size
 from exporter.report.uses import good_for, runs_in
@@ -84,6 +84,8 @@ def build_card(
         floor=report.noise_floor[0],
         passed=passed,
         difference=show_difference(report.noise_floor[0].deployed("both").mrr_difference),
+        unproven=[a.name for a in passed if a.unproven],
+        why_unproven=UNPROVEN,
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{harmless(body)}")
 
@@ -110,6 +112,7 @@ def _snippets(
     question = asked.render_query("房东不退押金怎么办")
     for found in all_formats():
         files = [a for a in passed if a.format == found.name and a.flavour != "web"]
+        files = [a for a in files if not a.unproven] or files
         if files and found.snippet_language:
             # Of 8 bits before the smallest: what most want.
             taken = next((a for a in files if found.schemes[a.scheme] == "8bit"), files[0])

@@ -11,7 +11,7 @@ from exporter.format import all_formats
 from exporter.parity.measured import Difference, Interval
 from exporter.parity.results import ParityReport
 from exporter.parity.ways import dims_of
-from exporter.report.advice import megabytes, recommend, three_sentences, why_refused
+from exporter.report.advice import UNPROVEN, megabytes, recommend, three_sentences, why_refused
 from exporter.report.markdown import show_multiple, show_padded, show_power
 from exporter.report.plots import (
     Plot,
@@ -63,6 +63,7 @@ def page_environment(words: Words = ENGLISH) -> jinja2.Environment:
         escape=True,
         messages=words,
         page_language={"en": "en", "zh": "zh-CN"}[words.language],
+        unproven=UNPROVEN,
         ways={way: words(name) for way, name in WAY_NAMES.items()},
         sides={way: words(name) for way, name in SIDES.items()},
         verdict_words={word: words(word) for word in VERDICT_SIGNS},

@@ -21,7 +21,7 @@ from exporter.parity.results import (
     Stripping,
     WindowEffect,
 )
-from exporter.report.advice import recommend, three_sentences, why_refused
+from exporter.report.advice import UNPROVEN, recommend, three_sentences, why_refused
 from exporter.report.plots import tokens_of
 from exporter.report.pool_words import MISSED, WAY_NAMES, missed_rows, show_pool, show_size
 from exporter.report.vocabulary_words import show_vocabulary
@@ -197,6 +197,8 @@ def show_multiple(multiple: float | None) -> str:
 def _artifact(artifact: ArtifactResult, report: ParityReport, _: Words) -> list[str]:
     lines = ["", f"## {artifact.name}" + _(": ") + _(artifact.verdict), ""]
     lines += [f"- {reason}" for reason in artifact.reasons]
+    if artifact.unproven:
+        lines.append("- " + _(UNPROVEN) + _("."))
     if artifact.window_used != report.window_used:
         window = _(
             "Built with the sliding window %(own)s, the reference has %(reference)s: the figures "

@@ -200,7 +200,7 @@ def _vector(row: Any, endpoint: str) -> Vectors:
     if made.ndim != 1 or made.size == 0:
         raise ServerError(
             f"{endpoint} gave something of shape {made.shape} for a text; start the server with "
-            "pooling (llama.cpp: --embedding --pooling mean)"
+            "pooling (llama.cpp: --embedding --pooling mean, or last)"
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and named below
         narrow = made.astype(np.float32)

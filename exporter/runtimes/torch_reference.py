@@ -71,7 +71,7 @@ class TorchReference:
         pooling: str | None = None,
     ) -> None:
         """`dense=False` leaves the Dense modules out, as a runtime does that does not know them;
-        `pooling` replaces the checkpoint's, as one does that is told another."""
+        `pooling` is another than the checkpoint's, as sentence-transformers names it."""
         self.device, _ = find_device(device)
         with offline(), quiet(), _own_head_dim():
             require(*reference_needs(checkpoint))
@@ -103,10 +103,8 @@ class TorchReference:
                 ) from error
         self._check_window(checkpoint)
         if pooling is not None:
-            from sentence_transformers.models import Pooling
-
-            assert checkpoint.architecture is not None
-            self._model[1] = Pooling(checkpoint.architecture.hidden_size, pooling_mode=pooling)
+            kind = type(self._model[1])  # its second argument is the mode in all versions
+            self._model[1] = kind(self._model[1].get_embedding_dimension(), pooling)
         if not dense:
             kept = [module for module in self._model if type(module).__name__ != "Dense"]
             self._model = torch.nn.Sequential(*kept)

@@ -7,6 +7,7 @@ kept with their ways has the same pieces in the cut tokenizer: every merge that 
 and none that came before it was added.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -75,6 +76,11 @@ def read_bpe(folder: Path) -> Bpe:
             f"texts keep theirs; {INSTEAD}"
         )
     ids: Mapping[str, int] = model["vocab"]
+    if '"ByteLevel"' in json.dumps(data.get("pre_tokenizer")):
+        raise BadInput(
+            f"'{path}' merges bytes instead of characters; such a vocabulary cannot be cut here; "
+            f"{INSTEAD}"
+        )
     if not model.get("byte_fallback") or not ids.keys() >= set(BYTES):
         raise BadInput(
             f"'{path}' does not fall back to bytes: what is cut would be no text at all; {INSTEAD}"

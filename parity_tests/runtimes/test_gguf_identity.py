@@ -40,12 +40,15 @@ WANTED = tuple(
 # One process for all types: importing torch and transformers takes longer than converting.
 DRIVER = """
 import os, runpy, sys
-script, folder, out, *types = sys.argv[1:]
+script, folder, out, pre, *types = sys.argv[1:]
 import torch, transformers
 for kind in types:
     child = os.fork()
     if child == 0:
         sys.path.insert(0, os.path.dirname(script))
+        if pre:  # else it asks what the tokenizer makes of one text, which no tiny one gets right
+            from conversion.base import TextModel
+            TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
         sys.argv = [script, "--sentence-transformers-dense-modules", "--outtype", kind,
                     "--outfile", os.path.join(out, kind + ".gguf"), folder]
         runpy.run_path(script, run_name="__main__")
@@ -110,10 +113,10 @@ def converter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target / WANTED[0]
 
 
-def convert(script: Path, checkpoint: Path, out: Path, *types: str) -> None:
+def convert(script: Path, checkpoint: Path, out: Path, *types: str, pre: str = "") -> None:
     out.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, str(script), str(checkpoint), str(out), *types],
+        [sys.executable, "-c", DRIVER, str(script), str(checkpoint), str(out), pre, *types],
         capture_output=True,
         text=True,
         timeout=300,

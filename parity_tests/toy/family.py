@@ -10,6 +10,7 @@ import numpy.typing as npt
 from exporter.architectures.family import Site, layer_name
 from exporter.architectures.steps import Add, Attend, Gate, Norm, Product, Project, Rotate, Step
 from exporter.checkpoint.contents import Architecture, Finding
+from exporter.checkpoint.family import Reading
 from exporter.checkpoint.json_file import take_int
 from exporter.checkpoint.safetensors_file import TensorInfo
 
@@ -24,10 +25,13 @@ class ToyArchitecture(Architecture):
 
 class Toy:
     poolings = ("mean",)
-    unused = ()
     sentencepiece = True
+    around = ("<bos>", "<eos>")
+    unused = ()
+    real_weights = ""
     fp16 = None
     gguf = None
+    causal = False
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         return "it has a bias" if config.get("attention_bias") else None
@@ -75,6 +79,9 @@ class Toy:
     def findings(
         self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
     ) -> list[Finding]:
+        return []
+
+    def usage_findings(self, reading: Reading) -> list[Finding]:
         return []
 
     def described(self, architecture: Architecture) -> Sequence[tuple[str, str]]:

@@ -52,6 +52,7 @@ def in_tables() -> Iterator[str]:
     yield from uses.GOOD_FOR.values()
     yield from advice.REASONS.values()
     yield from advice.NOT_USABLE.values()
+    yield advice.UNPROVEN
     yield from pool_words.WAY_NAMES.values()
     yield from html.SIDES.values()
     yield from html.VERDICT_SIGNS

@@ -20,6 +20,7 @@ from exporter.architectures.bert.tensors import UNUSED, expected_shapes, own_nam
 from exporter.architectures.family import Site
 from exporter.architectures.steps import Copy, Step
 from exporter.checkpoint.contents import Architecture, Finding
+from exporter.checkpoint.family import Reading
 from exporter.checkpoint.safetensors_file import TensorInfo
 
 
@@ -28,11 +29,14 @@ class Bert:
     """See `exporter.architectures.family.Family`."""
 
     counts_from_padding: bool
+    around: tuple[str, str]
+    real_weights: str
     poolings: tuple[str, ...] = ("mean", "cls")
     sentencepiece: bool = False
     unused: tuple[str, ...] = UNUSED
     fp16 = FP16
     gguf = None
+    causal = False
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         return bert_config.obstacle(config)
@@ -52,6 +56,10 @@ class Bert:
         self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
     ) -> list[Finding]:
         return architecture_findings(_own(architecture), tensors)
+
+    def usage_findings(self, reading: Reading) -> list[Finding]:
+        del reading
+        return []
 
     def described(self, architecture: Architecture) -> Sequence[tuple[str, str]]:
         a = _own(architecture)
@@ -104,5 +112,9 @@ def _own(architecture: Architecture) -> BertArchitecture:
     return architecture
 
 
-BERT = Bert(counts_from_padding=False)
-ROBERTA = Bert(counts_from_padding=True)
+BERT = Bert(
+    counts_from_padding=False,
+    around=("[CLS]", "[SEP]"),
+    real_weights="sentence-transformers/all-MiniLM-L6-v2",
+)
+ROBERTA = Bert(counts_from_padding=True, around=("<s>", "</s>"), real_weights="")

@@ -27,7 +27,7 @@ from exporter.architectures.steps import (
 
 QUERY, KEY, VALUE = (f"attention.self.{name}" for name in ("query", "key", "value"))
 OUTPUT, UP, DOWN = "attention.output.dense", "intermediate.dense", "output.dense"
-FP16 = Fp16Plan(normed=("attention_sum", "mlp_sum"))
+FP16 = Fp16Plan(scales_stream=False, normed=("attention_sum", "mlp_sum"))
 """Norms bound the stream in every layer: nothing has to be moved."""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from exporter.architectures.numbers import take_heads, take_layers
 from exporter.checkpoint.contents import Architecture
 from exporter.checkpoint.json_file import take_float, take_int
 from exporter.errors import BadInput
@@ -31,8 +32,6 @@ class Gemma3Architecture(Architecture):
     sliding_window: int
 
 
-MOST_LAYERS = 1000
-"""Ten times those of the deepest model that anyone embeds with; the weights are checked later."""
 LAYER_TYPES = get_args(LayerType)
 
 
@@ -57,16 +56,8 @@ def read_architecture(config: Mapping[str, Any], *, path: Path) -> Gemma3Archite
     Reads the spelling of transformers 4.57 (rope_theta, rope_local_base_freq) and of 5
     (rope_parameters by layer type). Raises BadInput naming the key.
     """
-    layers = take_int(config, "num_hidden_layers", path=path)
-    if layers > MOST_LAYERS:  # before a list is made of them
-        raise BadInput(f"'{path}': num_hidden_layers is {layers}, more than {MOST_LAYERS}")
-    heads = take_int(config, "num_attention_heads", path=path)
-    kv_heads = take_int(config, "num_key_value_heads", path=path)
-    head_dim = take_int(config, "head_dim", path=path, least=2)
-    if heads % kv_heads:
-        raise BadInput(f"'{path}': {heads} attention heads do not divide by {kv_heads} KV heads")
-    if head_dim % 2:
-        raise BadInput(f"'{path}': head_dim is {head_dim}; rotary embedding needs an even one")
+    layers = take_layers(config, path=path)
+    heads = take_heads(config, path=path)
     types = _layer_types(config, layers, path=path)
     sliding = "sliding_attention" in types
     return Gemma3Architecture(
@@ -74,9 +65,9 @@ def read_architecture(config: Mapping[str, Any], *, path: Path) -> Gemma3Archite
         hidden_size=take_int(config, "hidden_size", path=path),
         intermediate_size=take_int(config, "intermediate_size", path=path),
         num_layers=layers,
-        num_heads=heads,
-        num_kv_heads=kv_heads,
-        head_dim=head_dim,
+        num_heads=heads.queries,
+        num_kv_heads=heads.keys,
+        head_dim=heads.width,
         max_positions=take_int(config, "max_position_embeddings", path=path),
         rms_norm_eps=take_float(config, "rms_norm_eps", path=path, default=1e-6),
         query_pre_attn_scalar=take_float(config, "query_pre_attn_scalar", path=path, default=256),

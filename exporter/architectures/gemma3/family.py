@@ -17,6 +17,7 @@ from exporter.architectures.gemma3.layer import FP16, layer_steps, sites
 from exporter.architectures.gemma3.tensors import expected_shapes
 from exporter.architectures.steps import Norm, Step
 from exporter.checkpoint.contents import Architecture, Finding
+from exporter.checkpoint.family import Reading
 from exporter.checkpoint.safetensors_file import TensorInfo
 
 
@@ -24,10 +25,13 @@ class Gemma3:
     """See `exporter.architectures.family.Family`."""
 
     poolings = ("mean",)
-    unused = ()
     sentencepiece = True
+    around = ("<bos>", "<eos>")
+    unused = ()
+    real_weights = "google/embeddinggemma-300m"
     fp16 = FP16
     gguf = GemmaEmbedding()
+    causal = False
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         return gemma3_config.obstacle(config)
@@ -45,6 +49,10 @@ class Gemma3:
         self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
     ) -> list[Finding]:
         return architecture_findings(_own(architecture), tensors)
+
+    def usage_findings(self, reading: Reading) -> list[Finding]:
+        del reading
+        return []
 
     def described(self, architecture: Architecture) -> Sequence[tuple[str, str]]:
         a = _own(architecture)

@@ -31,7 +31,11 @@ class GemmaEmbedding:
     """See `exporter.architectures.family.GgufFamily`."""
 
     architecture = "gemma-embedding"
-    pooling = "mean"
+    poolings = ("mean",)
+    tokenizer, pre = "llama", "default"
+    adds = ("bos", "eos")
+    end = ""
+    dense = sliding = True
     layer_tensors = tuple(BLOCK_NAMES.values())
 
     def tensor_name(self, name: str) -> str:

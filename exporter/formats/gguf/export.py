@@ -11,7 +11,7 @@ from exporter.corpus.calibration import CalibrationText, calibration_inputs, cal
 from exporter.format import BUDGET, parse_size
 from exporter.formats.gguf.format import FORMAT
 from exporter.formats.gguf.fp16_inputs import check_fp16_inputs
-from exporter.formats.gguf.names import IMATRIX_CHOICES
+from exporter.formats.gguf.names import IMATRIX_CHOICES, UNICODE_FORM
 from exporter.formats.gguf.options import (
     DEFAULTS,
     GgufOptions,
@@ -112,7 +112,7 @@ def export_gguf(
                 libraries=libraries(gguf_type, types, measured=texts is not None),
                 kept=tuple(kept),
                 variant=variant(options),
-                options=recorded(options, rounding=_rounding(prepared)),
+                options=recorded(options, rounding=_rounding(prepared)) | _unicode_form(checkpoint),
                 calibration_sha256=None if texts is None else calibration_sha256(texts),
             ),
         )
@@ -154,6 +154,14 @@ def _prepare(
         stage / IMATRIX_NAME, prepared.measured, checkpoint, texts=len(inputs), dataset=dataset
     )
     return prepared
+
+
+def _unicode_form(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the form that texts must be in for equal token ids, for the manifest."""
+    from exporter.formats.gguf.tensors import tokenizer_of
+
+    form = tokenizer_of(checkpoint).unicode_form(checkpoint.tokenizer_folder)
+    return {UNICODE_FORM: form} if form else {}
 
 
 def _kept(records: Sequence[TensorRecord]) -> list[str]:

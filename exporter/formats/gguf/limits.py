@@ -3,7 +3,7 @@
 from exporter.architectures.family import family_of
 from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import BadInput
-from exporter.formats.gguf.tokenizer_limits import check_tokenizer
+from exporter.formats.gguf.tensors import tokenizer_of
 
 NEXT = "export ONNX instead: lawvault export onnx"
 DENSE_PATHS = ((), ("2_Dense", "3_Dense"))
@@ -13,9 +13,7 @@ def check_expressible(checkpoint: Checkpoint) -> None:
     """Raise BadInput where llama.cpp would load the file and compute something else, or abort."""
     a = checkpoint.architecture
     if a is None:
-        reason = next(
-            (f.evidence for f in checkpoint.findings if f.id == "architecture-not-built"), ""
-        )
+        reason = checkpoint.not_built
         raise BadInput(f"GGUF cannot hold this model: {reason}; use export onnx --graph traced")
     errors = [f for f in checkpoint.findings if f.severity == "error"]
     if errors:
@@ -25,7 +23,7 @@ def check_expressible(checkpoint: Checkpoint) -> None:
         raise BadInput(f"GGUF files of type '{a.model_type}' are not written here. {NEXT}")
     family.check(checkpoint)
     _check_dense(checkpoint, hidden=a.hidden_size)
-    check_tokenizer(checkpoint.tokenizer_folder)
+    tokenizer_of(checkpoint).check(checkpoint)
 
 
 def _check_dense(checkpoint: Checkpoint, *, hidden: int) -> None:

@@ -46,12 +46,15 @@ def lint_model(header: GgufHeader) -> Iterable[Finding]:
             "convert the model again",
         )
         return
-    yield from _pooling(header, name)
     family = next((f for f in known_families() if f.architecture == name), None)
+    yield from _pooling(header, name, family)
     if family is not None:
-        yield from _dense(header, name)
+        if family.dense:
+            yield from _dense(header, name)
         yield from _layers(header, family)
-        yield from _window(header, name)
+        yield from _context(header, name)
+        if family.sliding:
+            yield from _window(header, name)
     elif name not in EMBEDDING_ARCHITECTURES:
         yield _finding(
             "architecture",
@@ -63,12 +66,7 @@ def lint_model(header: GgufHeader) -> Iterable[Finding]:
     yield from _types(header)
 
 
-def trained_with_mean() -> frozenset[str]:
-    """Return the architectures whose models pool by the mean and no other way."""
-    return frozenset(f.architecture for f in known_families() if f.pooling == "mean")
-
-
-def _pooling(header: GgufHeader, name: str) -> Iterable[Finding]:
+def _pooling(header: GgufHeader, name: str, family: GgufFamily | None) -> Iterable[Finding]:
     value = header.keys.get(f"{name}.pooling_type")
     if value is None:
         yield _finding(
@@ -87,13 +85,18 @@ def _pooling(header: GgufHeader, name: str) -> Iterable[Finding]:
             "llama.cpp returns no vector for a text",
             CONVERT,
         )
-    elif name in trained_with_mean() and value != 1:
+    elif family is not None and POOLING[value] != family.poolings[0]:
+        usual = family.poolings[0]
+        number = next(n for n, said in POOLING.items() if said == usual)
+        fits = POOLING[value] in family.poolings
         yield _finding(
             "pooling",
-            "error",
+            "warning" if fits else "error",
             f"pooling_type is {value} ({POOLING[value]}), this "
-            "architecture is trained with 1 (mean)",
-            "every vector is another one",
+            f"architecture is trained with {number} ({usual})",
+            "unless this model was trained so too, every vector is another one"
+            if fits
+            else "every vector is another one",
             CONVERT,
         )
 
@@ -156,11 +159,8 @@ def _layers(header: GgufHeader, family: GgufFamily) -> Iterable[Finding]:
         )
 
 
-def _window(header: GgufHeader, name: str) -> Iterable[Finding]:
-    keys = header.keys
-    length = keys.get(f"{name}.context_length")
-    window = keys.get(f"{name}.attention.sliding_window")
-    if not length:
+def _context(header: GgufHeader, name: str) -> Iterable[Finding]:
+    if not header.keys.get(f"{name}.context_length"):
         yield _finding(
             "no-context",
             "error",
@@ -168,6 +168,11 @@ def _window(header: GgufHeader, name: str) -> Iterable[Finding]:
             "runtimes fall back to 512 tokens or refuse the file",
             CONVERT,
         )
+
+
+def _window(header: GgufHeader, name: str) -> Iterable[Finding]:
+    keys = header.keys
+    window = keys.get(f"{name}.attention.sliding_window")
     if not window:
         yield _finding(
             "no-window",

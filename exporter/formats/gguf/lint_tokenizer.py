@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from exporter.architectures.family import GgufFamily
 from exporter.checkpoint.contents import Finding
 from exporter.formats.gguf.metadata import WHOLE_KEY
 from exporter.formats.gguf.read import GgufHeader
@@ -10,7 +11,9 @@ from exporter.formats.gguf.tensors import known_families
 
 PRE = "tokenizer.ggml."
 BYTE, CONTROL = 6, 3
-AGAIN = "convert the model again with its tokenizer.model and tokenizer_config.json beside it"
+LAST = 3
+"""pooling_type of the last token."""
+AGAIN = "convert the model again with its own tokenizer files beside it"
 
 
 def lint_tokenizer(header: GgufHeader) -> Iterable[Finding]:
@@ -38,6 +41,8 @@ def lint_tokenizer(header: GgufHeader) -> Iterable[Finding]:
     yield from _ends(keys, count=len(tokens))
     if keys.get(PRE + "model") == "llama":
         yield from _sentencepiece(header, tokens)
+    if keys.get(PRE + "model") == "gpt2":
+        yield from _bytes(keys)
 
 
 def _complete(header: GgufHeader, tokens: list[bytes]) -> Iterable[Finding]:
@@ -76,28 +81,73 @@ def _ends(keys: Any, *, count: int) -> Iterable[Finding]:
                 f"{end}_token_id is {token}, of {count:,} tokens",
                 "every text gets an id that the table does not have",
             )
-    if not _known(keys):
+    family = _family(keys)
+    if family is None:
         return
-    for end in ("bos", "eos"):
+    counted = "which mean pooling counts"
+    if keys.get(f"{family.architecture}.pooling_type") == LAST:
+        counted = "which last-token pooling lies on"
+    for end in family.adds:
         flag = keys.get(f"{PRE}add_{end}_token")
         if flag is False:
             yield _error(
                 f"add-{end}",
                 f"add_{end}_token is false",
-                f"texts lose their {end.upper()}, which mean pooling counts: every vector moves",
+                f"texts lose their {end.upper()}, {counted}: every vector moves",
             )
         elif flag is None and end == "eos":
             yield _error(
                 "add-eos",
                 "add_eos_token is missing; llama.cpp then adds none",
-                "texts lose their EOS, which mean pooling counts: every vector moves",
+                f"texts lose their EOS, {counted}: every vector moves",
             )
+    if "bos" not in family.adds and keys.get(f"{PRE}add_bos_token") is True:
+        yield _error(
+            "add-bos",
+            "add_bos_token is true",
+            "texts begin with a token that this architecture was trained without: every vector "
+            "moves",
+        )
+    yield from _end_token(keys, family)
 
 
-def _known(keys: Any) -> bool:
-    """Return whether the file is of a family whose tokenizer adds BOS and EOS and no space."""
+def _end_token(keys: Any, family: GgufFamily) -> Iterable[Finding]:
+    """Compare what `add_eos_token` adds with the token that the family was trained with."""
+    tokens, end = keys[PRE + "tokens"], keys.get(PRE + "eos_token_id")
+    if not family.end or end is None or not 0 <= int(end) < len(tokens):
+        return
+    said = tokens[int(end)].decode("utf-8", "replace")
+    if said != family.end:
+        yield _error(
+            "other-eos",
+            f"eos_token_id {int(end):,} is {said!r}, not {family.end!r}",
+            "texts end with a token that embedding models of this architecture were not trained "
+            "to be read at: every vector is another one",
+        )
+
+
+def _family(keys: Any) -> GgufFamily | None:
+    """Return the family of the file, None for one that this tool does not write."""
     name = keys.get("general.architecture")
-    return any(family.architecture == name for family in known_families())
+    return next((family for family in known_families() if family.architecture == name), None)
+
+
+def _bytes(keys: Any) -> Iterable[Finding]:
+    """Look at a tokenizer that merges bytes."""
+    if not keys.get(PRE + "merges"):
+        yield _error(
+            "no-merges",
+            "the file has no tokenizer.ggml.merges",
+            "texts fall to single bytes: other token ids",
+        )
+    family, pre = _family(keys), keys.get(PRE + "pre")
+    if family is not None and pre != family.pre:
+        said = "missing; llama.cpp then takes another" if pre is None else f"{pre!r}"
+        yield _error(
+            "pre-tokenizer",
+            f"tokenizer.ggml.pre is {said}, this architecture's is {family.pre!r}",
+            "texts are split at other places before pieces are merged: other token ids",
+        )
 
 
 def _sentencepiece(header: GgufHeader, tokens: list[bytes]) -> Iterable[Finding]:
@@ -120,7 +170,7 @@ def _sentencepiece(header: GgufHeader, tokens: list[bytes]) -> Iterable[Finding]
                 "characters become unknown",
                 remedy=AGAIN,
             )
-    if _known(keys):
+    if _family(keys) is not None:
         prefix = keys.get(PRE + "add_space_prefix")
         if prefix is not False:
             said = "missing; llama.cpp then adds one" if prefix is None else "true"

@@ -21,6 +21,12 @@ MOST_CONTEXTS = 4
 SEQUENCES = 32
 """The most in a batch: its texts have 16 tokens at least, padded."""
 
+SPLIT_TOKENS = 512
+"""Of the parts in which a long text is decoded where its last token alone is pooled: attention
+needs room for each token of a part with each before it, and 32,768 by 32,768 is no room to have."""
+LAST = 3
+"""llama.cpp's LLAMA_POOLING_TYPE_LAST."""
+
 Rows = Sequence[Sequence[int]]
 
 
@@ -34,11 +40,12 @@ class Context:
 
         self._library, self._name = llama_cpp, name
         self._dim, self._filler = llama.n_embd(), llama.token_eos()
-        # A model that only embeds keeps no keys and values: its context is one batch, whatever the
-        # number of sequences.
+        # One batch, whatever the number of sequences: nothing is read of an earlier one.
         size = room_for(limit, sequences=SEQUENCES)
         parameters = type(llama.context_params).from_buffer_copy(llama.context_params)
         parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = size
+        if _pools_last(llama):
+            parameters.n_ubatch = min(size, room_for(SPLIT_TOKENS, sequences=SEQUENCES))
         parameters.n_seq_max, parameters.kv_unified = SEQUENCES, True
         self._context = _internals.LlamaContext(
             model=llama._model, params=parameters, verbose=False
@@ -77,6 +84,12 @@ class Context:
     def close(self) -> None:
         self._batch.close()
         self._context.close()
+
+
+def _pools_last(llama: Any) -> bool:
+    """Return whether the file pools the last token, so that a text may be decoded in parts."""
+    architecture = llama.metadata.get("general.architecture")
+    return bool(llama.metadata.get(f"{architecture}.pooling_type") == str(LAST))
 
 
 class Contexts:

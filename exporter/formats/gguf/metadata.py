@@ -8,10 +8,10 @@ import yaml  # type: ignore[import-untyped]
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.errors import BadInput
-from exporter.formats.gguf.tensors import gguf_family
-from exporter.formats.gguf.tokenizer import read_entries
+from exporter.formats.gguf.tensors import gguf_family, tokenizer_of
 from exporter.formats.gguf.types import GgufType
 
+POOLINGS = {"mean": gguf.PoolingType.MEAN, "lasttoken": gguf.PoolingType.LAST}
 WHOLE_KEY = "lawvault.vocabulary.of"
 """Of a file whose vocabulary was cut: how many pieces the checkpoint has."""
 
@@ -44,20 +44,9 @@ def add_metadata(writer: Any, checkpoint: Checkpoint, gguf_type: GgufType) -> No
         getattr(writer, f"add_{name}")(value)
     for i, dense in enumerate(checkpoint.dense, start=2):
         writer.add_dense_features_dims(f"dense_{i}", dense.in_features, dense.out_features)
-    writer.add_pooling_type(gguf.PoolingType.MEAN)
+    writer.add_pooling_type(POOLINGS[checkpoint.pooling])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    pieces, scores, types = read_entries(checkpoint)
-    writer.add_tokenizer_model("llama")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(pieces)
-    writer.add_token_scores(scores)
-    writer.add_token_types(types)
-    special = gguf.SpecialVocab(checkpoint.tokenizer_folder, n_vocab=len(pieces))
-    # tokenizer.json decides (`check_tokenizer` saw it add both), as in upstream's own gguf-py;
-    # 0.19.0 on PyPI lets tokenizer_config.json overrule it, and a text would lose its EOS.
-    special.add_special_token.update(bos=True, eos=True)
-    special.add_to_gguf(writer, quiet=True)
-    writer.add_add_space_prefix(False)
+    tokenizer_of(checkpoint).add(writer, checkpoint)
 
 
 def add_vocabulary_key(writer: Any, checkpoint: Checkpoint) -> None:

@@ -18,4 +18,11 @@ PLANS: Mapping[str, str] = {
     "embedding": "exporter.formats.gguf.plan:EMBEDDING",
     "upstream": "exporter.formats.gguf.plan:UPSTREAM",
 }
+TOKENIZERS: Mapping[str, str] = {
+    "llama": "exporter.formats.gguf.tokenizer:TOKENIZER",
+    "gpt2": "exporter.formats.gguf.tokenizer_bytes:TOKENIZER",
+}
+"""By llama.cpp's name, tokenizer.ggml.model."""
+UNICODE_FORM = "unicode_form"
+"""Option of a manifest: the form, as NFC, that texts must be in, since llama.cpp makes none."""
 IMATRIX_CHOICES = ("auto", "on", "off")

@@ -1,6 +1,7 @@
 """A GGUF artifact in llama.cpp."""
 
 import ctypes
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from exporter.errors import BadInput, require
 from exporter.formats.gguf.llamacpp_batch import batches
 from exporter.formats.gguf.llamacpp_contexts import Contexts
 from exporter.formats.gguf.llamacpp_kernels import batch_threads, extra_buffers, with_buffers
+from exporter.formats.gguf.names import UNICODE_FORM
 from exporter.manifest import Manifest, read_manifest
 from exporter.progress import Progress
 from exporter.runtimes.cores import core_count
@@ -49,6 +51,7 @@ class LlamaCppEncoder:
         manifest = manifest or read_manifest(folder)
         self.name, self.dim = manifest.name, manifest.dim
         self._limit = manifest.max_tokens
+        self._form: Any = manifest.options.get(UNICODE_FORM)
         path = folder / manifest.entry
         with path.open("rb") as handle:
             if handle.read(4) != b"GGUF":
@@ -78,6 +81,8 @@ class LlamaCppEncoder:
         return [self._ids(prompt + text) for text in texts]
 
     def _ids(self, text: str) -> list[int]:
+        if self._form is not None:
+            text = unicodedata.normalize(self._form, text)
         # Special names inside a text are parsed, as llama.cpp's server and tokenizer.json do.
         ids = list(self._llama.tokenize(text.encode("utf-8"), add_bos=True, special=True))
         if len(ids) > self._limit:

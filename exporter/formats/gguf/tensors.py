@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from exporter.architectures.family import Family, GgufFamily, family_of
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.safetensors_file import TensorInfo
+from exporter.formats.gguf.names import TOKENIZERS
+from exporter.formats.gguf.tokenizer import GgufTokenizer
 from exporter.registry import FAMILIES, resolve
 
 
@@ -13,6 +15,14 @@ def gguf_family(checkpoint: Checkpoint) -> GgufFamily:
     assert checkpoint.architecture is not None
     found = family_of(checkpoint.architecture).gguf
     assert found is not None
+    return found
+
+
+def tokenizer_of(checkpoint: Checkpoint) -> GgufTokenizer:
+    """Return the kind of tokenizer of such a checkpoint."""
+    found: GgufTokenizer = resolve(
+        TOKENIZERS, gguf_family(checkpoint).tokenizer, what="GGUF tokenizer"
+    )
     return found
 
 

@@ -1,4 +1,4 @@
-"""The vocabulary of a GGUF, from tokenizer.model and the files that override it.
+"""llama.cpp's vocabulary `llama`, from tokenizer.model and the files that override it.
 
 Rules of llama.cpp's converter (conversion/base.py, _create_vocab_sentencepiece): missing ids are
 unused, added tokens are control where special, else user-defined with U+2581 as a literal space.
@@ -6,16 +6,59 @@ unused, added tokens are control where special, else user-defined with U+2581 as
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gguf
 import sentencepiece
 
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.json_file import read_object
+from exporter.formats.gguf.tokenizer_limits import check_tokenizer
 
 TYPE = gguf.TokenType
 LOOK_SPECIAL = ("<pad>", "<mask>", "<2mass>", "[@BOS@]")
+
+
+class GgufTokenizer(Protocol):
+    """A kind of tokenizer that llama.cpp has; its name stands in `names.TOKENIZERS`."""
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        """Raise BadInput where llama.cpp would give other token ids than tokenizer.json."""
+        ...
+
+    def add(self, writer: Any, checkpoint: Checkpoint) -> None:
+        """Add the vocabulary's keys, in the order of llama.cpp's converter."""
+        ...
+
+    def unicode_form(self, folder: Path) -> str:
+        """Return the form in which texts must be for equal ids, as unicodedata names it; "" where
+        any will do."""
+        ...
+
+
+class SentencePiece:
+    """See `GgufTokenizer`."""
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        check_tokenizer(checkpoint.tokenizer_folder)
+
+    def add(self, writer: Any, checkpoint: Checkpoint) -> None:
+        pieces, scores, types = read_entries(checkpoint)
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_list(pieces)
+        writer.add_token_scores(scores)
+        writer.add_token_types(types)
+        special = gguf.SpecialVocab(checkpoint.tokenizer_folder, n_vocab=len(pieces))
+        # tokenizer.json decides (`check` saw it add both), as in upstream's own gguf-py; 0.19.0 on
+        # PyPI lets tokenizer_config.json overrule it, and a text would lose its EOS.
+        special.add_special_token.update(bos=True, eos=True)
+        special.add_to_gguf(writer, quiet=True)
+        writer.add_add_space_prefix(False)
+
+    def unicode_form(self, folder: Path) -> str:
+        del folder
+        return ""
 
 
 Entries = tuple[list[bytes], list[float], list[int]]
@@ -51,7 +94,7 @@ def _read_all(folder: Path, *, size: int) -> Entries:
     for key, data in decoder.items():
         if int(key) < size:
             i = int(key)
-            token, types[i] = _added(data)
+            token, types[i] = added_token(data)
             pieces[i], scores[i] = token.encode(), -1000.0
     return pieces, scores, types
 
@@ -66,7 +109,8 @@ def _type(model: sentencepiece.SentencePieceProcessor, i: int) -> Any:
     return TYPE.BYTE if model.is_byte(i) else TYPE.NORMAL
 
 
-def _added(data: Mapping[str, Any]) -> tuple[str, int]:
+def added_token(data: Mapping[str, Any]) -> tuple[str, int]:
+    """Return an added token as the file holds it, and its type. data: as configs describe it."""
     token: str = data["content"]
     special = (
         data.get("special")
@@ -78,3 +122,6 @@ def _added(data: Mapping[str, Any]) -> tuple[str, int]:
     if special:
         return token, int(TYPE.CONTROL)
     return token.replace("\u2581", " "), int(TYPE.USER_DEFINED)
+
+
+TOKENIZER = SentencePiece()

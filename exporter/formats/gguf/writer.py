@@ -1,8 +1,8 @@
 """Write a GGUF, tensor by tensor.
 
-Names, order and values follow conversion/gemma.py of llama.cpp (class EmbeddingGemma) with
-`--sentence-transformers-dense-modules`; a test runs that converter and, under the plan `upstream`,
-compares the bytes.
+Names, order and values follow conversion/ of llama.cpp (gemma.py, class EmbeddingGemma, with
+`--sentence-transformers-dense-modules`; qwen.py, class Qwen3Model); a test runs that converter and,
+under the plan `upstream`, compares the bytes.
 """
 
 import tempfile

@@ -32,7 +32,7 @@ BESIDE = ("config.json", *TOKENIZER_FILES)
 USUAL_LENGTHS = (64, 256, 1024)
 KEPT = (
     "norms, biases and tables of positions stay float32: few bytes, applied to float32",
-    "attention, GELU, normalisation and the rotations of inputs compute in float32",
+    "attention, activation functions, normalisation and the rotations of inputs compute in float32",
     "the head (all Dense as one matrix, if any) stays float32: its errors are the vector's",
 )
 
@@ -61,7 +61,7 @@ def export_litert(
     scheme = FORMAT.scheme(scheme)
     if checkpoint.architecture is None:
         raise BadInput(
-            f"'{checkpoint.path}' is {checkpoint.model_type}, which has no LiteRT graph here; "
+            f"'{checkpoint.path}' has no LiteRT graph here ({checkpoint.not_built}); "
             "export it with lawvault export onnx --graph traced"
         )
     _check_places(checkpoint.architecture)

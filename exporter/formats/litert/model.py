@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from exporter.architectures.rotary import inverse_frequencies
 from exporter.architectures.steps import (
     Activate,
     Add,
@@ -200,6 +201,9 @@ def _biases(torch: Any, weights: ModelWeights, real: Any, length: int) -> dict[s
     places = torch.arange(length)
     distance = (places[:, None] - places[None, :]).abs()
     padding = ((1 - real) * MASKED)[:, None, None, :]
+    if weights.family.causal:
+        behind = (places[None, :] > places[:, None]).float() * MASKED
+        padding = padding + behind[None, None]
     made = {}
     for name, reach in weights.family.reach(weights.architecture).items():
         made[name] = padding.expand(1, 1, length, length)
@@ -211,10 +215,9 @@ def _biases(torch: Any, weights: ModelWeights, real: Any, length: int) -> dict[s
 def _rotary(torch: Any, weights: ModelWeights, length: int) -> dict[str, tuple[Any, Any]]:
     """Return cos and sin, (sequence, 1, half a head) each, by the name of the table."""
     width = weights.family.rotary_dim(weights.architecture)
-    exponents = torch.arange(0, width, 2, dtype=torch.float32) / width
     places = torch.arange(length, dtype=torch.float32)[:, None]
     made = {}
     for name, theta in weights.family.rotary(weights.architecture).items():
-        angles = places / (theta**exponents)[None]
+        angles = places * torch.from_numpy(inverse_frequencies(theta, width))[None]
         made[name] = (angles.cos()[:, None], angles.sin()[:, None])
     return made

@@ -55,13 +55,8 @@ def export_built(
 def check_built(checkpoint: Checkpoint) -> None:
     """Raise BadInput where the architecture has no builder."""
     if checkpoint.architecture is None:
-        reason = next(
-            (f.evidence for f in checkpoint.findings if f.id == "architecture-not-built"), ""
-        )
-        raise BadInput(
-            f"unknown architecture for --graph built ({reason or checkpoint.model_type}); "
-            "use --graph traced"
-        )
+        reason = checkpoint.not_built or checkpoint.model_type
+        raise BadInput(f"unknown architecture for --graph built ({reason}); use --graph traced")
 
 
 def _pool(
@@ -100,15 +95,18 @@ def _token_weights(w: GraphWriter, pooling: str) -> str:
     mask: str = w.node("Cast", ["attention_mask"], to=FLOAT)
     if pooling == "mean":
         return mask
-    assert pooling == "cls", pooling
-    # Places from the last token's 1 on: the first real one has the largest.
-    length = w.node("Shape", ["attention_mask"], start=1, end=2)
-    bounds = w.node("Squeeze", [length]), w.constant(0, np.int64), w.constant(-1, np.int64)
+    assert pooling in ("cls", "lasttoken"), pooling
+    length = w.node("Squeeze", [w.node("Shape", ["attention_mask"], start=1, end=2)])
+    one = w.constant(1, np.int64)
+    # Places from 1 up, from the end or the beginning: the wanted token has the largest real one.
+    bounds = (length, w.constant(0, np.int64), w.constant(-1, np.int64))
+    if pooling == "lasttoken":
+        bounds = (one, w.node("Add", [length, one]), one)
     places = w.node("Cast", [w.node("Range", [*bounds])], to=FLOAT)
     real = w.node("Mul", [places, mask])
-    first = w.node("ReduceMax", [real, w.constant([-1], np.int64)], keepdims=1)
-    before = w.node("Sub", [first, w.constant(0.5, np.float32)])
+    highest = w.node("ReduceMax", [real, w.constant([-1], np.int64)], keepdims=1)
+    before = w.node("Sub", [highest, w.constant(0.5, np.float32)])
     chosen = w.node("Cast", [w.node("Greater", [real, before])], to=FLOAT)
-    # Of a text without real tokens every place would be the first.
+    # Of a text without real tokens every place would be it.
     found: str = w.node("Mul", [chosen, mask])
     return found

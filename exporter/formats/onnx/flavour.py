@@ -38,6 +38,7 @@ BROWSER = frozenset(
         "ReduceSum",
         "Reshape",
         "Shape",
+        "Sigmoid",
         "SimplifiedLayerNormalization",
         "Slice",
         "Softmax",

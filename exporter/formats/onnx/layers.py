@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from exporter.architectures.rotary import rotary_angles
 from exporter.architectures.steps import (
     Activate,
     Activation,
@@ -41,13 +42,8 @@ ANYWHERE = 1 << 40
 def rotary_tables(
     theta: float, *, head_dim: int, positions: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return cos and sin, each (positions, head_dim / 2) float32.
-
-    Angles are float32 products of float32 inverse frequencies, as transformers computes them.
-    """
-    exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-    inverse = (1.0 / (np.float32(theta) ** exponents)).astype(np.float32)
-    angles = np.arange(positions, dtype=np.float32)[:, None] * inverse[None, :]
+    """Return cos and sin, each (positions, head_dim / 2) float32."""
+    angles = rotary_angles(theta, width=head_dim, positions=positions)
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
@@ -143,6 +139,9 @@ class Layers:
         return 1
 
     def _activate(self, x: str, activation: Activation) -> str:
+        if activation == "silu":  # onnxruntime makes one operator of both
+            silu: str = self.w.node("Mul", [x, self.w.node("Sigmoid", [x])])
+            return silu
         operator, domain = ACTIVATIONS[activation]
         made: str = self.w.node(operator, [x], domain=domain)
         return made
@@ -252,6 +251,10 @@ class Layers:
         positions = w.node("Range", [w.constant(0, np.int64), length, w.constant(1, np.int64)])
         rows = w.node("Unsqueeze", [positions, w.constant([1], np.int64)])
         distance = w.node("Abs", [w.node("Sub", [rows, positions])])
+        if self.family.causal:
+            behind = w.node("Greater", [positions, rows])
+            never = w.constant(2 * ANYWHERE, np.int64)
+            distance = w.node("Where", [behind, never, distance])
         real = w.node("Cast", [mask], to=BOOL)
         keys = w.node("Where", [real, zero, masked])
         keys = w.node("Unsqueeze", [keys, w.constant([1, 2], np.int64)])

@@ -36,7 +36,7 @@ class Fp16(PlainInput):
     name = "fp16"
     compute = np.float16
     kept: tuple[str, ...] = (
-        "mean pooling and normalisation run in float32: a sum over many tokens would leave float16",
+        "pooling and normalisation run in float32: a sum over many tokens would leave float16",
     )
 
     def bytes_per_weight(self) -> float:

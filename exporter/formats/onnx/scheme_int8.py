@@ -35,7 +35,7 @@ class Int8:
     compute = np.float32
     kept: tuple[str, ...] = (
         "norms, biases and tables of positions stay float32: few bytes, applied to float32",
-        "attention, GELU and normalisation compute in float32",
+        "attention, activation functions and normalisation compute in float32",
         "the head (all Dense as one matrix, if any) stays float32: its rounding alone would weigh "
         "as much as that of all others together, and it is under 1 % of the bytes",
     )

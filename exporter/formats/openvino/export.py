@@ -24,7 +24,7 @@ ENTRY = "model.xml"
 BESIDE = ("config.json", *TOKENIZER_FILES)
 KEPT = (
     "norms, biases and tables of positions stay float32: few bytes, applied to float32",
-    "attention, GELU and normalisation compute in float32",
+    "attention, activation functions and normalisation compute in float32",
     "the head (all Dense as one matrix, if any) stays float32: its rounding alone would weigh as "
     "much as that of all others together, and it is under 1 % of the bytes",
 )
@@ -51,7 +51,7 @@ def export_openvino(
     scheme = FORMAT.scheme(scheme)
     if checkpoint.architecture is None:
         raise BadInput(
-            f"'{checkpoint.path}' is {checkpoint.model_type}, which has no OpenVINO graph here; "
+            f"'{checkpoint.path}' has no OpenVINO graph here ({checkpoint.not_built}); "
             "export it with lawvault export onnx --graph traced, which OpenVINO reads"
         )
     width = checkpoint.dim if dim is None else dim

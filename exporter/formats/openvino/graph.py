@@ -41,7 +41,7 @@ from exporter.quantization.table import table_codes
 from exporter.quantization.weights import ModelWeights
 
 GELU: Mapping[Activation, str] = {"gelu": "erf", "gelu_tanh": "tanh"}
-"""OpenVINO's word for each."""
+"""OpenVINO's word for each GELU."""
 SHORTEST = 1e-12  # the floor of a length that torch.nn.functional.normalize divides by
 
 
@@ -170,10 +170,15 @@ class Graph:
                 env[step.out] = HeldNode(self._attend(step, env))
             case Gate():
                 up = env[step.up]
-                gated = ops.gelu(env[step.gate].node, GELU[step.activation])
+                gated = self._activate(env[step.gate].node, step.activation)
                 env[step.out] = HeldNode(ops.multiply(gated, up.node), late=up.late)
             case Activate():
-                env[step.out] = HeldNode(ops.gelu(env[step.x].node, GELU[step.activation]))
+                env[step.out] = HeldNode(self._activate(env[step.x].node, step.activation))
+
+    def _activate(self, x: Any, activation: Activation) -> Any:
+        if activation == "silu":
+            return self.ops.swish(x)
+        return self.ops.gelu(x, GELU[activation])
 
     def _lookup(self, ids: Any) -> Any:
         ops, weights = self.ops, self.weights

@@ -6,10 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.architectures.family import Family
+from exporter.architectures.rotary import rotary_angles
 from exporter.architectures.steps import Place
 from exporter.checkpoint.contents import Architecture
 
 MASKED = -1e9  # finite: a row with every position masked stays finite
+ANYWHERE = 1 << 22
+"""Farther than any two tokens: the full mask needs its (sequence, sequence) shape too. The CPU
+plugin compares whole numbers as float32, which holds this one and its double exactly."""
 
 
 MOST = float(1 << 22)
@@ -30,12 +34,13 @@ def attention_biases(mask: Any, family: Family, architecture: Architecture) -> d
     positions = _positions(mask)
     rows = ops.unsqueeze(positions, _number([1]))
     distance = ops.abs(ops.subtract(rows, positions))
+    if family.causal:
+        distance = ops.select(ops.greater(positions, rows), _number(2 * ANYWHERE), distance)
     real = ops.greater(mask, _number(0))
     keys = ops.unsqueeze(ops.select(real, zero, masked), _number([1, 2]))
     made: dict[str, Any] = {}
     for name, reach in family.reach(architecture).items():
-        # The full mask needs its (sequence, sequence) shape too: none is farther than 2^40.
-        far = ops.greater(distance, _number(1 << 40 if reach is None else reach))
+        far = ops.greater(distance, _number(ANYWHERE if reach is None else reach))
         made[name] = ops.add(ops.select(far, masked, zero), keys)
     return made
 
@@ -63,31 +68,29 @@ def token_weights(mask: Any, pooling: str) -> Any:
     real = ops.convert(mask, "f32")
     if pooling == "mean":
         return real
-    assert pooling == "cls", pooling
-    # Places from the highest down: the first real token has the largest.
-    places = ops.subtract(_number(MOST, np.float32), ops.convert(_positions(mask), "f32"))
+    places = ops.convert(_positions(mask), "f32")
+    if pooling == "cls":  # from the highest down: the first real token has the largest
+        places = ops.subtract(_number(MOST, np.float32), places)
+    else:
+        assert pooling == "lasttoken", pooling
+        places = ops.add(places, _number(1.0, np.float32))
     placed = ops.multiply(real, places)
-    first = ops.reduce_max(placed, _number([-1]), keep_dims=True)
-    return ops.multiply(ops.convert(ops.equal(placed, first), "f32"), real)
+    picked = ops.reduce_max(placed, _number([-1]), keep_dims=True)
+    return ops.multiply(ops.convert(ops.equal(placed, picked), "f32"), real)
 
 
 def rotary_tables(
     mask: Any, family: Family, architecture: Architecture, *, store: Store
 ) -> dict[str, tuple[Any, Any]]:
-    """Return cos and sin by table, each (1, 1, sequence, head_dim) float32.
-
-    Angles are float32 products of float32 inverse frequencies, as transformers computes them.
-    """
+    """Return cos and sin by table, each (1, 1, sequence, head_dim) float32."""
     from openvino import opset15 as ops
 
     a, width = architecture, family.rotary_dim(architecture)
     positions = _positions(mask)
     made: dict[str, tuple[Any, Any]] = {}
     for kind, theta in family.rotary(a).items():
-        exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-        inverse = (1.0 / (np.float32(theta) ** exponents)).astype(np.float32)
-        angles = np.arange(a.max_positions, dtype=np.float32)[:, None] * inverse[None, :]
-        angles = np.concatenate([angles, angles], axis=1)
+        half = rotary_angles(theta, width=width, positions=a.max_positions)
+        angles = np.concatenate([half, half], axis=1)
         cos, sin = (
             ops.unsqueeze(
                 ops.gather(

@@ -9,6 +9,7 @@ from pathlib import Path
 from exporter.manifest import Manifest
 from exporter.packages.assemble import Filling, Packager
 from exporter.packages.ollama.modelfile import model_tag, render_modelfile
+from exporter.packages.pooling import pooling_names
 from exporter.templates import environment
 
 STATIC = Path(__file__).parent / "static"
@@ -34,6 +35,7 @@ def fill_ollama(filling: Filling) -> Sequence[str]:
         verdict=judged.verdict,
         tag=tag,
         example=example,
+        pooling=pooling_names(manifest),
     )
     (stage / "create.sh").chmod(0o755)
     return [manifest.entry]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from exporter.checkpoint.contents import Prompts
 from exporter.checkpoint.json_file import read_object
-from exporter.checkpoint.modules import OLD_POOLING_KEYS
 from exporter.checkpoint.tokenizer import TOKENIZER_FILES
 from exporter.checkpoint.weights import DENSE_INSIDE
 from exporter.errors import BadInput
 from exporter.manifest import Manifest
 from exporter.packages.assemble import Filling, Packager, Settings
 from exporter.packages.onnx_file import write_graph
+from exporter.packages.pooling import POOLINGS, padded_rightly, pooling_names
 from exporter.records import write_json
 from exporter.staging import copy_present
 
@@ -41,14 +41,20 @@ def fill_sentence_transformers(filling: Filling) -> Sequence[str]:
     for judged, file in zip(artifacts, files, strict=True):
         write_graph(judged, stage / file)
     copy_present(TOKENIZER_FILES, first.folder, stage)
+    tokenizer = stage / "tokenizer_config.json"
+    if manifest.pooling == "lasttoken" and tokenizer.is_file():
+        write_json(tokenizer, padded_rightly(read_object(tokenizer), manifest))
     config = read_object(first.folder / "config.json")
     # Says to this tool, and to whoever opens it, why there are no weights beside it.
     write_json(stage / "config.json", {**config, DENSE_INSIDE: True})
     for place, _ in MODULES[1:]:
         (stage / place).mkdir()
-    pooling = {key: mode == manifest.pooling for key, mode in OLD_POOLING_KEYS.items()}
-    pooling_config = {"word_embedding_dimension": manifest.dim, **pooling}
-    write_json(stage / "1_Pooling" / "config.json", pooling_config)
+    names = pooling_names(manifest)
+    mode = POOLINGS["mean"].sentence_transformers  # its default, unless it is told otherwise
+    pooling = {mode: False, names.sentence_transformers: True}
+    write_json(
+        stage / "1_Pooling" / "config.json", {"word_embedding_dimension": manifest.dim, **pooling}
+    )
     # An empty folder does not survive git or a zip.
     write_json(stage / "2_Normalize" / "config.json", {})
     modules = [
@@ -74,6 +80,7 @@ def fill_sentence_transformers(filling: Filling) -> Sequence[str]:
         "readme.md.j2",
         "README.md",
         first=manifest,
+        pooling=names,
         prompts=prompts,
         **example_code(manifest.prompts),
         rows=list(zip(files, artifacts, strict=True)),

@@ -10,6 +10,7 @@ from exporter.errors import BadInput
 from exporter.manifest import Manifest
 from exporter.packages.assemble import Filling, Packager, Settings
 from exporter.packages.onnx_file import write_graph
+from exporter.packages.pooling import padded_rightly, pooling_names
 from exporter.packages.transformersjs.article_vectors import (
     ABOUT_NAME,
     StoredVectors,
@@ -61,7 +62,7 @@ def fill_transformersjs(filling: Filling) -> Sequence[str]:
     # It cuts at this length; a tokenizer often allows more than the model was trained to read.
     tokenizer = _read_json(first.folder / "tokenizer_config.json")
     tokenizer["model_max_length"] = first.manifest.max_tokens
-    write_json(stage / "tokenizer_config.json", tokenizer)
+    write_json(stage / "tokenizer_config.json", padded_rightly(tokenizer, first.manifest))
     for name in ("embed.mjs", *NPM_FILES):
         shutil.copyfile(STATIC / name, stage / name)
     modules = find_node_modules(filling.settings.get("node_modules"))
@@ -71,6 +72,7 @@ def fill_transformersjs(filling: Filling) -> Sequence[str]:
         "readme.md.j2",
         "README.md",
         first=first.manifest,
+        pooling=pooling_names(first.manifest),
         artifacts=artifacts,
         dtypes={scheme: dtype for scheme, (dtype, _) in FILES.items()},
         default=FILES[default][0],

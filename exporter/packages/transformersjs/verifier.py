@@ -11,6 +11,7 @@ from exporter.errors import BadInput, unknown_name
 from exporter.packages.golden import Golden
 from exporter.packages.golden_check import check_answers
 from exporter.packages.manifest import PackagedArtifact
+from exporter.packages.pooling import pooling_names
 from exporter.packages.shipped import foreign_scripts
 from exporter.packages.transformersjs.article_vectors import read_some, rendered
 from exporter.packages.transformersjs.chromium import find_chromium, open_chromium, serve
@@ -67,8 +68,8 @@ def verify_transformersjs(
     articles = [rendered(article, entry.artifact.prompts) for article in some[0]] if some else []
     task = {
         "dtype": dtype,
-        "pooling": entry.artifact.pooling,
         "texts": [*(text.text for text in golden.texts), *articles],
+        "pooling": pooling_names(entry.artifact).transformersjs,
     }
     provers = [(name, RUNTIMES[name](folder, node_modules)) for name in chosen]
     proofs = []

@@ -11,6 +11,7 @@ const prompts = load("prompts.json");
 const { model_tag: model, artifacts } = load("manifest.json");
 const { artifact } = artifacts[0];
 const dims = artifact.matryoshka_dims.length ? artifact.matryoshka_dims : [artifact.dim];
+const form = artifact.options.unicode_form;
 const OLLAMA = "http://localhost:11434";
 
 /** A vector of length 1 for each question; dim: one of the model's smaller ones. */
@@ -36,6 +37,8 @@ async function embed(input, url, dim) {
   if (dim !== undefined && !dims.includes(dim)) {
     throw new RangeError(`dim ${dim} is none of ${dims.join(", ")}`);
   }
+  // The original's tokenizer composes characters, llama.cpp's does not.
+  if (form) input = input.map((text) => text.normalize(form));
   const answer = await fetch(url.replace(/\/+$/, "") + "/api/embed", {
     method: "POST",
     headers: { "Content-Type": "application/json" },

@@ -11,6 +11,7 @@ import math
 import os
 import re
 import sys
+import unicodedata
 import urllib.error
 import urllib.request
 
@@ -30,6 +31,7 @@ MANIFEST = load("manifest.json")
 MODEL = MANIFEST["model_tag"]
 ARTIFACT = MANIFEST["artifacts"][0]["artifact"]
 DIMS = ARTIFACT["matryoshka_dims"] or [ARTIFACT["dim"]]
+FORM = ARTIFACT["options"].get("unicode_form")
 
 
 def embed_queries(texts, url="http://localhost:11434", dim=None):
@@ -63,6 +65,8 @@ def embed(texts, url, dim):
     """
     if dim is not None and dim not in DIMS:
         raise ValueError("dim %r is none of %s" % (dim, ", ".join(map(str, DIMS))))
+    if FORM:  # the original's tokenizer composes characters, llama.cpp's does not
+        texts = [unicodedata.normalize(FORM, text) for text in texts]
     body = json.dumps({"model": MODEL, "input": texts, "truncate": False}).encode()
     request = urllib.request.Request(
         url.rstrip("/") + "/api/embed", body, {"Content-Type": "application/json"}

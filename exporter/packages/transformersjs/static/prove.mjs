@@ -3,7 +3,8 @@
 
 /** Return ids and vectors of `texts`: by AutoModel, one by one, and by pipeline, padded together.
  * The pipeline gives null for the longest texts, which it cuts otherwise, unless `cut` is set. */
-export async function prove(transformers, { openModel }, { dtype, device, pooling, texts, cut = false }) {
+export async function prove(transformers, { openModel }, task) {
+  const { dtype, device, texts, pooling, cut = false } = task;
   const model = await openModel(transformers, { dtype, device });
   const ids = texts.map(model.ids);
   const vectors = [];
