@@ -61,6 +61,9 @@ class Golden(Record):
     query_prompt: str
     document_prompt: str
     texts: tuple[GoldenText, ...] = Field(min_length=1)
+    cut: bool = True
+    """Whether the last text is one that the model's limit cuts: a model that reads very far has
+    none."""
     mistakes: tuple[GoldenMistake, ...]
 
     @model_validator(mode="after")
@@ -83,9 +86,10 @@ class Golden(Record):
         return limits.get(text, max(limits.values()))
 
     def is_cut(self, index: int) -> bool:
-        """Return whether the model's limit cuts this text: the golden text made to be cut is."""
+        """Return whether the model's limit cuts this text: the golden text made to be cut is, where
+        there is one."""
         longest = max(len(text.token_ids) for text in self.texts)
-        return len(self.texts[index].token_ids) == longest
+        return self.cut and len(self.texts[index].token_ids) == longest
 
 
 def build_golden(encoder: Encoder, truth: Truth) -> Golden:
@@ -110,6 +114,7 @@ def build_golden(encoder: Encoder, truth: Truth) -> Golden:
         query_prompt=truth.prompts.query,
         document_prompt=truth.prompts.document,
         texts=entries,
+        cut=truth.cut,
         mistakes=tuple(mistake for mistake in found if mistake is not None),
     )
 

@@ -34,6 +34,8 @@ class Truth:
     texts: tuple[str, ...]
     vectors: Vectors
     mistakes: tuple[Mistaken, ...]
+    cut: bool = True
+    """Whether the last text is one that the original cuts."""
 
 
 def measure_truth(checkpoint: Checkpoint) -> Truth:
@@ -57,7 +59,9 @@ def truth_of(reference: Encoder, prompts: Prompts, *, variants: Sequence[Variant
             with closing(variant.load()) as encoder:
                 vectors = encoder.encode([texts[i] for i in at])
             mistakes.append(Mistaken(variant.said, tuple(at), vectors))
-    return Truth(prompts, kinds, texts, reference.encode(texts), tuple(mistakes))
+    vectors = reference.encode(texts)
+    doubled = len(reference.token_ids([2 * texts[-1]])[0])
+    return Truth(prompts, kinds, texts, vectors, tuple(mistakes), cut=doubled == len(rows[-1]))
 
 
 def _of_ends(

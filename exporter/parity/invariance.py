@@ -16,6 +16,8 @@ from exporter.vectors.rows import Rows, Vectors
 SAMPLE_TEXTS = 16
 FULL_TOKENS = 8192
 """Tokens of a batch that is padded as far as the model reads: more would only cost memory."""
+FULL_WIDTH = 2048
+"""As far as a text is padded where the model reads more."""
 LONGEST_SAMPLED = 256
 """Tokens. Effects of padding begin past 64; longer texts would only cost time."""
 
@@ -37,7 +39,7 @@ def measure_invariance(
     """Encode `texts` alone, together, in reverse, padded and with other threads, and compare.
 
     truth: (texts, dim) of torch fp32, of which the encoder's width is compared. Nothing is padded
-    past `max_tokens`.
+    past `max_tokens`, nor further than FULL_WIDTH.
     """
     with closing(source.open(threads=2)) as encoder:
         rows = encoder.token_ids(texts)
@@ -54,10 +56,11 @@ def measure_invariance(
             order = _changed(batch, run(rows[::-1], width=width)[::-1])
             bare = np.concatenate([run([row], width=len(row)) for row in rows])
             wider = run(rows, width=min(width + width // 2, max_tokens))
-            count = max(1, FULL_TOKENS // max_tokens)
+            longest = max(width, min(max_tokens, FULL_WIDTH))
+            count = max(1, FULL_TOKENS // longest)
             full = np.concatenate(
                 [
-                    run(rows[start : start + count], width=max_tokens)
+                    run(rows[start : start + count], width=longest)
                     for start in range(0, len(rows), count)
                 ]
             )

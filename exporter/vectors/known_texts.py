@@ -38,21 +38,25 @@ PARAGRAPHS = (
 )
 PARTS_OF_LIMIT = (0.4, 0.6, 0.8)
 """Lengths, as parts of the model's limit, of the documents that show a wrong sliding window."""
+LONGEST = 8192
+"""Tokens. A model that reads more gets no text that it cuts, and long ones as if this were its
+limit: attention's square of more is time and memory that no proof is worth."""
 
 
 def golden_texts(reference: Encoder, prompts: Prompts) -> list[tuple[str, str]]:
     """Return (`query` or `document`, text with its prompt), measured by the tokens of `reference`.
 
-    The last text is so long that the reference cuts it: there a runtime that loses the end token
-    by truncation shows.
+    The last text is so long that the reference cuts it, if that is no more than LONGEST: there a
+    runtime that loses the end token by truncation shows.
     """
     found = [("query", prompts.render_query(text)) for text in QUERIES]
     found += [("document", prompts.render_document(t, title=title)) for title, t in DOCUMENTS]
     cut = _cut_text(reference, prompts)
     limit = len(reference.token_ids([cut])[0])
-    long = [_text_of(reference, prompts, part * limit) for part in PARTS_OF_LIMIT]
+    most = min(limit, LONGEST)
+    long = [_text_of(reference, prompts, part * most) for part in PARTS_OF_LIMIT]
     found += [("document", prompts.render_document(text, title=TITLE)) for text in long]
-    return [*found, ("document", cut)]
+    return found if limit > LONGEST else [*found, ("document", cut)]
 
 
 def long_text(encoder: Encoder, prompts: Prompts, *, tokens: int, part: float) -> str:

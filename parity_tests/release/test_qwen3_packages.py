@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from exporter.packages.ollama.modelfile import model_tag  # noqa: E402
 from exporter.packages.verdict import PackageVerdict  # noqa: E402
 from exporter.packages.verify import verify_package  # noqa: E402
 from exporter.registry import PACKAGES, resolve  # noqa: E402
+from exporter.runtimes.original import CheckpointTokens  # noqa: E402
 from exporter.runtimes.torch_reference import TorchReference  # noqa: E402
+from exporter.vectors.known_texts import LONGEST, golden_texts  # noqa: E402
 from parity_tests.npm import install_transformers  # noqa: E402
 from parity_tests.packaging import evidence_of  # noqa: E402
 from parity_tests.servers import LLAMA_CPP, answering, as_ollama, running  # noqa: E402
@@ -192,6 +194,23 @@ def test_a_server_with_the_readmes_options_passes_and_one_that_pools_the_mean_is
 def verify(folder: Path, url: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(folder / "verify.py"), "--url", url]
     return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_model_that_reads_32k_is_proven_by_texts_of_8k(tmp_path: Path) -> None:
+    folder = make_tiny_qwen3(tmp_path / "long", layers=1, positions=32768, max_tokens=None)
+    checkpoint = read_checkpoint(folder)
+    assert checkpoint.max_tokens == 32768
+    tokens = CheckpointTokens(checkpoint)
+
+    class Tokens:
+        def token_ids(self, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:
+            return tokens([prompt + text for text in texts])
+
+    reference: Any = Tokens()
+    texts = [text for _, text in golden_texts(reference, checkpoint.prompts)]
+    lengths = [len(row) for row in reference.token_ids(texts)]
+    assert LONGEST / 2 < max(lengths) < LONGEST
+    assert len(set(texts)) == len(texts)
 
 
 def test_transformersjs_in_node_by_model_and_by_pipeline(

@@ -125,7 +125,10 @@ class Contexts:
                 yield from pool.map(one, short)
         if len(short) < len(batches):
             self.close()
-            context = Context(self._llama, limit=self._limit, name=self._name)
+            limit = self._limit
+            if _pools_last(self._llama):  # keys and values take room for each token
+                limit = max(len(row) for batch in batches for row in batch)
+            context = Context(self._llama, limit=limit, name=self._name)
             try:
                 for batch in batches[len(short) :]:
                     yield context.decode(batch, threads=min(self._widest, self._threads))

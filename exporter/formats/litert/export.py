@@ -30,6 +30,7 @@ from exporter.staging import check_free_disk, check_output, staged_folder
 ENTRY = "model.tflite"
 BESIDE = ("config.json", *TOKENIZER_FILES)
 USUAL_LENGTHS = (64, 256, 1024)
+LONGEST = 8192
 KEPT = (
     "norms, biases and tables of positions stay float32: few bytes, applied to float32",
     "attention, activation functions, normalisation and the rotations of inputs compute in float32",
@@ -69,6 +70,12 @@ def export_litert(
     if width not in checkpoint.matryoshka_dims:
         known = ", ".join(map(str, checkpoint.matryoshka_dims))
         raise BadInput(f"--dim {width} is not one that the model was trained for (known: {known})")
+    if checkpoint.max_tokens > LONGEST:
+        raise BadInput(
+            f"'{checkpoint.path}' reads {checkpoint.max_tokens:,} tokens; a .tflite attends over "
+            f"all of them at once, and {LONGEST:,} is the most: write a smaller max_seq_length "
+            "into sentence_bert_config.json"
+        )
     takes = _lengths(lengths, most=checkpoint.max_tokens)
     texts = read_calibration(calibration) if scheme == "int8" else None
     if texts is None and calibration is not None:
