@@ -2,7 +2,7 @@
 
 python -m benchmarks.bert --checkpoint FOLDER [--corpus BEIR --calibration FILE]
 
-Without --corpus, the invented English ordinances of `benchmarks.english_towns`: six hundred
+Without --corpus, the invented English ordinances of `benchmarks.english_towns`: eight hundred
 articles, as many questions, and texts for calibration of towns that none of them names. 1 - cosine
 and the largest difference of a component are to torch float32, over all articles and questions.
 """
@@ -28,15 +28,19 @@ from exporter.parity.results import ArtifactResult
 from exporter.runtimes.torch_reference import TorchReference
 from exporter.vectors.rows import Vectors
 
-MADE = (
+MADE: tuple[tuple[str, str], ...] = (
     ("onnx", "fp32"),
     ("onnx", "fp16"),
     ("onnx", "int8"),
     ("onnx", "q4"),
     ("openvino", "fp32"),
     ("openvino", "int8"),
+    ("gguf", "f32"),
+    ("gguf", "q8_0"),
+    ("gguf", "q4_k_m"),
 )
-MEASURING = ("fp16", "int8", "q4")
+"""Format and scheme."""
+MEASURING = ("fp16", "int8", "q4", "q8_0", "q4_k_m")
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def _measure(given: Given, folder: Path, fitted: str, calibration: Path | None) 
             format=name,
             scheme=scheme,
             calibration=calibration if scheme in MEASURING else None,
+            **({"imatrix": "on"} if name == "gguf" and scheme in MEASURING else {}),
         )
         for (name, scheme), place in zip(kinds, places, strict=True)
     ]

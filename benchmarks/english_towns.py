@@ -1,6 +1,6 @@
 """A small English corpus in BEIR's layout: ordinances of towns that do not exist.
 
-Written for this project. Thirty towns rule on twenty matters, each with figures of its own: six
+Written for this project. Forty towns rule on twenty matters, each with figures of its own: eight
 hundred articles that differ in a name and a number, and a question for each, in other words.
 """
 
@@ -13,7 +13,8 @@ TOWNS = (
     *("Tamarack", "Bellhaven", "Cold Ferry", "Dunmere", "Eastlow", "Fennimore", "Hollin Cross"),
     *("Kestrel Bay", "Marlowe", "North Pell", "Oxbow", "Quarry Hill", "Redmarsh", "Winterbourne"),
     *("Amberley", "Copper Gulch", "Farrow", "Gull Point", "Ivy Bridge", "Larkfield", "Stonegate"),
-    *("Pine Hollow", "Vesper", "Yarrow Creek"),
+    *("Pine Hollow", "Vesper", "Yarrow Creek", "Bramwell", "Cutler Ridge", "Dovecote", "Elmsford"),
+    *("Harrow Sound", "Tidewell", "Umber Falls", "Wexcombe", "Zenith Grove", "Calder"),
 )
 OTHERS = ("Alder Point", "Brackley", "Thornby", "Upper Sedge")
 """Towns whose articles and questions are for calibration: none is in the corpus."""

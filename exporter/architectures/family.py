@@ -101,6 +101,8 @@ class GgufFamily(Protocol):
     """Whether some of its layers have a sliding window."""
     layer_tensors: Sequence[str]
     """What each layer's tensors are called there, behind the layer's number."""
+    other_tensors: Sequence[str]
+    """What those outside of layers are called there."""
 
     def tensor_name(self, name: str) -> str:
         """Return the file's name of a backbone tensor, `layers.0.mlp.up_proj.weight`."""
@@ -112,6 +114,10 @@ class GgufFamily(Protocol):
 
     def keys(self, architecture: Architecture, *, file_type: int) -> Sequence[tuple[str, Any]]:
         """Return (`add_` method of gguf's writer, value), in the order of llama.cpp's converter."""
+        ...
+
+    def tokenizer_keys(self, architecture: Architecture) -> Sequence[tuple[str, Any]]:
+        """Return the same of what stands before the vocabulary."""
         ...
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from exporter.architectures.bert import config as bert_config
 from exporter.architectures.bert.config import ATTENTION, BertArchitecture
 from exporter.architectures.bert.findings import architecture_findings
+from exporter.architectures.bert.gguf import BertEncoder
 from exporter.architectures.bert.layer import FP16, entry_steps, layer_steps, sites
 from exporter.architectures.bert.tensors import UNUSED, expected_shapes, own_name
 from exporter.architectures.family import Site
@@ -31,11 +32,11 @@ class Bert:
     counts_from_padding: bool
     around: tuple[str, str]
     real_weights: str
+    gguf: BertEncoder | None
     poolings: tuple[str, ...] = ("mean", "cls")
     sentencepiece: bool = False
     unused: tuple[str, ...] = UNUSED
     fp16 = FP16
-    gguf = None
     causal = False
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
@@ -116,5 +117,7 @@ BERT = Bert(
     counts_from_padding=False,
     around=("[CLS]", "[SEP]"),
     real_weights="sentence-transformers/all-MiniLM-L6-v2",
+    gguf=BertEncoder(),
 )
-ROBERTA = Bert(counts_from_padding=True, around=("<s>", "</s>"), real_weights="")
+# llama.cpp knows RoBERTa's layers; its tokenizers, Unigram and byte-level BPE, are not written yet.
+ROBERTA = Bert(counts_from_padding=True, around=("<s>", "</s>"), real_weights="", gguf=None)

@@ -34,7 +34,7 @@ FP16 = Fp16Plan(scales_stream=False, normed=("attention_sum", "mlp_sum"))
 def entry_steps(a: BertArchitecture) -> tuple[Step, ...]:
     """Return the steps before the first layer."""
     return (
-        Place("x", "x", "embed_positions", "embed_types", unplaced=a.padding_id),
+        Place("x", "x", "embed_positions", "embed_segments", unplaced=a.padding_id),
         LayerNorm("x", "x", "embed_norm"),
     )
 

@@ -5,7 +5,7 @@ from exporter.architectures.bert.config import BertArchitecture
 OWN_NAMES = {
     "embeddings.word_embeddings.": "embed_tokens.",
     "embeddings.position_embeddings.": "embed_positions.",
-    "embeddings.token_type_embeddings.": "embed_types.",
+    "embeddings.token_type_embeddings.": "embed_segments.",
     "embeddings.LayerNorm.": "embed_norm.",
     "encoder.layer.": "layers.",
 }

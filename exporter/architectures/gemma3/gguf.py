@@ -37,6 +37,7 @@ class GemmaEmbedding:
     end = ""
     dense = sliding = True
     layer_tensors = tuple(BLOCK_NAMES.values())
+    other_tensors = ("token_embd", "output_norm")
 
     def tensor_name(self, name: str) -> str:
         if name == TABLE:
@@ -95,3 +96,7 @@ class GemmaEmbedding:
             ("file_type", file_type),
             ("sliding_window", a.sliding_window),
         )
+
+    def tokenizer_keys(self, architecture: Architecture) -> Sequence[tuple[str, Any]]:
+        del architecture
+        return ()

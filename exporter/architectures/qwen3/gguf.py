@@ -34,6 +34,7 @@ class Qwen3Gguf:
     end = END
     dense = sliding = False
     layer_tensors = tuple(BLOCK_NAMES.values())
+    other_tensors = ("token_embd", "output_norm")
 
     def tensor_name(self, name: str) -> str:
         if name == TABLE:
@@ -67,3 +68,7 @@ class Qwen3Gguf:
             ("value_length", a.head_dim),
             ("file_type", file_type),
         )
+
+    def tokenizer_keys(self, architecture: Architecture) -> Sequence[tuple[str, Any]]:
+        del architecture
+        return ()

@@ -143,7 +143,7 @@ def _dense(header: GgufHeader, name: str) -> Iterable[Finding]:
 def _layers(header: GgufHeader, family: GgufFamily) -> Iterable[Finding]:
     names = {t.name for t in header.tensors}
     count = int(header.keys.get(f"{family.architecture}.block_count") or 0)
-    wanted = ["token_embd.weight", "output_norm.weight"]
+    wanted = [f"{name}.weight" for name in family.other_tensors]
     wanted += [
         f"blk.{i}.{part}.weight" for i in range(min(count, 1000)) for part in family.layer_tensors
     ]

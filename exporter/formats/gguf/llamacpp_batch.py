@@ -82,6 +82,7 @@ def lay_out(rows: Sequence[Sequence[int]], *, filler: int) -> list[Cell]:
         cells += [Cell(token, place, sequence) for place, token in enumerate(row)]
         for number in range(filled, filled + gap):
             last = min(number, spare - 1)
-            cells.append(Cell(filler, number - last, len(rows) + last))
+            # All at the first place: a table of positions may end before the batch does.
+            cells.append(Cell(filler, 0, len(rows) + last))
         filled += gap
     return cells

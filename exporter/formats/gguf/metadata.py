@@ -11,7 +11,11 @@ from exporter.errors import BadInput
 from exporter.formats.gguf.tensors import gguf_family, tokenizer_of
 from exporter.formats.gguf.types import GgufType
 
-POOLINGS = {"mean": gguf.PoolingType.MEAN, "lasttoken": gguf.PoolingType.LAST}
+POOLINGS = {
+    "mean": gguf.PoolingType.MEAN,
+    "cls": gguf.PoolingType.CLS,
+    "lasttoken": gguf.PoolingType.LAST,
+}
 WHOLE_KEY = "lawvault.vocabulary.of"
 """Of a file whose vocabulary was cut: how many pieces the checkpoint has."""
 
@@ -40,12 +44,15 @@ def add_metadata(writer: Any, checkpoint: Checkpoint, gguf_type: GgufType) -> No
         metadata.size_label = gguf.size_label(total, shared, expert, expert_count)
     writer.add_type(gguf.GGUFType.MODEL)
     metadata.set_gguf_meta_model(writer)
-    for name, value in gguf_family(checkpoint).keys(a, file_type=gguf_type.file_type):
+    family = gguf_family(checkpoint)
+    for name, value in family.keys(a, file_type=gguf_type.file_type):
         getattr(writer, f"add_{name}")(value)
     for i, dense in enumerate(checkpoint.dense, start=2):
         writer.add_dense_features_dims(f"dense_{i}", dense.in_features, dense.out_features)
     writer.add_pooling_type(POOLINGS[checkpoint.pooling])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    for name, value in family.tokenizer_keys(a):
+        getattr(writer, f"add_{name}")(value)
     tokenizer_of(checkpoint).add(writer, checkpoint)
 
 

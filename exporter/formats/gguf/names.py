@@ -20,6 +20,7 @@ PLANS: Mapping[str, str] = {
 }
 TOKENIZERS: Mapping[str, str] = {
     "llama": "exporter.formats.gguf.tokenizer:TOKENIZER",
+    "bert": "exporter.formats.gguf.wordpiece:TOKENIZER",
     "gpt2": "exporter.formats.gguf.tokenizer_bytes:TOKENIZER",
 }
 """By llama.cpp's name, tokenizer.ggml.model."""

@@ -28,6 +28,8 @@ TABLE_TYPES = {
         QTYPE.IQ4_NL,
     )
 }
+ALWAYS_F32 = ("position_embd.weight", "token_types.weight")
+"""Matrices that llama.cpp's converter never rounds: few rows, added to every token."""
 # attn_v: one head's rows serve all query heads, so its bits are few and weigh much.
 SENSITIVE = ("attn_v.weight",)
 
@@ -67,8 +69,11 @@ class EmbeddingPlan:
     table: gguf.GGMLQuantizationType | None = None
 
     def storage(self, gguf_type: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
-        if len(shape) <= 1:
-            return QTYPE.F32, "" if gguf_type.matrix is QTYPE.F32 else "norms stay F32"
+        if len(shape) <= 1 or name in ALWAYS_F32:
+            return (
+                QTYPE.F32,
+                "" if gguf_type.matrix is QTYPE.F32 else "norms, biases and positions stay F32",
+            )
         if not gguf_type.quantized:
             return gguf_type.matrix, ""
         if name.startswith("dense_"):
@@ -108,8 +113,11 @@ class UpstreamPlan:
     def storage(self, gguf_type: GgufType, name: str, shape: tuple[int, ...]) -> Storage:
         """Return the converter's choice; types that only llama-quantize makes are not asked for."""
         assert gguf_type.matrix in PLAIN, gguf_type.name
-        if len(shape) <= 1:
-            return QTYPE.F32, "" if gguf_type.matrix is QTYPE.F32 else "norms stay F32"
+        if len(shape) <= 1 or name in ALWAYS_F32:
+            return (
+                QTYPE.F32,
+                "" if gguf_type.matrix is QTYPE.F32 else "norms, biases and positions stay F32",
+            )
         if divides(shape[-1], gguf_type.matrix):
             return gguf_type.matrix, ""
         block = gguf.GGML_QUANT_SIZES[gguf_type.matrix][0]

@@ -25,7 +25,7 @@ from exporter.formats.gguf.metadata import (
     add_vocabulary_key,
 )
 from exporter.formats.gguf.pack_codes import pack_nearest
-from exporter.formats.gguf.plan import TABLE, Plan
+from exporter.formats.gguf.plan import ALWAYS_F32, TABLE, Plan
 from exporter.formats.gguf.prepare import Prepared
 from exporter.formats.gguf.tensors import gguf_family, gguf_tensors
 from exporter.formats.gguf.types import QTYPE, GgufType, bits_per_weight, pack
@@ -197,8 +197,10 @@ def _check_range(data: npt.NDArray[np.uint8], stored: Any, name: str) -> None:
 
 
 def _blocks(name: str, info: TensorInfo, prepared: Prepared) -> Iterator[npt.NDArray[np.float32]]:
-    if name.startswith("dense_"):
+    if name.startswith("dense_") or name in ALWAYS_F32:
         yield read_tensor(info)
+    elif name.endswith(".bias"):
+        yield prepared.weights.bias(info.name.removesuffix(".bias"))
     elif len(info.shape) == 2 and name.startswith("blk."):
         yield prepared.weights.matrix(info.name.removesuffix(".weight"))
     elif name == TABLE:

@@ -29,9 +29,12 @@ def attend_plain(w: GraphWriter, q: str, k: str, v: str, mask: str, *, step: Att
     sequence, kv_heads * head_dim); mask: as `mask_by_group` returns it, added to the scores.
 
     The query heads that share a key head are laid one after the other along the sequence, so that
-    keys and values are neither repeated nor broadcast.
+    keys and values are neither repeated nor broadcast. Where none share one, all heads go at once:
+    a split into twelve is more than the ten buffers that a WebGPU shader may have.
     """
     shared = step.kv_heads
+    if 1 < shared == step.heads:
+        return _all_heads(w, q, k, v, mask, step=step)
     parts: list[tuple[str, str, str]] = [(q, k, v)]
     if shared > 1:
         group = step.heads // shared
@@ -50,6 +53,20 @@ def attend_plain(w: GraphWriter, q: str, k: str, v: str, mask: str, *, step: Att
         return attended[0]
     joined: str = w.node("Concat", attended, axis=-1)
     return joined
+
+
+def _all_heads(w: GraphWriter, q: str, k: str, v: str, mask: str, *, step: Attend) -> str:
+    shape = w.constant([0, 0, step.heads, step.head_dim], np.int64)
+    rows, keys, values = (
+        w.node("Transpose", [w.node("Reshape", [x, shape])], perm=perm)
+        for x, perm in ((q, [0, 2, 1, 3]), (k, [0, 2, 3, 1]), (v, [0, 2, 1, 3]))
+    )
+    scores = w.node("MatMul", [rows, keys])
+    bias = w.node("Unsqueeze", [mask, w.constant([1], np.int64)])
+    shares = w.node("Softmax", [w.node("Add", [scores, bias])], axis=-1)
+    mixed = w.node("Transpose", [w.node("MatMul", [shares, values])], perm=[0, 2, 1, 3])
+    found: str = w.node("Reshape", [mixed, w.constant([0, 0, -1], np.int64)])
+    return found
 
 
 def _one_key_head(w: GraphWriter, q: str, k: str, v: str, mask: str, *, step: Attend) -> str:
