@@ -29,6 +29,7 @@ from exporter.runtimes.torch_reference import TorchReference
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, REPOSITORY, TEXTS
 from parity_tests.packaging import PASS, evidence_of, package_onnx, seal
 from parity_tests.runtimes.test_onnx_built import variant
+from parity_tests.tiny_bert import make_tiny_bert
 
 PYTHON = "LAWVAULT_LITERT_PYTHON"
 """Names a Python with the extra `litert-export`."""
@@ -219,3 +220,21 @@ def test_a_package_of_another_model_fails(package: Path, tmp_path: Path) -> None
     seal(copy)
     checks = {check.name: check.status for check in verify_package(copy).checks}
     assert checks["golden"] == "fail"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pooling", "quant", "most"),
+    [("mean", "fp32", 1e-6), ("cls", "fp32", 1e-6), ("cls", "int8", 1e-2)],
+)
+def test_a_bert_gives_torchs_vectors(tmp_path: Path, pooling: str, quant: str, most: float) -> None:
+    folder = make_tiny_bert(tmp_path / "bert", pooling=pooling)
+    calibration = tmp_path / "texts.txt"
+    calibration.write_text(
+        "\n".join(f"{text} {i}" for i in range(8) for text in TEXTS[:4]), "utf-8"
+    )
+    more = ("--calibration", calibration) if quant == "int8" else ()
+    convert(folder, tmp_path / "a", "--quant", quant, "--lengths", "48", *more)
+    truth = TorchReference(read_checkpoint(folder), dtype="float32", device="cpu").encode(TEXTS)
+    off = 1 - (open_artifact(tmp_path / "a").encode(TEXTS).astype(np.float64) * truth).sum(axis=1)
+    assert np.median(off) < most
