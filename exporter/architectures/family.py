@@ -86,7 +86,9 @@ class GgufFamily(Protocol):
     architecture: str
     """general.architecture of the file."""
     poolings: Sequence[str]
-    """How its vectors are pooled, by llama.cpp's names; its base models' way first."""
+    """How its vectors are pooled, by llama.cpp's names."""
+    usual_poolings: Sequence[str]
+    """Those that its base models were trained with."""
     tokenizer: str
     """What kind of tokenizer its files hold: tokenizer.ggml.model."""
     pre: str

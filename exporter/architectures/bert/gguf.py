@@ -29,7 +29,7 @@ class BertEncoder:
     """See `exporter.architectures.family.GgufFamily`."""
 
     architecture = "bert"
-    poolings = ("mean", "cls")
+    poolings = usual_poolings = ("mean", "cls")
     tokenizer, pre = "bert", "jina-v2-en"
     adds = ("bos", "eos")
     end = ""

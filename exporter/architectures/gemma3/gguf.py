@@ -31,7 +31,7 @@ class GemmaEmbedding:
     """See `exporter.architectures.family.GgufFamily`."""
 
     architecture = "gemma-embedding"
-    poolings = ("mean",)
+    poolings = usual_poolings = ("mean",)
     tokenizer, pre = "llama", "default"
     adds = ("bos", "eos")
     end = ""

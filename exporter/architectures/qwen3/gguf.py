@@ -28,7 +28,7 @@ class Qwen3Gguf:
     """See `exporter.architectures.family.GgufFamily`."""
 
     architecture = "qwen3"
-    poolings = ("last", "mean")
+    poolings, usual_poolings = ("last", "mean"), ("last",)
     tokenizer, pre = "gpt2", "qwen2"
     adds = ("eos",)
     end = END

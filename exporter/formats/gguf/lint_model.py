@@ -85,15 +85,14 @@ def _pooling(header: GgufHeader, name: str, family: GgufFamily | None) -> Iterab
             "llama.cpp returns no vector for a text",
             CONVERT,
         )
-    elif family is not None and POOLING[value] != family.poolings[0]:
-        usual = family.poolings[0]
-        number = next(n for n, said in POOLING.items() if said == usual)
+    elif family is not None and POOLING[value] not in family.usual_poolings:
+        usual = " or ".join(f"{n} ({p})" for n, p in POOLING.items() if p in family.usual_poolings)
         fits = POOLING[value] in family.poolings
         yield _finding(
             "pooling",
             "warning" if fits else "error",
             f"pooling_type is {value} ({POOLING[value]}), this "
-            f"architecture is trained with {number} ({usual})",
+            f"architecture is trained with {usual}",
             "unless this model was trained so too, every vector is another one"
             if fits
             else "every vector is another one",
