@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from exporter.architectures.family import layer_name
 from exporter.quantization.blocks import fit_blocks
-from exporter.quantization.forward import Round, torch_module
+from exporter.quantization.forward import Round
+from exporter.quantization.functions import torch_module
 from exporter.quantization.gptq import Grid
 from exporter.quantization.grids import block_grid
 from exporter.quantization.int8 import fit_rows

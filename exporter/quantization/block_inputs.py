@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.quantization.forward import torch_module
+from exporter.quantization.functions import torch_module
 from exporter.quantization.gptq import Grid
 
 LEVELS = 127

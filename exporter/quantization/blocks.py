@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.quantization.forward import torch_module
+from exporter.quantization.functions import torch_module
 from exporter.quantization.gptq import Grid
 from exporter.quantization.grids import block_grid
 from exporter.quantization.rotate import RotatedWeights, usual_blocks

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from exporter.architectures.rotary import rotary_angles
 from exporter.architectures.steps import (
     Activate,
-    Activation,
     Add,
     Attend,
     Copy,
@@ -30,7 +29,14 @@ from exporter.architectures.steps import (
     writes,
 )
 from exporter.checkpoint.contents import Checkpoint
-from exporter.errors import require
+from exporter.quantization.functions import (
+    Weights,
+    activate,
+    layer_norm,
+    rms_norm,
+    rotate,
+    torch_module,
+)
 from exporter.quantization.inputs import batch_by_length, table_rows, token_rows
 from exporter.quantization.pooling import token_weights
 from exporter.quantization.weights import ModelWeights
@@ -39,7 +45,6 @@ Watch = Callable[[int, str, Any], None]
 """Called with the layer, the name of the site and its values, rows of padding left out."""
 Alter = Callable[[int, str, Any], Any]
 """Called with the layer, the name of a matrix' input and its values; returns what is multiplied."""
-Weights = Mapping[str, Any]
 Round = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 MASKED = -30000.0  # twice that is still a finite fp16
@@ -56,14 +61,6 @@ class Batch:
     mask: Any
     states: Any
     biases: dict[str, Any]
-
-
-def torch_module() -> Any:
-    """Return torch. Raises MissingDependency."""
-    require("torch")
-    import torch
-
-    return torch
 
 
 def run_backbone(
@@ -306,30 +303,6 @@ def _attend(step: Attend, env: Mapping[str, Any], bias: Any) -> Seen:
     return (weights.to(q.dtype) @ v).transpose(1, 2).flatten(2)
 
 
-def rms_norm(x: Any, gain: Any, *, epsilon: float) -> Any:
-    """Return x / rms(x) * gain, in the dtype of x throughout."""
-    mean = (x * x).mean(dim=-1, keepdim=True)
-    return x * (mean + epsilon).float().rsqrt().to(x.dtype) * gain
-
-
-def layer_norm(x: Any, w: Weights, name: str, *, epsilon: float) -> Any:
-    """Return (x - mean) / std * gain + bias, in the dtype of x throughout."""
-    centred = x - x.mean(dim=-1, keepdim=True)
-    return rms_norm(centred, w[name], epsilon=epsilon) + w[name + ".bias"]
-
-
-def activate(x: Any, activation: Activation) -> Any:
-    """Return an activation function of `x`, torch of any shape."""
-    functional = torch_module().nn.functional
-    if activation == "silu":
-        return functional.silu(x)
-    return functional.gelu(x, approximate=APPROXIMATE[activation])
-
-
-APPROXIMATE: Mapping[Activation, str] = {"gelu": "none", "gelu_tanh": "tanh"}
-"""torch's word for each GELU."""
-
-
 def rotary(source: ModelWeights, table: str, length: int, *, dtype: Any) -> tuple[Any, Any]:
     """Return cos and sin of a table of `Family.rotary`, each (length, 1, head_dim / 2)."""
     torch = torch_module()
@@ -337,12 +310,6 @@ def rotary(source: ModelWeights, table: str, length: int, *, dtype: Any) -> tupl
     width = source.family.rotary_dim(source.architecture)
     angles = torch.from_numpy(rotary_angles(theta, width=width, positions=length))
     return angles.cos()[:, None].to(dtype), angles.sin()[:, None].to(dtype)
-
-
-def rotate(x: Any, cos: Any, sin: Any) -> Any:
-    """Rotate each half of the last axis against the other. x: (b, s, heads, head_dim)."""
-    first, second = x.chunk(2, dim=-1)
-    return torch_module().cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
 def pooled_states(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from exporter.quantization.forward import torch_module
+from exporter.quantization.functions import torch_module
 from exporter.quantization.pairs import PAIR_LIMIT
 
 COLUMNS = 128  # columns treated before their error is spread over the rest

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from exporter.quantization.forward import torch_module
+from exporter.quantization.functions import torch_module
 from exporter.quantization.gptq import Grid
 from exporter.quantization.pairs import PAIR_LIMIT, TINY, within_pairs
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from exporter.architectures.family import Site, layer_name, name_in_layer
 from exporter.checkpoint.contents import Checkpoint
-from exporter.quantization.forward import run_backbone, torch_module
+from exporter.quantization.forward import run_backbone
+from exporter.quantization.functions import torch_module
 from exporter.quantization.inputs import check_finite
 from exporter.quantization.weights import ModelWeights
 

@@ -6,7 +6,8 @@ from typing import Any
 from exporter.architectures.family import Fp16Plan
 from exporter.checkpoint.contents import Checkpoint
 from exporter.manifest import Fp16Record, RangeRecord
-from exporter.quantization.forward import RESIDUAL, run_backbone, torch_module
+from exporter.quantization.forward import RESIDUAL, run_backbone
+from exporter.quantization.functions import torch_module
 from exporter.quantization.inputs import check_finite
 from exporter.quantization.measured import (
     LayerRanges,

@@ -16,8 +16,8 @@ from exporter.quantization.forward import (
     layer_steps,
     layer_weights,
     pooled_states,
-    torch_module,
 )
+from exporter.quantization.functions import torch_module
 from exporter.quantization.gptq import Grid, Moments, aim, compensate, one_thread
 from exporter.quantization.inputs import check_finite
 from exporter.quantization.rotate import RotatedWeights, hadamard

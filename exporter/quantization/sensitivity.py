@@ -25,8 +25,8 @@ from exporter.quantization.forward import (
     layer_weights,
     pooled_states,
     run_layer,
-    torch_module,
 )
+from exporter.quantization.functions import torch_module
 from exporter.quantization.gptq import Grid, Moments, compensate, one_thread
 from exporter.quantization.inputs import check_finite
 from exporter.quantization.rotate import RotatedWeights

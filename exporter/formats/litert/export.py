@@ -21,7 +21,7 @@ from exporter.formats.litert.runtime import SIGNATURE
 from exporter.manifest import Built, Manifest, TensorRecord, write_manifest
 from exporter.progress import Stages, next_stage, silent
 from exporter.quantization.channels import smoothed_weights
-from exporter.quantization.forward import torch_module
+from exporter.quantization.functions import torch_module
 from exporter.quantization.rotate import RotatedWeights, usual_blocks
 from exporter.quantization.weights import ModelWeights
 from exporter.quiet import stderr_dropped

@@ -27,7 +27,7 @@ from exporter.architectures.steps import (
     Rotate,
     Step,
 )
-from exporter.quantization.forward import activate, torch_module
+from exporter.quantization.functions import activate, torch_module
 from exporter.quantization.pooling import token_weights
 from exporter.quantization.rotate import RotatedWeights, hadamard
 from exporter.quantization.weights import ModelWeights

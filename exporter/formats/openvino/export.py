@@ -13,7 +13,7 @@ from exporter.formats.openvino.graph import Graph
 from exporter.formats.openvino.library import openvino_module
 from exporter.manifest import Built, Manifest, write_manifest
 from exporter.progress import Stages, next_stage, silent
-from exporter.quantization.forward import torch_module
+from exporter.quantization.functions import torch_module
 from exporter.quantization.int8 import quantize_int8
 from exporter.quantization.weights import ModelWeights
 from exporter.staging import check_free_disk, check_output, staged_folder
