@@ -104,9 +104,9 @@ def test_bytes_are_those_of_the_codec(judged: Path) -> None:
     assert bytes_of(64, "binary", "int8") == (8, 8 + 260)
     scanned, stored = bytes_of(256, "int8", "float32")
     assert 256 < scanned < 300  # codes, row ids and a few bounds
-    assert stored == pytest.approx(scanned + 1024)  # the column is the copy
+    assert stored == pytest.approx(scanned + 1024, abs=0.2)  # the column is the copy
     scanned, stored = bytes_of(64, "int8", "int8")
-    assert stored == pytest.approx(scanned + 4 * 64 + 260)
+    assert stored == pytest.approx(scanned + 4 * 64 + 260, abs=0.2)
 
 
 def test_lancedb_finds_what_the_codec_finds_in_numpy(judged: Path) -> None:
