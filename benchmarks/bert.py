@@ -24,7 +24,6 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.beir import Corpus, read_corpus
 from exporter.formats.open import open_artifact
 from exporter.manifest import Manifest
-from exporter.parity.results import ArtifactResult
 from exporter.runtimes.torch_reference import TorchReference
 from exporter.vectors.rows import Vectors
 
@@ -84,7 +83,8 @@ def _given(checkpoint: Checkpoint, corpus: Corpus) -> Given:
 
 
 def _measure(given: Given, folder: Path, fitted: str, calibration: Path | None) -> None:
-    """Export, judge and print all artifacts that are fitted on these texts."""
+    """Export and print all artifacts that are fitted on these texts. Those fitted on the bundled
+    ones are not judged: they are for comparison alone."""
     kinds = [kind for kind in MADE if calibration is not None or kind[1] in MEASURING]
     places = [folder.with_suffix("") / "-".join(kind) for kind in kinds]
     manifests = [
@@ -98,20 +98,23 @@ def _measure(given: Given, folder: Path, fitted: str, calibration: Path | None) 
         )
         for (name, scheme), place in zip(kinds, places, strict=True)
     ]
-    report = judge(places, given.checkpoint, corpus=given.corpus)
-    for place, manifest, result in zip(places, manifests, report.artifacts, strict=True):
+    verdicts = [""] * len(places)
+    if calibration is not None:
+        report = judge(places, given.checkpoint, corpus=given.corpus)
+        verdicts = [result.verdict for result in report.artifacts]
+    for place, manifest, verdict in zip(places, manifests, verdicts, strict=True):
         measured = fitted if manifest.scheme in MEASURING else ""
-        print(_row(given, place, manifest, result, measured), flush=True)
+        print(_row(given, place, manifest, verdict, measured), flush=True)
 
 
-def _row(given: Given, place: Path, manifest: Manifest, result: ArtifactResult, fitted: str) -> str:
+def _row(given: Given, place: Path, manifest: Manifest, verdict: str, fitted: str) -> str:
     with closing(open_artifact(place)) as encoder:
         found = encoder.encode(given.texts)
     off = np.maximum(1 - (found.astype(np.float64) * given.truth).sum(axis=1), 0)
     figures = (np.median(off), np.percentile(off, 99), off.max(), np.abs(found - given.truth).max())
     shown = " | ".join(f"{value:.1e}" for value in figures)
     size = f"{manifest.size_bytes / 1e6:,.1f}"
-    return f"| {manifest.name} | {fitted} | {size} | {shown} | {result.verdict} |"
+    return f"| {manifest.name} | {fitted} | {size} | {shown} | {verdict} |"
 
 
 if __name__ == "__main__":
