@@ -84,5 +84,5 @@ def test_browsers_give_its_golden_vectors(
         for quant in ("fp32", "fp16", "int8", "q4")
     ]
     package_transformersjs(made, tmp_path / "p", checkpoint=checkpoint, npm=npm)
-    report = verify_package(tmp_path / "p")
+    report = verify_package(tmp_path / "p", settings={"node_modules": npm})
     assert report.verdict == "pass", report.checks
