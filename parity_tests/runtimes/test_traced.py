@@ -45,6 +45,7 @@ def make_bert(folder: Path) -> Path:
         num_attention_heads=2,
         intermediate_size=48,
         max_position_embeddings=64,
+        hidden_act="relu",  # which the built graph does not have
     )
     BertModel(config).save_pretrained(raw)
     transformer = Transformer(str(raw), max_seq_length=64)
