@@ -85,9 +85,10 @@ def _run(
     ray: Any, job: Job, pieces: Any, workers: Workers, window: Sequence[Sequence[str]]
 ) -> Generator[tuple[int, Vectors], None, None]:
     """Yield (place in `window`, vectors) of one data set."""
+    # The longest texts, which come last, first: workers then end together.
     rows = [
-        {"place": place, "texts": json.dumps(list(texts)).encode()}
-        for place, texts in enumerate(window)
+        {"place": place, "texts": json.dumps(list(window[place])).encode()}
+        for place in reversed(range(len(window)))
     ]
     with warnings.catch_warnings():
         # From 2.64 on Ray Data takes no limits of restarts, and offers nothing in their place.
