@@ -26,18 +26,17 @@ def artifact_source(folder: Path) -> Source:
     manifest = read_manifest(folder)
     found = format_of(manifest.format)
     kernels = found.resolve("kernels")() if found.kernels else None
+    digest = sha256_file(folder / MANIFEST_NAME)
     return Source(
         name=manifest.name,
         dim=manifest.dim,
-        identity=artifact_identity(
-            sha256_file(folder / MANIFEST_NAME), kernels=kernels, libraries=found.libraries
-        ),
+        identity=artifact_identity(digest, kernels=kernels, libraries=found.libraries),
         open=partial(open_artifact, folder),
         kernels=kernels,
         portable=Portable(
             folder=folder,
             files=(
-                (MANIFEST_NAME, sha256_file(folder / MANIFEST_NAME)),
+                (MANIFEST_NAME, digest),
                 *((record.path, record.sha256) for record in manifest.files),
             ),
             open_at=artifact_source,
