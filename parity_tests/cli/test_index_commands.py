@@ -20,7 +20,6 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
-from exporter.cli.main import main  # noqa: E402
 from exporter.corpus.beir import read_documents  # noqa: E402
 from exporter.formats.onnx.export import export_onnx  # noqa: E402
 from exporter.formats.onnx.runtime import OnnxEncoder  # noqa: E402
@@ -28,6 +27,7 @@ from exporter.runtimes.original import reference_source  # noqa: E402
 from exporter.tables import run as index_run  # noqa: E402
 from exporter.tables.columns import Columns  # noqa: E402
 from exporter.tables.open_table import open_table  # noqa: E402
+from parity_tests.command import run  # noqa: E402
 from parity_tests.conftest import LAWVAULT_PROMPTS, REPOSITORY  # noqa: E402
 from parity_tests.foreign_table import write_table  # noqa: E402
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint  # noqa: E402
@@ -115,13 +115,6 @@ class Desk:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return Desk(tmp_path_factory.mktemp("desk"))
-
-
-def run(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def report_of(folder: Path, name: str = "parity-index.json") -> Any:

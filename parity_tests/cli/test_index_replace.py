@@ -14,12 +14,12 @@ import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
-from exporter.cli.main import main  # noqa: E402
 from exporter.formats.onnx.export import export_onnx  # noqa: E402
 from exporter.formats.onnx.runtime import OnnxEncoder  # noqa: E402
 from exporter.tables import replace as replacing  # noqa: E402
 from exporter.tables.columns import Columns  # noqa: E402
 from exporter.tables.open_table import open_table, origin_in  # noqa: E402
+from parity_tests.command import run  # noqa: E402
 from parity_tests.conftest import LAWVAULT_PROMPTS  # noqa: E402
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint  # noqa: E402
 from parity_tests.tiny_corpus import make_tiny_corpus  # noqa: E402
@@ -77,13 +77,6 @@ class Desk:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return Desk(tmp_path_factory.mktemp("desk"))
-
-
-def run(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def opened(database: Path) -> Any:

@@ -11,9 +11,9 @@ import pytest
 from exporter.checkpoint.contents import Prompts
 from exporter.checkpoint.read import read_checkpoint
 from exporter.cli.common import parse_prompts
-from exporter.cli.main import main
 from exporter.errors import BadInput
 from exporter.parity.run import run_parity
+from parity_tests.command import run
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 from parity_tests.tiny_corpus import make_tiny_corpus
 
@@ -44,13 +44,6 @@ class Desk:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return Desk(tmp_path_factory.mktemp("desk"))
-
-
-def run(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def recipe(tmp_path: Path, old: str, new: str) -> Path:

@@ -9,17 +9,10 @@ import pytest
 pytest.importorskip("onnxruntime")
 pytest.importorskip("sentence_transformers")
 
-from exporter.cli.main import main
 from exporter.corpus.calibration import calibration_sha256, read_calibration
 from exporter.manifest import read_manifest
+from parity_tests.command import run
 from parity_tests.tiny_corpus import make_tiny_corpus
-
-
-def run(arguments: list[object]) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main([str(argument) for argument in arguments])
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def test_an_export_is_fitted_on_the_texts_of_its_recipe(

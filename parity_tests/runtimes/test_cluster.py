@@ -19,7 +19,6 @@ for module in ("ray", "onnx", "onnxruntime", "lancedb", "sentence_transformers")
 import lancedb  # noqa: E402
 
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
-from exporter.cli.main import main  # noqa: E402
 from exporter.cluster import engine as engines  # noqa: E402
 from exporter.cluster.engine import RayEngine  # noqa: E402
 from exporter.cluster.files import get_files, put_files  # noqa: E402
@@ -30,6 +29,7 @@ from exporter.formats.onnx.export import export_onnx  # noqa: E402
 from exporter.formats.open import artifact_source  # noqa: E402
 from exporter.progress import Progress, silent  # noqa: E402
 from exporter.vectors.embed import embed_each  # noqa: E402
+from parity_tests.command import run  # noqa: E402
 from parity_tests.conftest import LAWVAULT_PROMPTS, REPOSITORY  # noqa: E402
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint  # noqa: E402
 from parity_tests.tiny_corpus import make_tiny_corpus  # noqa: E402
@@ -88,13 +88,6 @@ class Desk:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return Desk(tmp_path_factory.mktemp("desk"))
-
-
-def run(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def table(database: Path) -> Any:
