@@ -24,7 +24,9 @@ class Site:
     folded into it; neither where something else reads the channels too, or bends them. `head_dim`:
     where heads are only mixed with other tokens' on the way, so that within a head a rotation can
     be folded into `matrix` too; 0: not so. `group`: how many heads of the site each head that
-    `matrix` makes becomes.
+    `matrix` makes becomes. `normed`: a norm without gain stands between each head of `matrix` and
+    the site: a rotation passes it, a factor does not. Where layers differ, `width` and `head_dim`
+    divide those of all.
     """
 
     name: str
@@ -34,11 +36,12 @@ class Site:
     matrix: str = ""
     head_dim: int = 0
     group: int = 1
+    normed: bool = False
 
     @property
     def takes_factors(self) -> bool:
         """Return whether factors of channels can be folded into what makes them."""
-        return bool(self.norm or self.matrix)
+        return bool(self.norm or (self.matrix and not self.normed))
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,15 @@ class Fp16Plan:
     """Where powers of two may be moved without a change of the function, so that float16 holds all
     that lies between. `scales_stream`: the residual stream takes one; False where norms stand on it
     and bound it. `residual_norms`: those whose outputs are added to it. `normed`: sites that norms
-    are given and that no factor reaches."""
+    are given and that no factor reaches. `undone_by`: matrices that read the stream as it is and
+    take its factor out again."""
 
     scales_stream: bool = True
     residual_norms: tuple[str, ...] = ()
     head_norms: tuple[HeadNorm, ...] = ()
     chains: tuple[Chain, ...] = ()
     normed: tuple[str, ...] = ()
+    undone_by: tuple[str, ...] = ()
 
 
 class GgufFamily(Protocol):
@@ -129,7 +134,9 @@ class Family(ReadFamily, Protocol):
     fp16: Fp16Plan | None
     """None: no artifact in float16."""
     gguf: GgufFamily | None
-    """None: llama.cpp does not know it."""
+    """None: no GGUF."""
+    no_gguf: str
+    """Why there is none, "" where there is."""
     causal: bool
     """Whether a position sees none behind it, by every mask of `reach`."""
 
@@ -153,8 +160,8 @@ class Family(ReadFamily, Protocol):
         """Return theta of each table of rotary positions, by its name, in a fixed order."""
         ...
 
-    def rotary_dim(self, architecture: Architecture) -> int:
-        """Return the width of what is rotated: a head's."""
+    def rotary_dim(self, architecture: Architecture, table: str) -> int:
+        """Return the width of what `table` rotates: a head's."""
         ...
 
     def reach(self, architecture: Architecture) -> Mapping[str, int | None]:
@@ -162,7 +169,8 @@ class Family(ReadFamily, Protocol):
         ...
 
     def entry(self, architecture: Architecture) -> tuple[Step, ...]:
-        """Return the steps before the first layer, from `x`, rows of the table, to `x`."""
+        """Return the steps before the first layer, from `x`, rows of the table, to `x` and whatever
+        else layers are given."""
         ...
 
     def layer(self, architecture: Architecture, index: int) -> tuple[Step, ...]:

@@ -1,4 +1,4 @@
-"""What the layers of Gemma 3 and Qwen 3 share.
+"""What the layers of Gemma 3, EmbeddingGemma 2 and Qwen 3 share.
 
 Queries in groups that share keys, each head of both normalized and rotated, and a gated MLP. Norms
 around them, masks, scales and activations are a family's own.
@@ -27,9 +27,18 @@ HEAD_NORMS = (
 
 
 def attention_steps(
-    at: At, *, heads: int, kv_heads: int, head_dim: int, kind: str, scale: float
+    at: At,
+    *,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    kind: str,
+    scale: float,
+    norms_values: bool = False,
 ) -> tuple[Step, ...]:
-    """Return the steps from `h` to `attention_out`. `kind`: of the mask and the rotary table."""
+    """Return the steps from `h` to `attention_out`. `kind`: of the mask and the rotary table;
+    `norms_values`: whether each head of values is normalized, without a gain."""
+    value_norm = Norm("v", "v", at("self_attn.v_norm"), heads=kv_heads, plain=head_dim)
     return (
         Project(
             "h",
@@ -44,6 +53,7 @@ def attention_steps(
         Rotate("q", heads, kind),
         Norm("k", "k", at("self_attn.k_norm"), heads=kv_heads),
         Rotate("k", kv_heads, kind),
+        *((value_norm,) if norms_values else ()),
         Attend(
             q="q",
             k="k",

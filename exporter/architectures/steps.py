@@ -2,7 +2,8 @@
 
 A family yields them (`Family.layer`); `quantization.forward` runs them in torch, and every format
 lowers them to its own operators. Values are named; `x` is the residual stream, (batch, sequence,
-hidden), on which each layer begins and ends. A weight is named in full, without `.weight`. `site`
+hidden), on which each layer begins and ends; what a family's entry makes besides is given to every
+layer. A weight is named in full, without `.weight`. `site`
 names a value that calibration measures.
 """
 
@@ -15,13 +16,18 @@ Activation = Literal["gelu", "gelu_tanh", "silu"]
 
 @dataclass(frozen=True)
 class Norm:
-    """out = x / rms(x) * gain. `heads`: each row is that many, normalized one by one; 0: whole."""
+    """out = x / rms(x) * gain. `heads`: each row is that many, normalized one by one; 0: whole.
+
+    `plain`: the width of what is normalized where the norm has no gain, and `weight` only names it;
+    0 where it has one.
+    """
 
     x: str
     out: str
     weight: str
     heads: int = 0
     site: str = ""
+    plain: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,17 @@ class Add:
     site: str = ""
 
 
-Step = Norm | LayerNorm | Place | Copy | Project | Rotate | Attend | Gate | Activate | Add
+@dataclass(frozen=True)
+class Scale:
+    """out = x * factor, one stored number."""
+
+    x: str
+    out: str
+    factor: str
+    site: str = ""
+
+
+Step = Norm | LayerNorm | Place | Copy | Project | Rotate | Attend | Gate | Activate | Add | Scale
 
 
 def reads(step: Step) -> tuple[str, ...]:
@@ -152,7 +168,7 @@ def reads(step: Step) -> tuple[str, ...]:
     match step:
         case Norm(x=x) | LayerNorm(x=x) | Place(x=x) | Copy(x=x) | Activate(x=x):
             return (x,)
-        case Project(x=x) | Rotate(x=x):
+        case Project(x=x) | Rotate(x=x) | Scale(x=x):
             return (x,)
         case Attend(q=q, k=k, v=v):
             return (q, k, v)
@@ -162,11 +178,21 @@ def reads(step: Step) -> tuple[str, ...]:
             return (x, y)
 
 
-def last_reads(steps: tuple[Step, ...], *, kept: str = "x") -> tuple[frozenset[str], ...]:
-    """Return, for each step, the values that no later one reads: they need not be held any longer.
-    `kept`: the value that outlives the steps."""
+def given(steps: tuple[Step, ...]) -> frozenset[str]:
+    """Return the values that steps read and that none before has made."""
+    found: set[str] = set()
+    made: set[str] = set()
+    for step in steps:
+        found |= set(reads(step)) - made
+        made |= set(writes(step))
+    return frozenset(found)
+
+
+def last_reads(steps: tuple[Step, ...]) -> tuple[frozenset[str], ...]:
+    """Return, for each step of a layer, the values that no later one reads: they need not be held
+    any longer. What the layer is given outlives it: the next one is given the same."""
     made: list[frozenset[str]] = []
-    needed = {kept}
+    needed = set(given(steps))
     for step in reversed(steps):
         wanted = reads(step)
         made.append(frozenset(wanted) - needed)

@@ -90,7 +90,8 @@ class ModuleInfo(Record):
 class DenseInfo(Record):
     """A Dense module: `weight` is (out_features, in_features), without bias, identity activation.
 
-    `path` is its folder, `tensor` the name under which `Checkpoint.tensor` returns the weight.
+    `path` is its folder, "" for a projection inside the backbone, `tensor` the name under which
+    `Checkpoint.tensor` returns the weight.
     """
 
     path: str
@@ -220,5 +221,6 @@ class Checkpoint:
 
     @property
     def parameters(self) -> int:
-        """Number of weights, Dense modules included."""
-        return sum(int(np.prod(t.shape)) for t in self.tensors.values())
+        """Number of weights, Dense modules included; one that has several names counts once."""
+        placed = {(t.file, t.offset): t.shape for t in self.tensors.values()}
+        return sum(int(np.prod(shape)) for shape in placed.values())

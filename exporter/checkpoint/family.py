@@ -1,6 +1,6 @@
 """What reading a checkpoint asks of its model family. Families live in `exporter.architectures`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,9 +34,19 @@ class ReadFamily(Protocol):
     """The checkpoint on whose real weights the family's schemes below float32 were measured; "" for
     none: their artifacts say so, and none is recommended."""
 
-    unused: Collection[str]
-    """Tensors that may lie in its files, whole numbers among them, and that no vector depends
-    on."""
+    oldest_transformers: tuple[int, int]
+    """The release that knew its models first: references need it."""
+    halves_window: bool
+    """Whether transformers halves the window of config.json at load, and so may have damaged it at
+    save."""
+    projection: str
+    """The tensor of the backbone that works as a Dense behind pooling, "" where there is none: a
+    linear map without bias, which commutes with every pooling that is supported."""
+
+    def unused(self, name: str) -> bool:
+        """Return whether a tensor that may lie in its files, of whole numbers even, is one that no
+        vector depends on."""
+        ...
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         """Return what keeps this config.json from the family's graphs, None where nothing does."""
@@ -51,9 +61,12 @@ class ReadFamily(Protocol):
         """Return the name in the files and the shape of every tensor that a vector depends on."""
         ...
 
-    def own_name(self, name: str) -> str:
-        """Return what a tensor of the files is called here: `embed_tokens.weight` the table,
-        `layers.0....` what belongs to a layer, no dot before `.weight` or `.bias` in all others."""
+    def own_tensors(
+        self, architecture: Architecture, stored: Mapping[str, TensorInfo]
+    ) -> Mapping[str, TensorInfo]:
+        """Return the tensors of the files as they are called here: `embed_tokens.weight` the table,
+        `layers.0....` what belongs to a layer, no dot before `.weight` or `.bias` in all others.
+        Those of Dense modules among them, as they are."""
         ...
 
     def findings(

@@ -18,7 +18,7 @@ from exporter.checkpoint.contents import (
     Prompts,
     WindowChoice,
 )
-from exporter.checkpoint.family import ReadFamily, Reading, find_family
+from exporter.checkpoint.family import Reading, find_family
 from exporter.checkpoint.findings import module_findings, prompt_findings, tokenizer_findings
 from exporter.checkpoint.folder import (
     check_folder,
@@ -81,7 +81,7 @@ def read_checkpoint(
                 f"supported with {' or '.join(family.poolings)} pooling"
             )
         check_shapes(stored, family.shapes(architecture), folder=weights)
-        if "sliding_attention" in architecture.layer_types:
+        if family.halves_window and "sliding_attention" in architecture.layer_types:
             window_saved = architecture.sliding_window
             window_used, finding = decide_window(
                 window_saved,
@@ -98,9 +98,16 @@ def read_checkpoint(
             f"{obstacle}; {MERGE_WITH_PEFT}"
         )
     else:
-        hidden = int(config.get("hidden_size") or pooling.width)
+        inside_unknown = family is not None and family.projection
+        hidden = 0 if inside_unknown else int(config.get("hidden_size") or 0)
+        hidden = hidden or pooling.width
         findings.append(_not_built(obstacle or ""))
-    _check_widths(folder, hidden, pooling.width, dense)
+    inside: DenseInfo | None = None
+    if family is not None and architecture is not None and family.projection:
+        out, into = stored[family.projection].shape
+        inside = DenseInfo(path="", tensor=family.projection, in_features=into, out_features=out)
+    made = hidden if inside is None else inside.out_features
+    _check_widths(folder, made, pooling.width, dense)
     tensors = {**stored, **dense_tensors}
     for info in tensors.values():
         check_finite(info)
@@ -109,7 +116,10 @@ def read_checkpoint(
         tensors, adapter, of_adapter = merge_adapter(opened, tensors, modules)
         findings += of_adapter
     if architecture is not None and family is not None:
-        tensors = _own_names(tensors, family)
+        tensors = {
+            name: replace(info, name=name)
+            for name, info in family.own_tensors(architecture, tensors).items()
+        }
         findings += family.findings(architecture, tensors)
     facts = (
         read_tokenizer(folder, needs_model=False)
@@ -117,7 +127,7 @@ def read_checkpoint(
         else read_tokenizer(folder, needs_model=family.sentencepiece, around=family.around)
     )
     used = prompts or saved.own
-    dim = dense[-1].out_features if dense else hidden
+    dim = dense[-1].out_features if dense else made
     dims, where = read_matryoshka_dims(folder, dim)
     findings += module_findings(modules, dense, pooling=pooling.mode, spelling=pooling.spelling)
     findings += tokenizer_findings(
@@ -134,7 +144,7 @@ def read_checkpoint(
         model_type=str(config.get("model_type")),
         architecture=architecture,
         modules=modules,
-        dense=dense,
+        dense=dense if inside is None else (inside, *dense),
         pooling=pooling.mode,
         normalize=modules[-1].kind == "Normalize",
         prompts=used,
@@ -165,11 +175,6 @@ def _refuse_remote_code(config: Mapping[str, Any], path: Path) -> None:
             f"'{path}' has auto_map, code that loading would run; this tool runs no code of a "
             "checkpoint, remove the key if the architecture is a standard one"
         )
-
-
-def _own_names(tensors: Mapping[str, TensorInfo], family: ReadFamily) -> dict[str, TensorInfo]:
-    named = ((family.own_name(name), info) for name, info in tensors.items())
-    return {name: replace(info, name=name) for name, info in named}
 
 
 def _unknown(config: Mapping[str, Any]) -> str:

@@ -41,6 +41,34 @@ class TensorInfo:
     change: Change | None = None
 
 
+@dataclass(frozen=True)
+class _Scaled:
+    """Rows times a number, from some row on of a matrix that may be changed already."""
+
+    factor: float
+    first: int
+    before: Change | None
+
+    def __call__(self, rows: npt.NDArray[np.float32], first: int) -> npt.NDArray[np.float32]:
+        if self.before is not None:
+            rows = self.before(rows, self.first + first)
+        return rows * np.float32(self.factor)
+
+
+def row_part(info: TensorInfo, *, first: int, rows: int, factor: float) -> TensorInfo:
+    """Return rows of a matrix, from `first` on, multiplied by `factor` when they are read."""
+    total, width = info.shape
+    each = info.size_bytes // total
+    assert first + rows <= total, (info.name, first, rows)
+    return replace(
+        info,
+        shape=(rows, width),
+        offset=info.offset + first * each,
+        size_bytes=rows * each,
+        change=_Scaled(factor, first, info.change),
+    )
+
+
 CHANGED_ROWS = 1 << 13
 """Rows that are changed at a time: what the changes need besides stays small."""
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself

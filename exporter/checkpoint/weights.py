@@ -1,6 +1,6 @@
 """Which tensors a checkpoint has, checked against what its config says it must have."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,9 @@ from exporter.errors import BadInput
 CHUNK_BYTES = 1 << 24
 BUFFERS = ("position_ids", "token_type_ids")
 """Whole numbers that transformers' encoders saved with their weights, and make again at load."""
+PREFIXES = ("model.", "language_model.")
+"""What stands before all names where the backbone was saved with what is around it: a causal
+wrapper, or a model of several kinds of input."""
 DENSE_INSIDE = "lawvault_dense_inside"
 """Key in the config.json of a package whose graphs hold the Dense modules, and no weights."""
 # (bits of one item, mask of the exponent): all ones there is Inf or NaN.
@@ -58,12 +61,12 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     raise BadInput(f"'{single}' is missing; copy the checkpoint again")
 
 
-def read_backbone(folder: Path, *, unused: Collection[str] | None) -> dict[str, TensorInfo]:
-    """Return the tensors of the backbone, without those of the names `unused` and without the
-    `model.` prefix of a causal wrapper. None: no family says which; transformers' own buffers."""
+def read_backbone(folder: Path, *, unused: Callable[[str], bool] | None) -> dict[str, TensorInfo]:
+    """Return the tensors of the backbone, without those that `unused` names and without the prefix
+    of a model around it. None: no family says which; transformers' own buffers."""
 
     def left_out(name: str) -> bool:
-        return name.rpartition(".")[2] in BUFFERS if unused is None else name in unused
+        return name.rpartition(".")[2] in BUFFERS if unused is None else unused(name)
 
     tensors: dict[str, TensorInfo] = {}
     for file in weight_files(folder):
@@ -71,8 +74,10 @@ def read_backbone(folder: Path, *, unused: Collection[str] | None) -> dict[str, 
             if name in tensors:
                 raise BadInput(f"tensor '{name}' is in two shards of '{folder}'; save it again")
             tensors[name] = info
-    if tensors and all(name.startswith("model.") for name in tensors):
-        return {n[6:]: replace(t, name=n[6:]) for n, t in tensors.items()}
+    for prefix in PREFIXES:
+        if tensors and all(name.startswith(prefix) for name in tensors):
+            bare = {name.removeprefix(prefix): info for name, info in tensors.items()}
+            tensors = {name: replace(info, name=name) for name, info in bare.items()}
     return tensors
 
 

@@ -5,7 +5,7 @@ out so that ranges, matrix inputs and rescaled or rounded weights can be had at 
 """
 
 from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -24,6 +24,7 @@ from exporter.architectures.steps import (
     Place,
     Project,
     Rotate,
+    Scale,
     Step,
     last_reads,
     writes,
@@ -55,12 +56,14 @@ RESIDUAL = "residual"
 @dataclass
 class Batch:
     """Texts of similar length. mask: (b, s) bool; states: (b, s, hidden), replaced layer by layer;
-    biases: the additive mask of each name in `Family.reach`, (b, 1, s, s)."""
+    biases: the additive mask of each name in `Family.reach`, (b, 1, s, s); given: what else every
+    layer is given by its name, as `Family.entry` made it."""
 
     indices: list[int]
     mask: Any
     states: Any
     biases: dict[str, Any]
+    given: dict[str, Any] = field(default_factory=dict)
 
 
 def run_backbone(
@@ -119,27 +122,36 @@ def embed(
         for n, i in enumerate(picked):
             ids[n, : len(rows[i])] = torch.tensor([at[t] for t in rows[i]])
             mask[n, : len(rows[i])] = True
-        states = table[ids]
+        env = {"x": table[ids]}
         for step in entry:
-            states = _enter(source, step, w, states, rows=[rows[i] for i in picked])
+            made = _enter(source, step, w, env, rows=[rows[i] for i in picked])
+            env[writes(step)[0]] = made
         ahead = torch.arange(width)[None, :] - torch.arange(width)[:, None]
         hidden = ahead > (0 if source.family.causal else width)
         biases: dict[str, Any] = {}
         for name, reach in source.family.reach(a).items():
             far = hidden | (ahead.abs() > (width if reach is None else reach))
             biases[name] = (far[None, None] * MASKED + (~mask)[:, None, None] * MASKED).to(dtype)
-        batches.append(Batch(picked, mask, states, biases))
+        batches.append(Batch(picked, mask, env.pop("x"), biases, env))
     return batches
 
 
 def _enter(
-    source: ModelWeights, step: Step, w: Weights, states: Any, *, rows: Sequence[Sequence[int]]
+    source: ModelWeights,
+    step: Step,
+    w: Weights,
+    env: Mapping[str, Any],
+    *,
+    rows: Sequence[Sequence[int]],
 ) -> Any:
-    """Return the states behind a step of `Family.entry`. rows: the texts' ids."""
+    """Return what a step of `Family.entry` makes. rows: the texts' ids."""
     torch = torch_module()
+    if isinstance(step, Copy):
+        return env[step.x]
+    assert isinstance(step, LayerNorm | Place), step
+    states = env[step.x]
     if isinstance(step, LayerNorm):
         return layer_norm(states, w, step.weight, epsilon=source.epsilon(step.weight))
-    assert isinstance(step, Place), step
     places = torch.zeros(states.shape[:2], dtype=torch.int64)
     for n, row in enumerate(rows):
         places[n, : len(row)] = torch.tensor(places_of(row, unplaced=step.unplaced))
@@ -180,6 +192,8 @@ def step_weights(source: ModelWeights, steps: Iterable[Step], *, dtype: Any) -> 
                 found |= {name: source.gain(name), name + ".bias": source.bias(name)}
             case Place(weight=name):
                 found[name] = source.places(step)
+            case Scale(factor=name):
+                found[name] = np.array([source.factor(name)], np.float32)
     return {name: torch.from_numpy(values).to(dtype) for name, values in found.items()}
 
 
@@ -225,7 +239,7 @@ def layer_steps(
     another in its place. Replaces `batch.states` at the end.
     """
     steps = source.family.layer(source.architecture, layer)
-    env: dict[str, Any] = {"x": (yield from _see(RESIDUAL, [batch.states]))}
+    env: dict[str, Any] = {"x": (yield from _see(RESIDUAL, [batch.states])), **batch.given}
     batch.states = None  # many batches stand at one step: what is replaced anyway is not kept
     for step, dead in zip(steps, last_reads(steps), strict=True):
         if isinstance(step, Project):
@@ -276,6 +290,8 @@ def _run(
             return layer_norm(env[step.x], w, step.weight, epsilon=source.epsilon(step.weight))
         case Copy():
             return env[step.x]
+        case Scale():
+            return env[step.x] * w[step.factor]
         case Rotate():
             x = env[step.x]
             cos, sin = rotary(source, step.table, x.shape[1], dtype=x.dtype)
@@ -307,7 +323,7 @@ def rotary(source: ModelWeights, table: str, length: int, *, dtype: Any) -> tupl
     """Return cos and sin of a table of `Family.rotary`, each (length, 1, head_dim / 2)."""
     torch = torch_module()
     theta = source.family.rotary(source.architecture)[table]
-    width = source.family.rotary_dim(source.architecture)
+    width = source.family.rotary_dim(source.architecture, table)
     angles = torch.from_numpy(rotary_angles(theta, width=width, positions=length))
     return angles.cos()[:, None].to(dtype), angles.sin()[:, None].to(dtype)
 

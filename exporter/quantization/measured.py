@@ -49,13 +49,14 @@ class Rescaling(Record):
     def matrix_exponent(self, name: str) -> int:
         """Return the exponent of a projection, as `layers.0.self_attn.q_proj`."""
         layer, matrix = name_in_layer(name)
+        undone = self.residual if matrix in self.plan.undone_by else 0
         for head in self.plan.head_norms:
             if matrix == head.matrix:
-                return self._of(layer, head.name)
+                return self._of(layer, head.name) - undone
         for chain in self.plan.chains:
             if matrix in (chain.first, chain.second):
                 return self._of(layer, chain.names[matrix == chain.second])
-        return 0
+        return -undone
 
     def bias_exponent(self, name: str) -> int:
         """Return the exponent of a projection's or norm's bias: that of its output."""

@@ -1,5 +1,7 @@
 """The weights of a checkpoint as a graph or a forward pass takes them."""
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 
@@ -56,14 +58,28 @@ class ModelWeights:
     @property
     def norm_names(self) -> list[str]:
         """Return the name of every norm, the final one included."""
+        return [norm.weight for norm in self._norms]
+
+    @cached_property
+    def _norms(self) -> list[Norm | LayerNorm]:
         layers = range(self.architecture.num_layers)
         steps = [s for i in layers for s in self.family.layer(self.architecture, i)]
         steps += [*self.family.entry(self.architecture), *self.family.final(self.architecture)]
-        return [s.weight for s in steps if isinstance(s, Norm | LayerNorm)]
+        return [s for s in steps if isinstance(s, Norm | LayerNorm)]
+
+    @cached_property
+    def _plain_widths(self) -> dict[str, int]:
+        return {n.weight: n.plain for n in self._norms if isinstance(n, Norm) and n.plain}
 
     def gain(self, name: str) -> npt.NDArray[np.float32]:
-        """Return the gain of a norm: (n,) float32."""
+        """Return the gain of a norm: (n,) float32, ones where it has none."""
+        if name in self._plain_widths:
+            return np.ones(self._plain_widths[name], np.float32)
         return self.family.gain(self.checkpoint.tensor(name + ".weight"))
+
+    def factor(self, name: str) -> float:
+        """Return the number that a `Scale` multiplies by."""
+        return float(self.checkpoint.tensor(name + ".weight")[0])
 
     def bias(self, name: str) -> npt.NDArray[np.float32]:
         """Return the bias of a projection or a norm: (n,) float32."""

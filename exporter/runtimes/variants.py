@@ -26,7 +26,8 @@ def variants_of(checkpoint: Checkpoint, *, device: str | None = None) -> tuple[V
                         lambda other=other: load(checkpoint, pooling=other),  # type: ignore[misc]
                     )
                 )
-    if checkpoint.dense and checkpoint.dense[0].in_features == checkpoint.dim:
+    modules = [dense for dense in checkpoint.dense if dense.path]
+    if modules and modules[0].in_features == checkpoint.dim:
         found.append(
             Variant("a model without its Dense layers", lambda: load(checkpoint, dense=False))
         )

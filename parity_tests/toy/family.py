@@ -27,11 +27,17 @@ class Toy:
     poolings = ("mean",)
     sentencepiece = True
     around = ("<bos>", "<eos>")
-    unused = ()
+    oldest_transformers = (4, 57)
+    halves_window = False
+    projection = ""
     real_weights = ""
     fp16 = None
     gguf = None
+    no_gguf = "it is a toy"
     causal = False
+
+    def unused(self, name: str) -> bool:
+        return False
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         return "it has a bias" if config.get("attention_bias") else None
@@ -99,7 +105,7 @@ class Toy:
     def rotary(self, architecture: Architecture) -> Mapping[str, float]:
         return {"full": 5000.0}
 
-    def rotary_dim(self, architecture: Architecture) -> int:
+    def rotary_dim(self, architecture: Architecture, table: str) -> int:
         return own(architecture).head_dim
 
     def reach(self, architecture: Architecture) -> Mapping[str, int | None]:

@@ -33,11 +33,17 @@ class Bert:
     around: tuple[str, str]
     real_weights: str
     gguf: BertEncoder | None
+    no_gguf: str = ""
     poolings: tuple[str, ...] = ("mean", "cls")
     sentencepiece: bool = False
-    unused: tuple[str, ...] = UNUSED
+    oldest_transformers: tuple[int, int] = (4, 57)
+    halves_window: bool = False
+    projection: str = ""
     fp16 = FP16
     causal = False
+
+    def unused(self, name: str) -> bool:
+        return name in UNUSED
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         return bert_config.obstacle(config)
@@ -50,8 +56,11 @@ class Bert:
     def shapes(self, architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
         return expected_shapes(_own(architecture))
 
-    def own_name(self, name: str) -> str:
-        return own_name(name)
+    def own_tensors(
+        self, architecture: Architecture, stored: Mapping[str, TensorInfo]
+    ) -> Mapping[str, TensorInfo]:
+        del architecture
+        return {own_name(name): info for name, info in stored.items()}
 
     def findings(
         self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
@@ -87,7 +96,8 @@ class Bert:
         del architecture
         return {}
 
-    def rotary_dim(self, architecture: Architecture) -> int:
+    def rotary_dim(self, architecture: Architecture, table: str) -> int:
+        del table
         return _own(architecture).head_dim
 
     def reach(self, architecture: Architecture) -> Mapping[str, int | None]:
@@ -119,5 +129,10 @@ BERT = Bert(
     real_weights="sentence-transformers/all-MiniLM-L6-v2",
     gguf=BertEncoder(),
 )
-# llama.cpp knows RoBERTa's layers; its tokenizers, Unigram and byte-level BPE, are not written yet.
-ROBERTA = Bert(counts_from_padding=True, around=("<s>", "</s>"), real_weights="", gguf=None)
+ROBERTA = Bert(
+    counts_from_padding=True,
+    around=("<s>", "</s>"),
+    real_weights="",
+    gguf=None,
+    no_gguf="llama.cpp knows its layers, but its tokenizers are not written here",
+)

@@ -27,11 +27,18 @@ class Gemma3:
     poolings = ("mean",)
     sentencepiece = True
     around = ("<bos>", "<eos>")
-    unused = ()
+    oldest_transformers = (4, 57)
+    halves_window = True
+    projection = ""
     real_weights = "google/embeddinggemma-300m"
     fp16 = FP16
     gguf = GemmaEmbedding()
+    no_gguf = ""
     causal = False
+
+    def unused(self, name: str) -> bool:
+        del name
+        return False
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         return gemma3_config.obstacle(config)
@@ -42,8 +49,11 @@ class Gemma3:
     def shapes(self, architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
         return expected_shapes(_own(architecture))
 
-    def own_name(self, name: str) -> str:
-        return name
+    def own_tensors(
+        self, architecture: Architecture, stored: Mapping[str, TensorInfo]
+    ) -> Mapping[str, TensorInfo]:
+        del architecture
+        return stored
 
     def findings(
         self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
@@ -81,7 +91,8 @@ class Gemma3:
         thetas = {"full_attention": a.rope_theta, "sliding_attention": a.rope_local_theta}
         return {kind: theta for kind, theta in thetas.items() if kind in a.layer_types}
 
-    def rotary_dim(self, architecture: Architecture) -> int:
+    def rotary_dim(self, architecture: Architecture, table: str) -> int:
+        del table
         return _own(architecture).head_dim
 
     def reach(self, architecture: Architecture) -> Mapping[str, int | None]:

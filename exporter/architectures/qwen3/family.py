@@ -26,11 +26,17 @@ class Qwen3:
     poolings = ("lasttoken", "mean")
     sentencepiece = False
     around = ("", END)
-    unused = ("lm_head.weight",)
+    oldest_transformers = (4, 57)
+    halves_window = False
+    projection = ""
     real_weights = ""
     fp16 = FP16
     gguf = Qwen3Gguf()
+    no_gguf = ""
     causal = True
+
+    def unused(self, name: str) -> bool:
+        return name == "lm_head.weight"
 
     def obstacle(self, config: Mapping[str, Any]) -> str | None:
         return qwen3_config.obstacle(config)
@@ -41,8 +47,11 @@ class Qwen3:
     def shapes(self, architecture: Architecture) -> Mapping[str, tuple[int, ...]]:
         return expected_shapes(_own(architecture))
 
-    def own_name(self, name: str) -> str:
-        return name
+    def own_tensors(
+        self, architecture: Architecture, stored: Mapping[str, TensorInfo]
+    ) -> Mapping[str, TensorInfo]:
+        del architecture
+        return stored
 
     def findings(
         self, architecture: Architecture, tensors: Mapping[str, TensorInfo]
@@ -77,7 +86,8 @@ class Qwen3:
     def rotary(self, architecture: Architecture) -> Mapping[str, float]:
         return {FULL: _own(architecture).rope_theta}
 
-    def rotary_dim(self, architecture: Architecture) -> int:
+    def rotary_dim(self, architecture: Architecture, table: str) -> int:
+        del table
         return _own(architecture).head_dim
 
     def reach(self, architecture: Architecture) -> Mapping[str, int | None]:

@@ -18,9 +18,10 @@ def check_expressible(checkpoint: Checkpoint) -> None:
     errors = [f for f in checkpoint.findings if f.severity == "error"]
     if errors:
         raise BadInput(f"{errors[0].evidence}: {errors[0].effect}; {errors[0].remedy}")
-    family = family_of(a).gguf
+    known = family_of(a)
+    family = known.gguf
     if family is None:
-        raise BadInput(f"GGUF files of type '{a.model_type}' are not written here. {NEXT}")
+        raise BadInput(f"no GGUF of a model of type '{a.model_type}': {known.no_gguf}. {NEXT}")
     family.check(checkpoint)
     _check_dense(checkpoint, hidden=a.hidden_size)
     tokenizer_of(checkpoint).check(checkpoint)

@@ -25,6 +25,7 @@ from exporter.architectures.steps import (
     Place,
     Project,
     Rotate,
+    Scale,
     Step,
 )
 from exporter.quantization.functions import activate, torch_module
@@ -173,6 +174,8 @@ def litert_module(weights: ModelWeights, *, dim: int) -> Any:
                     env[step.out] = env[step.x] + placed[: env[step.x].shape[1]]
                 case Copy():
                     env[step.out] = env[step.x]
+                case Scale():
+                    env[step.out] = env[step.x] * weights.factor(step.factor)
                 case Add():
                     env[step.out] = env[step.x] + env[step.y]
 
@@ -214,10 +217,10 @@ def _biases(torch: Any, weights: ModelWeights, real: Any, length: int) -> dict[s
 
 def _rotary(torch: Any, weights: ModelWeights, length: int) -> dict[str, tuple[Any, Any]]:
     """Return cos and sin, (sequence, 1, half a head) each, by the name of the table."""
-    width = weights.family.rotary_dim(weights.architecture)
     places = torch.arange(length, dtype=torch.float32)[:, None]
     made = {}
     for name, theta in weights.family.rotary(weights.architecture).items():
+        width = weights.family.rotary_dim(weights.architecture, name)
         angles = places * torch.from_numpy(inverse_frequencies(theta, width))[None]
         made[name] = (angles.cos()[:, None], angles.sin()[:, None])
     return made

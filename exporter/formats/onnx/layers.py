@@ -19,6 +19,7 @@ from exporter.architectures.steps import (
     Place,
     Project,
     Rotate,
+    Scale,
     Step,
 )
 from exporter.formats.onnx.graph_writer import BOOL, GraphWriter
@@ -68,6 +69,7 @@ class Layers:
         self._token_shape = ""
         self._biases: Mapping[str, str] = {}
         self._tables: Mapping[str, tuple[str, str]] = {}
+        self._entered: dict[tuple[str, str], Input] = {}
 
     def hidden_states(self, ids: str, mask: str) -> str:
         """Return the final-norm output, (batch, sequence, hidden) in the scheme's compute dtype.
@@ -78,8 +80,8 @@ class Layers:
         steps = list(family.entry(self.a))
         steps += [s for i in range(self.a.num_layers) for s in family.layer(self.a, i)]
         steps += family.final(self.a)
-        heads = {s.heads // s.kv_heads for s in steps if isinstance(s, Attend)}
-        self._biases = self._attention_biases(mask, heads)
+        groups = {s.mask: s.heads // s.kv_heads for s in steps if isinstance(s, Attend)}
+        self._biases = self._attention_biases(mask, groups)
         sizes = w.node("Shape", [ids])
         self._token_shape = w.node("Concat", [sizes, w.constant([-1], np.int64)], axis=0)
         self._tables = self._rotary()
@@ -108,6 +110,9 @@ class Layers:
                 return 2
             case Add():
                 env[step.out] = HeldTensor(w.node("Add", [env[step.x].name, env[step.y].name]))
+            case Scale():
+                factor = w.constant(self.weights.factor(step.factor), self.compute)
+                env[step.out] = HeldTensor(w.node("Mul", [env[step.x].name, factor]))
             case LayerNorm():
                 env[step.out] = HeldTensor(self._layer_norm(env[step.x].name, step.weight))
             case Place():
@@ -209,10 +214,14 @@ class Layers:
 
     def _head_norm(self, x: str, step: Norm, *, scale: float) -> str:
         w = self.w
-        width = self.family.rotary_dim(self.a)
-        split = w.node("Reshape", [x, w.constant([-1, width], np.int64)])
-        normed = self._norm(split, step.weight, scale=scale)
-        flat: str = w.node("Reshape", [normed, self._token_shape])
+        width = len(self.weights.gain(step.weight))
+        split, shape = w.constant([-1, width], np.int64), self._token_shape
+        if step.plain:
+            # Of values: the standard Attention takes a width that it cannot read off for 0.
+            split = w.constant([0, 0, step.heads, width], np.int64)
+            shape = w.constant([0, 0, step.heads * width], np.int64)
+        normed = self._norm(w.node("Reshape", [x, split]), step.weight, scale=scale)
+        flat: str = w.node("Reshape", [normed, shape])
         return flat
 
     def _add_norm(self, x: str, residual: str, name: str) -> tuple[str, str]:
@@ -228,9 +237,10 @@ class Layers:
         return normed, total
 
     def _rotary(self) -> dict[str, tuple[str, str]]:
-        a, width = self.a, self.family.rotary_dim(self.a)
+        a = self.a
         made: dict[str, tuple[str, str]] = {}
         for table, theta in self.family.rotary(a).items():
+            width = self.family.rotary_dim(a, table)
             cos, sin = rotary_tables(theta, head_dim=width, positions=a.max_positions)
             pair = (("cos", cos.astype(self.compute)), ("sin", sin.astype(self.compute)))
             cos_name, sin_name = (
@@ -240,9 +250,9 @@ class Layers:
             made[table] = (cos_name, sin_name)
         return made
 
-    def _attention_biases(self, mask: str, groups: set[int]) -> dict[str, str]:
+    def _attention_biases(self, mask: str, groups: Mapping[str, int]) -> dict[str, str]:
         """Return the additive masks by name, each (batch, 1, sequence, sequence), or as
-        `mask_by_group` makes them."""
+        `mask_by_group` makes them. groups: how many queries share a key under each."""
         w = self.w
         zero = w.constant(0.0, self.compute)
         masked = w.constant(MASKED[self.compute.name], self.compute)
@@ -264,8 +274,7 @@ class Layers:
             far = w.node("Greater", [distance, limit])
             bias = w.node("Add", [w.node("Where", [far, masked, zero]), keys])
             if self.plain_attention:
-                (group,) = groups
-                bias = mask_by_group(w, bias, group=group)
+                bias = mask_by_group(w, bias, group=groups[name])
             made[name] = bias
         return made
 
@@ -273,7 +282,10 @@ class Layers:
         """Add all matrices of a site. Not merged: cutting the product apart again is a pass over
         it."""
         given = env[step.x]
-        x = self.scheme.enter(self.w, given.name, site=step.site)
+        at = (given.name, step.site)
+        if at not in self._entered:  # one value, read by a matrix of every layer, is rounded once
+            self._entered[at] = self.scheme.enter(self.w, given.name, site=step.site)
+        x = self._entered[at]
         made = [(product, self._matmul(x, product.weight)) for product in step.products]
         for product, name in made:
             if product.late_factor:

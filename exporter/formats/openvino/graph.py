@@ -24,6 +24,7 @@ from exporter.architectures.steps import (
     Place,
     Project,
     Rotate,
+    Scale,
     Step,
 )
 from exporter.formats.openvino.library import openvino_module
@@ -75,6 +76,7 @@ class Graph:
         self._tokens: tuple[Any, Any] = (None, None)
         self._biases: Mapping[str, Any] = {}
         self._tables: Mapping[str, tuple[Any, Any]] = {}
+        self._entered: dict[tuple[int, str], tuple[HeldNode, TokenRows]] = {}
         self.records: list[TensorRecord] = []
         self._written = on_written
 
@@ -142,6 +144,9 @@ class Graph:
         match step:
             case Add():
                 env[step.out] = HeldNode(ops.add(env[step.x].node, env[step.y].node))
+            case Scale():
+                factor = self._numbers(self.weights.factor(step.factor), np.float32)
+                env[step.out] = HeldNode(ops.multiply(env[step.x].node, factor))
             case LayerNorm():
                 env[step.out] = HeldNode(self._layer_norm(env[step.x].node, step.weight))
             case Place():
@@ -238,14 +243,14 @@ class Graph:
     def _heads(self, x: Any, heads: int, *, norm: str | None = None) -> Any:
         """Return (batch, heads, sequence, head_dim), each head's rows normalized by `norm`."""
         ops = self.ops
-        shape = self._numbers([0, 0, heads, self.family.rotary_dim(self.a)])
+        shape = self._numbers([0, 0, heads, -1])
         split = ops.reshape(x, shape, special_zero=True)
         if norm is not None:
             split = self._norm(split, norm)
         return ops.transpose(split, self._numbers([0, 2, 1, 3]))
 
     def _rotate(self, x: Any, step: Rotate) -> Any:
-        ops, half = self.ops, self.family.rotary_dim(self.a) // 2
+        ops, half = self.ops, self.family.rotary_dim(self.a, step.table) // 2
         cos, sin = self._tables[step.table]
         # Spelled as the CPU plugin's pattern wants it: a split along axis -1 is not fused.
         first, second = (
@@ -273,7 +278,10 @@ class Graph:
     def _project(self, step: Project, env: dict[str, HeldNode]) -> None:
         """Add all matrices of a site."""
         given = env[step.x]
-        rows = self._enter(given.node, site=step.site)
+        at = (id(given), step.site)
+        if at not in self._entered:  # one value, read by a matrix of every layer, is rounded once
+            self._entered[at] = given, self._enter(given.node, site=step.site)
+        rows = self._entered[at][1]
         made = [(product, self._product(rows, product.weight)) for product in step.products]
         for found, node in made:
             if found.late_factor:

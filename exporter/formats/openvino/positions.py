@@ -85,10 +85,11 @@ def rotary_tables(
     """Return cos and sin by table, each (1, 1, sequence, head_dim) float32."""
     from openvino import opset15 as ops
 
-    a, width = architecture, family.rotary_dim(architecture)
+    a = architecture
     positions = _positions(mask)
     made: dict[str, tuple[Any, Any]] = {}
     for kind, theta in family.rotary(a).items():
+        width = family.rotary_dim(a, kind)
         half = rotary_angles(theta, width=width, positions=a.max_positions)
         angles = np.concatenate([half, half], axis=1)
         cos, sin = (
