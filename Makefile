@@ -36,17 +36,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.torch $(VENV)/.llama
 	$(PIP) install --quiet --find-links $(WHEELS) -c constraints.txt -e '.[dev]'
 	touch $@
 
-# LiteRT's converter pins typing-extensions: an environment of its own, which the tests call.
-$(VENV)-litert/.installed: pyproject.toml constraints.txt
-	@echo "installing LiteRT's converter into $(VENV)-litert"
-	$(PYTHON) -m venv $(VENV)-litert
-	$(VENV)-litert/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)-litert/bin/python -m pip install --quiet -c constraints.txt torch
-	$(VENV)-litert/bin/python -m pip install --quiet -c constraints.txt -e '.[litert-export]'
+# LiteRT's converter pins typing-extensions, optimum pins transformers below what EmbeddingGemma 2
+# needs: a second environment, which the tests call.
+$(VENV)-second/.installed: pyproject.toml constraints.txt
+	@echo "installing LiteRT's converter and transformers 5 into $(VENV)-second"
+	$(PYTHON) -m venv $(VENV)-second
+	$(VENV)-second/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-second/bin/python -m pip install --quiet -c constraints.txt torch
+	$(VENV)-second/bin/python -m pip install --quiet -c constraints.txt -e '.[litert-export,embeddinggemma2,onnx,openvino]'
 	touch $@
 
-test: $(VENV)/.installed $(VENV)-litert/.installed
-	LAWVAULT_LITERT_PYTHON=$(CURDIR)/$(VENV)-litert/bin/python $(PY) -m pytest -m 'slow or not slow'
+test: $(VENV)/.installed $(VENV)-second/.installed
+	LAWVAULT_SECOND_PYTHON=$(CURDIR)/$(VENV)-second/bin/python $(PY) -m pytest -m 'slow or not slow'
 
 test-fast: $(VENV)/.installed
 	$(PY) -m pytest
@@ -77,4 +78,4 @@ fuzz: $(VENV)/.installed
 	done
 
 clean:
-	rm -rf $(VENV) $(VENV)-litert
+	rm -rf $(VENV) $(VENV)-second

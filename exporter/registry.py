@@ -11,6 +11,8 @@ from exporter.errors import BadInput, unknown_name
 
 FAMILIES: Mapping[str, str] = {
     "gemma3_text": "exporter.architectures.gemma3.family:FAMILY",
+    "embedding_gemma2_text": "exporter.architectures.embedding_gemma2.family:FAMILY",
+    "embedding_gemma2": "exporter.architectures.embedding_gemma2.family:FAMILY",
     "bert": "exporter.architectures.bert.family:BERT",
     "roberta": "exporter.architectures.bert.family:ROBERTA",
     "xlm-roberta": "exporter.architectures.bert.family:ROBERTA",

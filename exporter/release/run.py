@@ -36,7 +36,7 @@ from exporter.report.words import words_of
 from exporter.report.write import HTML_NAME, JSON_NAME, MARKDOWN_NAME, read_report, write_report
 from exporter.runtimes.memory import release_memory
 from exporter.runtimes.original import open_original
-from exporter.runtimes.torch_reference import REFERENCE_NEEDS, reference_needs
+from exporter.runtimes.torch_reference import REFERENCE_NEEDS, require_reference
 from exporter.staging import check_output
 
 BENCH_NAME = "bench.json"
@@ -103,7 +103,7 @@ def run_release(
     `language`: of pages; packages do not depend on it.
     """
     check_recipe(recipe)
-    require(*reference_needs(checkpoint))
+    require_reference(checkpoint)
     for spec in recipe.artifacts:
         if spec.vocabulary is not None:
             with_vocabulary(checkpoint, Path(spec.vocabulary))

@@ -9,7 +9,6 @@ from exporter.checkpoint.contents import Checkpoint, Prompts, WindowChoice
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.tokenizer import load_tokenizer
 from exporter.checkpoint.window import both_windows
-from exporter.errors import require
 from exporter.runtimes.batching import token_rows
 from exporter.runtimes.encoder import Encoder, Original, Portable, Source
 from exporter.runtimes.identity import reference_identity
@@ -25,10 +24,10 @@ def reference_source(
         TorchReference,
         find_device,
         reference_name,
-        reference_needs,
+        require_reference,
     )
 
-    require(*reference_needs(checkpoint))
+    require_reference(checkpoint)
     device, described = find_device(device)
 
     def load(*, threads: int | None = None) -> Encoder:

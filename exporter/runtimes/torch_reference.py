@@ -3,22 +3,26 @@
 import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from exporter.checkpoint.contents import Checkpoint
+from exporter.checkpoint.family import find_family
 from exporter.checkpoint.tokenizer import load_tokenizer
-from exporter.errors import BadInput, LawvaultError, require
+from exporter.errors import BadInput, LawvaultError, MissingDependency, require
 from exporter.offline import offline
 from exporter.progress import Progress
 from exporter.runtimes.batching import batches_by_length, padded, token_rows
 from exporter.runtimes.encoder import Vectors, unit_rows
 from exporter.runtimes.memory import release_memory
 from exporter.runtimes.peft_layers import add_adapter, base_folder
+from exporter.runtimes.text_part import text_part
 
 # Measured on a CPU: 4,096 costs a fifth more, 16,384 twice as much (caches).
 TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
@@ -27,10 +31,20 @@ TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}
 REFERENCE_NEEDS = ("torch", "transformers", "sentence_transformers")
 
 
-def reference_needs(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Return the modules that the references of a checkpoint are run by."""
-    adapter = () if checkpoint.adapter is None else ("peft",)
-    return (*REFERENCE_NEEDS, *adapter)
+def require_reference(checkpoint: Checkpoint) -> None:
+    """Raise MissingDependency unless what runs the references of a checkpoint is installed."""
+    require(*REFERENCE_NEEDS, *(() if checkpoint.adapter is None else ("peft",)))
+    family = find_family(checkpoint.model_type)
+    if family is None:
+        return
+    oldest = family.oldest_transformers
+    found = tuple(int(part) for part in re.findall(r"\d+", version("transformers"))[:2])
+    if found < oldest:
+        raise MissingDependency(
+            f"transformers {oldest[0]}.{oldest[1]}",
+            install=f"pip install 'transformers>={oldest[0]}.{oldest[1]}' (in an environment "
+            "without the extra 'traced', which pins it lower)",
+        )
 
 
 def find_device(device: str | None) -> tuple[str, str]:
@@ -74,7 +88,7 @@ class TorchReference:
         `pooling` is another than the checkpoint's, as sentence-transformers names it."""
         self.device, _ = find_device(device)
         with offline(), quiet(), _own_head_dim():
-            require(*reference_needs(checkpoint))
+            require_reference(checkpoint)
             import torch
             from sentence_transformers import SentenceTransformer
 
@@ -83,12 +97,12 @@ class TorchReference:
             if checkpoint.window_used != checkpoint.window_saved:
                 config["sliding_window"] = _loaded_window(checkpoint)
             try:
-                with base_folder(checkpoint) as folder:
+                with base_folder(checkpoint) as whole, text_part(whole) as (folder, options):
                     self._model: Any = SentenceTransformer(
                         str(folder),
                         device=self.device,
                         local_files_only=True,
-                        model_kwargs={"dtype": getattr(torch, dtype)},
+                        model_kwargs={"dtype": getattr(torch, dtype), **options},
                         config_kwargs=config,
                     ).eval()
                 if checkpoint.adapter is not None:

@@ -26,13 +26,11 @@ from exporter.packages.assemble import Judged
 from exporter.packages.verify import verify_package
 from exporter.runtimes.encoder import Encoder, PaddedEncoder
 from exporter.runtimes.torch_reference import TorchReference
-from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, REPOSITORY, TEXTS
+from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE, TEXTS
 from parity_tests.packaging import PASS, evidence_of, package_onnx, seal
 from parity_tests.runtimes.test_onnx_built import variant
+from parity_tests.second import run_second
 from parity_tests.tiny_bert import make_tiny_bert
-
-PYTHON = "LAWVAULT_LITERT_PYTHON"
-"""Names a Python with the extra `litert-export`."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "two heads for keys of four": {"kv_heads": 2, "heads": 4},
@@ -44,18 +42,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def convert(checkpoint: Path, output: Path, *more: object) -> Manifest:
     """Run `lawvault export litert` where its converter is."""
-    python = os.environ.get(PYTHON)
-    if python is None:
-        reason = f"{PYTHON} names no Python with the extra litert-export"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     named = ["--checkpoint", checkpoint, "--output", output, "--quiet", *more]
-    ran = subprocess.run(
-        [python, "-m", "exporter", "export", "litert", *map(str, named)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
+    ran = run_second("exporter", "export", "litert", *named)
     assert ran.returncode == 0, ran.stderr
     assert not ran.stderr.strip(), "its libraries' logs are not the user's"
     return read_manifest(output)
