@@ -49,11 +49,13 @@ def make_tiny_embedding_gemma2(
     window: int = 8,
     positions: int = 262144,
     max_tokens: int = 64,
+    rows: int = 0,
     towers: bool = False,
     dtype: str = "bfloat16",
 ) -> Path:
-    """Write a checkpoint and a real tokenizer. Returns `folder`. `towers`: as the whole model is
-    saved, with those for images and sound."""
+    """Write a checkpoint and a real tokenizer. Returns `folder`. `rows`: of the table, 0 for as many
+    as the tokenizer has pieces; `towers`: as the whole model is saved, with those for images and
+    sound."""
     import torch
     from transformers import (
         EmbeddingGemma2Config,
@@ -64,9 +66,9 @@ def make_tiny_embedding_gemma2(
 
     folder.mkdir(parents=True, exist_ok=True)
     train_tokenizer(folder, SENTENCES * 20, vocab_size=512)
-    rows = len(json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]["vocab"])
+    pieces = len(json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]["vocab"])
     text = EmbeddingGemma2TextConfig(
-        vocab_size=rows,
+        vocab_size=rows or pieces,
         hidden_size=hidden,
         intermediate_size=intermediate,
         num_hidden_layers=layers,

@@ -46,20 +46,22 @@ def make_tiny_qwen3(
     pooling: str = "lasttoken",
     ends: bool = True,
     matryoshka_dims: tuple[int, ...] = (64, 32),
+    rows: int = 0,
 ) -> Path:
     """Write a checkpoint with random weights and a real tokenizer. Returns `folder`.
 
+    `rows`: of the table, 0 for as many as the tokenizer has pieces.
     `head`: save it as the whole language model, lm_head.weight included. `ends`: whether the
     tokenizer puts its end token behind a text.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = write_tokenizer(folder, vocab=vocab, ends=ends)
+    pieces = write_tokenizer(folder, vocab=vocab, ends=ends)
     _write_model(
         folder,
         seed=seed,
         head=head,
         dtype=dtype,
-        vocab_size=rows,
+        vocab_size=rows or pieces,
         hidden_size=hidden,
         intermediate_size=intermediate,
         num_hidden_layers=layers,
@@ -71,8 +73,8 @@ def make_tiny_qwen3(
         tie_word_embeddings=tied,
         use_sliding_window=False,
         sliding_window=None,
-        bos_token_id=rows - 5,
-        eos_token_id=rows - 5,
+        bos_token_id=pieces - 5,
+        eos_token_id=pieces - 5,
     )
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}

@@ -239,6 +239,15 @@ def test_per_layer_matrices_are_rows_of_the_one_in_the_file(tiny: Checkpoint) ->
     assert tiny.parameters == stored
 
 
+def test_layers_are_numbered_with_zeros_where_there_are_more_than_ten(tmp_path: Path) -> None:
+    folder = make(tmp_path / "deep", layers=12)
+    saved = json.loads((folder / "config.json").read_text("utf-8"))
+    assert list(saved["per_layer_config"]) == ["05", "11"]
+    a = read_checkpoint(folder).architecture
+    assert isinstance(a, EmbeddingGemma2Architecture)
+    assert (a.global_kv_heads, a.global_head_dim) == (1, 32)
+
+
 def test_gguf_is_refused_by_name(tiny: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"embedding_gemma2_text.*llama\.cpp as pinned"):
         export_gguf(tiny, tmp_path / "a")
@@ -261,6 +270,7 @@ def test_a_reference_says_which_transformers_it_needs(tiny: Checkpoint) -> None:
         ("per_layer_config", {"0": {"head_dim": 32}}, "per_layer_config changes"),
         ("per_layer_config", {"5": {"hidden_size": 32}}, "per_layer_config changes"),
         ("per_layer_config", [1], "per_layer_config is no object"),
+        ("per_layer_config", {"five": {}}, "per_layer_config is no object"),
         ("layer_types", ["sliding_attention"], "layer_types must name 6 layers"),
         ("embedding_dim", 95, "embedding_projection.weight"),
         ("sliding_window", "wide", "sliding_window"),

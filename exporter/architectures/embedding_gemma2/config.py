@@ -134,9 +134,12 @@ def _global_heads(
             text.get("num_global_key_value_heads", GLOBAL_KV_HEADS),
             text.get("global_head_dim", GLOBAL_HEAD_DIM),
         )
-    full = {str(i) for i, kind in enumerate(types) if kind == FULL}
-    if not isinstance(own, dict) or not all(isinstance(v, dict) for v in own.values()):
+    full = {i for i, kind in enumerate(types) if kind == FULL}
+    if not isinstance(own, dict) or not all(
+        isinstance(v, dict) and i.isdecimal() for i, v in own.items()
+    ):
         raise BadInput(f"'{path}': per_layer_config is no object of objects, one a layer")
+    own = {int(i): v for i, v in own.items()}  # "5", or "05" where there are more than ten
     known = {"num_key_value_heads", "head_dim"}
     strange = sorted(
         f"layer {i}: {key}"

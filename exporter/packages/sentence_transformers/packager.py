@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from exporter.checkpoint.contents import Prompts
+from exporter.checkpoint.family import find_family
 from exporter.checkpoint.json_file import read_object
 from exporter.checkpoint.tokenizer import TOKENIZER_FILES
 from exporter.checkpoint.weights import DENSE_INSIDE
@@ -21,6 +22,8 @@ from exporter.packages.pooling import POOLINGS, padded_rightly, pooling_names
 from exporter.records import write_json
 from exporter.staging import copy_present
 
+NEWEST = (4, 57)
+"""The transformers that optimum-onnx 0.1.0 takes at most; ours lies in the extra `traced`."""
 SCHEMES = ("fp32", "fp16", "int8", "q4", "q4f16", "mixed")
 QUESTION, EXAMPLE_TITLE = "房东不退押金怎么办", "住房租赁条例"
 EXAMPLE_TEXT = "第十条 出租人收取押金的，应当在合同中约定返还的时间。"
@@ -130,7 +133,8 @@ def prefixes(prompts: Prompts) -> Mapping[str, str]:
 def check_sentence_transformers(
     folders: Sequence[Path], manifests: Sequence[Manifest], settings: Settings
 ) -> None:
-    """Refuse graphs that an older onnxruntime, as fastembed allows, does not read."""
+    """Refuse graphs that an older onnxruntime, as fastembed allows, does not read, and models that
+    the transformers of the ONNX backend does not know."""
     del settings
     for folder, manifest in zip(folders, manifests, strict=True):
         if manifest.options.get("flavour") == "cpu23":
@@ -138,6 +142,14 @@ def check_sentence_transformers(
                 f"'{folder}' ({manifest.name}) is of the flavour cpu23, whose opset is newer than "
                 f"many an onnxruntime; export it again: lawvault export onnx --quant "
                 f"{manifest.scheme}"
+            )
+        kind = read_object(folder / "config.json").get("model_type")
+        family = find_family(kind)
+        if family is not None and family.oldest_transformers > NEWEST:
+            raise BadInput(
+                f"'{folder}' ({manifest.name}) is of type '{kind}', and sentence-transformers' "
+                "ONNX backend needs optimum-onnx, which holds transformers below the first that "
+                "knows it; package it for onnxruntime"
             )
 
 
