@@ -53,9 +53,11 @@ def make_tiny_embedding_gemma2(
     towers: bool = False,
     dtype: str = "bfloat16",
 ) -> Path:
-    """Write a checkpoint and a real tokenizer. Returns `folder`. `rows`: of the table, 0 for as many
-    as the tokenizer has pieces; `towers`: as the whole model is saved, with those for images and
-    sound."""
+    """Write a checkpoint and a real tokenizer. Returns `folder`.
+
+    `rows`: of the table, 0 for as many as the tokenizer has pieces; `towers`: as the whole model is
+    saved, with those for images and sound.
+    """
     import torch
     from transformers import (
         EmbeddingGemma2Config,

@@ -192,6 +192,15 @@ def family_of(architecture: Architecture) -> Family:
     return family
 
 
+def window_reach(checkpoint: Checkpoint) -> int | None:
+    """Return how far apart positions see each other where that is limited, None where nowhere."""
+    architecture = checkpoint.architecture
+    if architecture is None:
+        return None
+    reaches = family_of(architecture).reach(architecture).values()
+    return next((reach for reach in reaches if reach is not None), None)
+
+
 def layer_name(index: int, name: str) -> str:
     """Return the full name of what is named within a layer."""
     return f"layers.{index}.{name}"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from exporter.architectures.family import family_of, window_reach
 from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.family import find_family
 from exporter.checkpoint.tokenizer import load_tokenizer
@@ -83,9 +84,11 @@ class TorchReference:
         device: str | None = None,
         dense: bool = True,
         pooling: str | None = None,
+        reach: int | None = None,
     ) -> None:
         """`dense=False` leaves the Dense modules out, as a runtime does that does not know them;
-        `pooling` is another than the checkpoint's, as sentence-transformers names it."""
+        `pooling` is another than the checkpoint's, as sentence-transformers names it; `reach`:
+        another than its sliding window's."""
         self.device, _ = find_device(device)
         with offline(), quiet(), _own_head_dim():
             require_reference(checkpoint)
@@ -94,8 +97,8 @@ class TorchReference:
 
             self._torch: Any = torch
             config: dict[str, Any] = {}
-            if checkpoint.window_used != checkpoint.window_saved:
-                config["sliding_window"] = _loaded_window(checkpoint)
+            if reach is not None or checkpoint.window_used != checkpoint.window_saved:
+                config["sliding_window"] = _loaded_window(checkpoint, reach)
             try:
                 with base_folder(checkpoint) as whole, text_part(whole) as (folder, options):
                     self._model: Any = SentenceTransformer(
@@ -115,7 +118,7 @@ class TorchReference:
                     f"sentence-transformers cannot load '{checkpoint.path}' ({reason}); "
                     "without a reference nothing can be compared"
                 ) from error
-        self._check_window(checkpoint)
+        self._check_window(checkpoint, reach)
         if pooling is not None:
             kind = type(self._model[1])  # its second argument is the mode in all versions
             self._model[1] = kind(self._model[1].get_embedding_dimension(), pooling)
@@ -128,14 +131,15 @@ class TorchReference:
             checkpoint.path / "tokenizer.json", max_tokens=checkpoint.max_tokens
         )
 
-    def _check_window(self, checkpoint: Checkpoint) -> None:
-        if checkpoint.window_used is None:
+    def _check_window(self, checkpoint: Checkpoint, reach: int | None) -> None:
+        expected = _loaded_window(checkpoint, reach)
+        if expected is None:
             return
         found = self._model[0].auto_model.config.sliding_window
-        if found != _loaded_window(checkpoint):
+        if found != expected:
             raise BadInput(
-                f"transformers loaded '{checkpoint.path}' with an exclusive window of {found}, "
-                f"this tool expects {_loaded_window(checkpoint)}; install transformers >= 4.57"
+                f"transformers loaded '{checkpoint.path}' with a sliding window of {found}, this "
+                f"tool expects {expected}; install transformers >= 4.57"
             )
 
     def token_ids(self, texts: Sequence[str], *, prompt: str = "") -> list[list[int]]:
@@ -179,10 +183,13 @@ class TorchReference:
         release_memory()
 
 
-def _loaded_window(checkpoint: Checkpoint) -> int:
-    """Return the exclusive bound that transformers makes of the raw window at load."""
-    assert checkpoint.window_used is not None
-    return checkpoint.window_used // 2 + 1
+def _loaded_window(checkpoint: Checkpoint, reach: int | None) -> int | None:
+    """Return what transformers' config has for the window after load: an exclusive bound where it
+    halves what is saved, else how far apart positions see each other. None without a window."""
+    reach = window_reach(checkpoint) if reach is None else reach
+    if reach is None or checkpoint.architecture is None:
+        return None
+    return reach + 1 if family_of(checkpoint.architecture).halves_window else reach
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +61,7 @@ class Desk:
             )
         used = self.checkpoint.window_used
         assert used is not None
-        wide = replace(self.checkpoint, window_used=2 * used)
-        with closing(TorchReference(wide, dtype="float32")) as encoder:
+        with closing(TorchReference(self.checkpoint, dtype="float32", reach=used)) as encoder:
             self.wide_window = encoder.encode(self.texts(PROMPT))
         with closing(TorchReference(self.checkpoint, dtype="bfloat16")) as encoder:
             self.bf16 = encoder.encode(self.texts(PROMPT))

@@ -290,3 +290,20 @@ def test_a_config_that_does_not_fit_is_refused_by_name(
         return
     with pytest.raises(BadInput, match=message):
         read_checkpoint(tmp_path / "c")
+
+
+@pytest.mark.slow
+def test_vectors_of_another_window_are_named(tiny: Checkpoint, tmp_path: Path) -> None:
+    """As a server's are that takes the radius for a width: golden vectors know them."""
+    folder = make(tmp_path / "deep", max_tokens=512)
+    export_onnx(read_checkpoint(folder), tmp_path / "sound")
+    named = ["--checkpoint", folder, "--output", tmp_path / "report", "--quiet"]
+    ran = run_second("exporter", "parity", tmp_path / "sound", *named)
+    assert ran.returncode == 0, ran.stderr
+    report = tmp_path / "report" / "parity.json"
+    named = ["--checkpoint", folder, "--report", report, "--output", tmp_path / "p"]
+    ran = run_second("exporter", "package", "onnxruntime", tmp_path / "sound", *named)
+    assert ran.returncode == 0, ran.stderr
+    golden = json.loads((tmp_path / "p" / "golden.json").read_text("utf-8"))
+    said = {mistake["said"] for mistake in golden["mistakes"]}
+    assert "a model whose sliding window is half as wide" in said

@@ -4,7 +4,6 @@ where a variable names it."""
 import json
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,11 +58,10 @@ class Desk:
         prompts = self.checkpoint.prompts
         if prompt is not None:
             prompts = prompts.model_copy(update={"document": prompt})
-        checkpoint = self.checkpoint
-        if window is not None:
-            checkpoint = replace(checkpoint, window_used=window)
+        reach = None if window is None else window // 2
         texts = [prompts.render_document(text, title=title) for _, title, text in self.rows]
-        with closing(TorchReference(checkpoint, dtype=dtype, device="cpu")) as encoder:
+        reference = TorchReference(self.checkpoint, dtype=dtype, device="cpu", reach=reach)
+        with closing(reference) as encoder:
             if spoil is not None:
                 spoil(encoder)
             return encoder.encode(texts)
