@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.architectures.family import layer_name
+from exporter.quantization.batches import Round
 from exporter.quantization.blocks import fit_blocks
-from exporter.quantization.forward import Round
 from exporter.quantization.functions import torch_module
 from exporter.quantization.gptq import Grid
 from exporter.quantization.grids import block_grid

@@ -5,12 +5,9 @@ out so that ranges, matrix inputs and rescaled or rounded weights can be had at 
 """
 
 from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from exporter.architectures.rotary import rotary_angles
 from exporter.architectures.steps import (
@@ -30,6 +27,7 @@ from exporter.architectures.steps import (
     writes,
 )
 from exporter.checkpoint.contents import Checkpoint
+from exporter.quantization.batches import Batch, embed
 from exporter.quantization.functions import (
     Weights,
     activate,
@@ -38,32 +36,16 @@ from exporter.quantization.functions import (
     rotate,
     torch_module,
 )
-from exporter.quantization.inputs import batch_by_length, table_rows, token_rows
 from exporter.quantization.pooling import token_weights
+from exporter.quantization.step_weights import layer_weights, step_weights
 from exporter.quantization.weights import ModelWeights
 
 Watch = Callable[[int, str, Any], None]
 """Called with the layer, the name of the site and its values, rows of padding left out."""
 Alter = Callable[[int, str, Any], Any]
 """Called with the layer, the name of a matrix' input and its values; returns what is multiplied."""
-Round = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-
-MASKED = -30000.0  # twice that is still a finite fp16
 RESIDUAL = "residual"
 """The site at which each layer begins."""
-
-
-@dataclass
-class Batch:
-    """Texts of similar length. mask: (b, s) bool; states: (b, s, hidden), replaced layer by layer;
-    biases: the additive mask of each name in `Family.reach`, (b, 1, s, s); given: what else every
-    layer is given by its name, as `Family.entry` made it."""
-
-    indices: list[int]
-    mask: Any
-    states: Any
-    biases: dict[str, Any]
-    given: dict[str, Any] = field(default_factory=dict)
 
 
 def run_backbone(
@@ -92,109 +74,6 @@ def run_backbone(
             if on_layer is not None:
                 on_layer(i)
         return pooled_states(source, batches, count=len(texts), watch=watch)
-
-
-def embed(
-    source: ModelWeights, texts: Sequence[str], *, dtype: Any, round_rows: Round | None = None
-) -> list[Batch]:
-    """Tokenize and look up. Returns batches of at most 2,048 padded tokens, states in `dtype`.
-
-    `round_rows` turns rows of the table into what a quantized table holds.
-    """
-    torch = torch_module()
-    checkpoint, a = source.checkpoint, source.architecture
-    rows = token_rows(checkpoint, texts)
-    used = sorted({i for row in rows for i in row})
-    at = {token: place for place, token in enumerate(used)}
-    found = table_rows(checkpoint, used)
-    if round_rows is not None:
-        found = round_rows(found)
-    with np.errstate(over="ignore"):  # what overflows is refused by name afterwards
-        table = found * np.float32(source.embed_scale)
-    table = torch.from_numpy(table).to(dtype)
-    entry = source.family.entry(a)
-    w = step_weights(source, entry, dtype=dtype)
-    batches = []
-    for picked in batch_by_length(rows):
-        width = max(len(rows[i]) for i in picked)
-        ids = torch.zeros((len(picked), width), dtype=torch.int64)
-        mask = torch.zeros((len(picked), width), dtype=torch.bool)
-        for n, i in enumerate(picked):
-            ids[n, : len(rows[i])] = torch.tensor([at[t] for t in rows[i]])
-            mask[n, : len(rows[i])] = True
-        env = {"x": table[ids]}
-        for step in entry:
-            made = _enter(source, step, w, env, rows=[rows[i] for i in picked])
-            env[writes(step)[0]] = made
-        ahead = torch.arange(width)[None, :] - torch.arange(width)[:, None]
-        hidden = ahead > (0 if source.family.causal else width)
-        biases: dict[str, Any] = {}
-        for name, reach in source.family.reach(a).items():
-            far = hidden | (ahead.abs() > (width if reach is None else reach))
-            biases[name] = (far[None, None] * MASKED + (~mask)[:, None, None] * MASKED).to(dtype)
-        batches.append(Batch(picked, mask, env.pop("x"), biases, env))
-    return batches
-
-
-def _enter(
-    source: ModelWeights,
-    step: Step,
-    w: Weights,
-    env: Mapping[str, Any],
-    *,
-    rows: Sequence[Sequence[int]],
-) -> Any:
-    """Return what a step of `Family.entry` makes. rows: the texts' ids."""
-    torch = torch_module()
-    if isinstance(step, Copy):
-        return env[step.x]
-    assert isinstance(step, LayerNorm | Place), step
-    states = env[step.x]
-    if isinstance(step, LayerNorm):
-        return layer_norm(states, w, step.weight, epsilon=source.epsilon(step.weight))
-    places = torch.zeros(states.shape[:2], dtype=torch.int64)
-    for n, row in enumerate(rows):
-        places[n, : len(row)] = torch.tensor(places_of(row, unplaced=step.unplaced))
-    return states + w[step.weight][places]
-
-
-def places_of(row: Sequence[int], *, unplaced: int | None) -> list[int]:
-    """Return the place of each token of a text: see `Place`."""
-    if unplaced is None:
-        return list(range(len(row)))
-    counts = accumulate(token != unplaced for token in row)
-    return [
-        unplaced + (count if token != unplaced else 0)
-        for token, count in zip(row, counts, strict=True)
-    ]
-
-
-def layer_weights(source: ModelWeights, layer: int, *, dtype: Any) -> dict[str, Any]:
-    """Return the weights of one layer: see `step_weights`."""
-    return step_weights(source, source.family.layer(source.architecture, layer), dtype=dtype)
-
-
-def step_weights(source: ModelWeights, steps: Iterable[Step], *, dtype: Any) -> dict[str, Any]:
-    """Return what steps compute with: matrices, gains and places by their full names, biases by
-    those and `.bias`."""
-    torch = torch_module()
-    found: dict[str, npt.NDArray[np.float32]] = {}
-    for step in steps:
-        match step:
-            case Project(products=products):
-                for product in products:
-                    found[product.weight] = source.matrix(product.weight)
-                    if product.bias:
-                        found[product.weight + ".bias"] = source.bias(product.weight)
-            case Norm(weight=name):
-                found[name] = source.gain(name)
-            case LayerNorm(weight=name):
-                found |= {name: source.gain(name), name + ".bias": source.bias(name)}
-            case Place(weight=name):
-                found[name] = source.places(step)
-            case Scale(factor=name):
-                found[name] = np.array([source.factor(name)], np.float32)
-    return {name: torch.from_numpy(values).to(dtype) for name, values in found.items()}
 
 
 def run_layer(

@@ -9,18 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.architectures.family import layer_name
-from exporter.quantization.forward import (
-    Batch,
-    Round,
-    embed,
-    layer_steps,
-    layer_weights,
-    pooled_states,
-)
+from exporter.quantization.batches import Batch, Round, embed
+from exporter.quantization.forward import layer_steps, pooled_states
 from exporter.quantization.functions import torch_module
 from exporter.quantization.gptq import Grid, Moments, aim, compensate, one_thread
 from exporter.quantization.inputs import check_finite
 from exporter.quantization.rotate import RotatedWeights, hadamard
+from exporter.quantization.step_weights import layer_weights
 
 Floats = npt.NDArray[np.float32]
 AimChoice = Literal["yes", "no"]

@@ -18,19 +18,14 @@ import numpy.typing as npt
 
 from exporter.architectures.family import TABLE, Site, layer_name, name_in_layer
 from exporter.checkpoint.contents import Checkpoint
-from exporter.quantization.forward import (
-    Batch,
-    Round,
-    embed,
-    layer_weights,
-    pooled_states,
-    run_layer,
-)
+from exporter.quantization.batches import Batch, Round, embed
+from exporter.quantization.forward import pooled_states, run_layer
 from exporter.quantization.functions import torch_module
 from exporter.quantization.gptq import Grid, Moments, compensate, one_thread
 from exporter.quantization.inputs import check_finite
 from exporter.quantization.rotate import RotatedWeights
 from exporter.quantization.rounding import Fit, rotated
+from exporter.quantization.step_weights import layer_weights
 
 Floats = npt.NDArray[np.float32]
 

@@ -19,11 +19,13 @@ from exporter.checkpoint.read import read_checkpoint
 from exporter.corpus.calibration import calibration_inputs, read_calibration
 from exporter.formats.onnx.built import export_built
 from exporter.formats.onnx.scheme_int8 import Int8
-from exporter.quantization.forward import Batch, embed, layer_weights, run_backbone, run_layer
+from exporter.quantization.batches import Batch, embed
+from exporter.quantization.forward import run_backbone, run_layer
 from exporter.quantization.gptq import Grid
 from exporter.quantization.inputs import token_rows
 from exporter.quantization.int8 import Int8Model, quantize_int8
 from exporter.quantization.rounding import Rounded, rotated, round_rows, run_rounded
+from exporter.quantization.step_weights import layer_weights
 from exporter.quantization.table import table_rounding
 from parity_tests.conftest import LAWVAULT_PROMPTS, MINIATURE
 from parity_tests.real import real_checkpoint

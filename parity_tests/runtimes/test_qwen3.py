@@ -15,7 +15,7 @@ from exporter.checkpoint.contents import Checkpoint  # noqa: E402
 from exporter.checkpoint.read import read_checkpoint  # noqa: E402
 from exporter.checkpoint.safetensors_file import read_header, read_tensor  # noqa: E402
 from exporter.formats.onnx.export import export_onnx  # noqa: E402
-from exporter.formats.onnx.layers import rotary_tables  # noqa: E402
+from exporter.formats.onnx.positions import rotary_tables  # noqa: E402
 from exporter.formats.onnx.runtime import OnnxEncoder  # noqa: E402
 from exporter.formats.open import open_artifact  # noqa: E402
 from exporter.formats.openvino.export import export_openvino  # noqa: E402

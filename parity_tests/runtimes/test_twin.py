@@ -24,16 +24,11 @@ from exporter.formats.gguf.options import GgufOptions
 from exporter.formats.gguf.runtime import LlamaCppEncoder
 from exporter.formats.onnx.export import export_onnx
 from exporter.formats.onnx.runtime import OnnxEncoder
-from exporter.quantization.forward import (
-    Alter,
-    embed,
-    layer_weights,
-    pooled_states,
-    run_backbone,
-    run_layer,
-)
+from exporter.quantization.batches import embed
+from exporter.quantization.forward import Alter, pooled_states, run_backbone, run_layer
 from exporter.quantization.int8 import Int8Model, quantize_int8
 from exporter.quantization.rounding import RoundInput, round_rows, run_rounded
+from exporter.quantization.step_weights import layer_weights
 from exporter.quantization.table import table_rounding
 from exporter.quantization.weights import ModelWeights
 from exporter.runtimes.torch_reference import TorchReference

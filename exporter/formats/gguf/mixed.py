@@ -18,9 +18,9 @@ from exporter.formats.gguf.tensors import gguf_family
 from exporter.formats.gguf.types import MIXED, QTYPE, GgufType, divides
 from exporter.formats.gguf.writer import header_bytes, tensor_bytes
 from exporter.progress import Stages
+from exporter.quantization.batches import Round
 from exporter.quantization.block_inputs import round_blocks
 from exporter.quantization.budget import Chosen, Sizes, check_budget, choose
-from exporter.quantization.forward import Round
 from exporter.quantization.gptq import Grid
 from exporter.quantization.rotate import RotatedWeights
 from exporter.quantization.rounding import Fit

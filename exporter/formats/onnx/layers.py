@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from exporter.architectures.rotary import rotary_angles
 from exporter.architectures.steps import (
     Activate,
     Activation,
@@ -22,30 +21,19 @@ from exporter.architectures.steps import (
     Scale,
     Step,
 )
-from exporter.formats.onnx.graph_writer import BOOL, GraphWriter
+from exporter.formats.onnx.graph_writer import GraphWriter
 from exporter.formats.onnx.places import place_rows
-from exporter.formats.onnx.plain_attention import attend_plain, mask_by_group
+from exporter.formats.onnx.plain_attention import attend_plain
+from exporter.formats.onnx.positions import attention_biases, rotary_weights
 from exporter.formats.onnx.scheme import Input, Scheme, whole
 from exporter.quantization.weights import ModelWeights
 
-# Finite: a row with every position masked stays finite too. Two masks may be added in float16.
-MASKED = {"float32": -1e9, "float16": -30000.0}
 MICROSOFT = "com.microsoft"
 ACTIVATIONS: Mapping[Activation, tuple[str, str]] = {
     "gelu": ("Gelu", ""),
     "gelu_tanh": ("FastGelu", MICROSOFT),
 }
 """Operator and domain of each."""
-ANYWHERE = 1 << 40
-"""Farther than any two tokens: the full mask needs its (sequence, sequence) shape too."""
-
-
-def rotary_tables(
-    theta: float, *, head_dim: int, positions: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return cos and sin, each (positions, head_dim / 2) float32."""
-    angles = rotary_angles(theta, width=head_dim, positions=positions)
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -81,10 +69,17 @@ class Layers:
         steps += [s for i in range(self.a.num_layers) for s in family.layer(self.a, i)]
         steps += family.final(self.a)
         groups = {s.mask: s.heads // s.kv_heads for s in steps if isinstance(s, Attend)}
-        self._biases = self._attention_biases(mask, groups)
+        self._biases = attention_biases(
+            w,
+            mask,
+            family,
+            self.a,
+            dtype=self.compute,
+            groups=groups if self.plain_attention else None,
+        )
         sizes = w.node("Shape", [ids])
         self._token_shape = w.node("Concat", [sizes, w.constant([-1], np.int64)], axis=0)
-        self._tables = self._rotary()
+        self._tables = rotary_weights(w, family, self.a, dtype=self.compute)
         x = self.scheme.lookup(w, self.weights.table, ids, scale=self.weights.embed_scale)
         env = {"x": HeldTensor(x)}
         self._tokens = (ids, mask)
@@ -235,48 +230,6 @@ class Layers:
             epsilon=self.weights.epsilon(name),
         )
         return normed, total
-
-    def _rotary(self) -> dict[str, tuple[str, str]]:
-        a = self.a
-        made: dict[str, tuple[str, str]] = {}
-        for table, theta in self.family.rotary(a).items():
-            width = self.family.rotary_dim(a, table)
-            cos, sin = rotary_tables(theta, head_dim=width, positions=a.max_positions)
-            pair = (("cos", cos.astype(self.compute)), ("sin", sin.astype(self.compute)))
-            cos_name, sin_name = (
-                self.w.weight(f"rotary_{name}_{table}", values, reason="table of rotary angles")
-                for name, values in pair
-            )
-            made[table] = (cos_name, sin_name)
-        return made
-
-    def _attention_biases(self, mask: str, groups: Mapping[str, int]) -> dict[str, str]:
-        """Return the additive masks by name, each (batch, 1, sequence, sequence), or as
-        `mask_by_group` makes them. groups: how many queries share a key under each."""
-        w = self.w
-        zero = w.constant(0.0, self.compute)
-        masked = w.constant(MASKED[self.compute.name], self.compute)
-        shape = w.node("Shape", [mask])
-        length = w.node("Gather", [shape, w.constant(1, np.int64)], axis=0)
-        positions = w.node("Range", [w.constant(0, np.int64), length, w.constant(1, np.int64)])
-        rows = w.node("Unsqueeze", [positions, w.constant([1], np.int64)])
-        distance = w.node("Abs", [w.node("Sub", [rows, positions])])
-        if self.family.causal:
-            behind = w.node("Greater", [positions, rows])
-            never = w.constant(2 * ANYWHERE, np.int64)
-            distance = w.node("Where", [behind, never, distance])
-        real = w.node("Cast", [mask], to=BOOL)
-        keys = w.node("Where", [real, zero, masked])
-        keys = w.node("Unsqueeze", [keys, w.constant([1, 2], np.int64)])
-        made: dict[str, str] = {}
-        for name, reach in self.family.reach(self.a).items():
-            limit = w.constant(ANYWHERE if reach is None else reach, np.int64)
-            far = w.node("Greater", [distance, limit])
-            bias = w.node("Add", [w.node("Where", [far, masked, zero]), keys])
-            if self.plain_attention:
-                bias = mask_by_group(w, bias, group=groups[name])
-            made[name] = bias
-        return made
 
     def _project(self, step: Project, env: dict[str, HeldTensor]) -> None:
         """Add all matrices of a site. Not merged: cutting the product apart again is a pass over

@@ -16,6 +16,7 @@ from exporter.formats.onnx.lookup import NIBBLE, PLANES, lookup_blocks, lookup_i
 from exporter.formats.onnx.scheme import Measurement
 from exporter.formats.onnx.scheme_blocks import BlockBits, Blocks, check_even
 from exporter.progress import Stages, next_stage, silent
+from exporter.quantization.batches import Round
 from exporter.quantization.block_inputs import round_blocks
 from exporter.quantization.blocks import (
     BLOCK,
@@ -27,7 +28,6 @@ from exporter.quantization.blocks import (
 )
 from exporter.quantization.budget import Chosen, Errors, Sizes, check_budget, choose, chosen_of
 from exporter.quantization.channels import smoothed_weights
-from exporter.quantization.forward import Round
 from exporter.quantization.sensitivity import Width, kept_sensitivity, measure_sensitivity
 from exporter.quantization.table import table_block, table_rounding
 from exporter.quantization.weights import ModelWeights
