@@ -115,7 +115,8 @@ def _layer_types(text: Mapping[str, Any], layers: int, *, path: Path) -> tuple[s
     types = text.get("layer_types")
     if types is None:
         types = [SLIDING if (i + 1) % PATTERN else FULL for i in range(layers)]
-    if not isinstance(types, list) or len(types) != layers or set(types) - {SLIDING, FULL}:
+    known = isinstance(types, list) and all(kind in (SLIDING, FULL) for kind in types)
+    if not known or len(types) != layers:
         raise BadInput(
             f"'{path}': layer_types must name {layers} layers, each one of {SLIDING}, {FULL}"
         )
@@ -153,23 +154,25 @@ def _global_heads(
             f"are {' and '.join(sorted(known))} of the full_attention layers"
         )
     usual = (text.get("num_key_value_heads"), text.get("head_dim"))
-    found = {
+    found = [
         (v.get("num_key_value_heads", usual[0]), v.get("head_dim", usual[1]))
-        for v in (own.get(i, {}) for i in full)
-    }
-    if len(found) != 1:
+        for v in (own.get(i, {}) for i in sorted(full))
+    ]
+    if any(heads != found[0] for heads in found):
         raise BadInput(
-            f"'{path}': per_layer_config gives the full_attention layers heads of {len(found)} "
-            "kinds; this graph has one"
+            f"'{path}': per_layer_config gives the full_attention layers heads of several kinds; "
+            "this graph has one"
         )
-    return found.pop()
+    return found[0]
 
 
 def _theta(text: Mapping[str, Any], kind: str, default: float, *, path: Path) -> float:
     by_type = text.get("rope_parameters")
+    if by_type is None:
+        return default
     own = by_type.get(kind) if isinstance(by_type, dict) else None
     if not isinstance(own, dict):
-        return default
+        raise BadInput(f"'{path}': rope_parameters has no object for {kind}")
     return take_float(own, "rope_theta", path=path, default=default)
 
 

@@ -89,7 +89,8 @@ def _layer_types(config: Mapping[str, Any], layers: int, *, path: Path) -> tuple
         if isinstance(pattern, bool) or not isinstance(pattern, int) or pattern < 1:
             raise BadInput(f"'{path}': sliding_window_pattern is {pattern!r}, not a whole number")
         types = [LAYER_TYPES[(i + 1) % pattern == 0] for i in range(layers)]
-    if not isinstance(types, list) or len(types) != layers or set(types) - set(LAYER_TYPES):
+    known = isinstance(types, list) and all(kind in LAYER_TYPES for kind in types)
+    if not known or len(types) != layers:
         raise BadInput(
             f"'{path}': layer_types must name {layers} layers, each one of {', '.join(LAYER_TYPES)}"
         )
