@@ -5,7 +5,7 @@
                                [--rounds N] [--output FOLDER]
 
 Each artifact of `--base` is judged against its own checkpoint in torch float32 on every corpus, by
-default the invented English ordinances of `benchmarks.english_towns` and the bundled Chinese ones.
+default the invented English ordinances of `benchmarks.english_towns`.
 Those of `--shape` have random weights (`benchmarks.shapes`): their size, memory and speed are the
 real model's, and nothing else is measured. Speeds are taken in turns, one thread. Nothing else
 should run meanwhile. Writes bases.md.
@@ -26,7 +26,6 @@ from exporter.corpus.beir import Corpus, read_corpus
 from exporter.manifest import read_manifest
 from exporter.parity.measured import DimResult
 from exporter.release.bench import BenchResult, run_bench
-from parity_tests.conftest import BUNDLED_CORPUS
 
 RESULTS = Path(__file__).parent / "results"
 QUESTION, DOCUMENTS = (1, 24), (8, 128)
@@ -63,8 +62,7 @@ def main() -> None:
         ),
     ]
     with tempfile.TemporaryDirectory() as folder:
-        towns = arguments.corpus or [write_corpus(Path(folder) / "towns"), BUNDLED_CORPUS]
-        for corpus in map(read_corpus, towns):
+        for corpus in map(read_corpus, arguments.corpus or [write_corpus(Path(folder) / "towns")]):
             rows = [
                 kept(checkpoint, artifact, corpus)
                 for checkpoint, artifact in zip(checkpoints[:real], artifacts[:real], strict=True)
