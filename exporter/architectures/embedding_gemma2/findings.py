@@ -83,8 +83,8 @@ def _traps(
     )
     yield (
         "per-layer-inputs",
-        f"each layer adds what {a.per_layer_width} numbers made of the embeddings let through, "
-        "and there is no table of them: they are projected",
+        f"each layer gates a detour of the stream by {a.per_layer_width} numbers, projected from "
+        "the embeddings: the files hold no table of them",
         "a runtime that leaves them out, or looks them up as Gemma 3n and 4 do, gives other "
         "vectors",
     )
