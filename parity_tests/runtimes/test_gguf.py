@@ -17,6 +17,7 @@ from exporter.formats.gguf.export import export_gguf
 from exporter.formats.gguf.options import GgufOptions
 from exporter.formats.open import open_artifact
 from exporter.runtimes.torch_reference import TorchReference
+from parity_tests.archives import extract
 from parity_tests.conftest import REPOSITORY, TEXTS
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
 from parity_tests.unit.test_read_checkpoint import edit
@@ -61,7 +62,7 @@ def upstream() -> Path:
                 for m in archive.getmembers()
                 if "/vendor/llama.cpp/" in m.name and any(w in m.name for w in wanted)
             ]
-            archive.extractall(cache, members=members, filter="data")
+            extract(archive, cache, members)
         found = sorted(cache.glob("*/vendor/llama.cpp"))
     return found[0]
 

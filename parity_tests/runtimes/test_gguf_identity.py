@@ -20,6 +20,7 @@ import pytest
 
 from exporter.checkpoint.read import read_checkpoint
 from exporter.checkpoint.safetensors_file import read_header, read_tensor
+from parity_tests.archives import extract
 from parity_tests.conftest import REPOSITORY
 from parity_tests.layout import save_tensors
 from parity_tests.tiny_checkpoint import make_tiny_checkpoint
@@ -96,7 +97,7 @@ def _extract(archive: Path, target: Path) -> None:
         _unavailable(f"'{archive}' is not the pinned archive; delete it")
     with tarfile.open(archive) as packed:
         members = [m for m in packed.getmembers() if m.name.startswith(WANTED)]
-        packed.extractall(target, members=members, filter="data")
+        extract(packed, target, members)
 
 
 @pytest.fixture(scope="session")
