@@ -129,7 +129,7 @@ def test_it_is_calibrated_by_its_sites(toy: Checkpoint, tmp_path: Path) -> None:
 
 
 def test_what_it_does_not_offer_is_refused_by_name(toy: Checkpoint, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"of type 'toy' are not written"):
+    with pytest.raises(BadInput, match=r"of a model of type 'toy': it is a toy"):
         export_gguf(toy, tmp_path / "g")
     with pytest.raises(BadInput, match="no float16 for models of type 'toy'"):
         export_onnx(toy, tmp_path / "h", scheme="fp16")
