@@ -92,11 +92,37 @@ def mlp_steps(at: At, activation: Activation) -> tuple[Step, ...]:
     )
 
 
+def grouped_shapes(
+    *, hidden: int, inner: int, heads: int, kv_heads: int, head_dim: int
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a layer's matrices and head norms, by their names within it. `inner`:
+    channels of the MLP."""
+    q, kv = heads * head_dim, kv_heads * head_dim
+    return {
+        "self_attn.q_norm": (head_dim,),
+        "self_attn.k_norm": (head_dim,),
+        "self_attn.q_proj": (q, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, q),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+
+
 def grouped_sites(
-    *, hidden: int, inner: int, heads: int, kv_heads: int, head_dim: int, mlp_norm: str
+    *,
+    hidden: int,
+    inner: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    mlp_norm: str,
+    norms_values: bool = False,
 ) -> tuple[Site, ...]:
     """Return the inputs of a layer's matrices. `inner`: channels of the MLP; `mlp_norm`: the norm
-    before it."""
+    before it; `norms_values`: as in `attention_steps`."""
     return (
         Site(
             "attention_in",
@@ -110,7 +136,9 @@ def grouped_sites(
             width=heads * head_dim,
             matrix="self_attn.v_proj",
             head_dim=head_dim,
-            group=heads // kv_heads,
+            # Of factors alone, and no factor passes a norm.
+            group=1 if norms_values else heads // kv_heads,
+            normed=norms_values,
         ),
         Site("mlp_in", ("mlp.gate_proj", "mlp.up_proj"), width=hidden, norm=mlp_norm),
         Site("product", ("mlp.down_proj",), width=inner, matrix="mlp.up_proj"),
@@ -129,12 +157,17 @@ def chains(*, attention_norm: str, mlp_norm: str) -> tuple[Chain, ...]:
             norm=attention_norm,
             names=("value", "output"),
         ),
-        Chain(
-            first="mlp.up_proj",
-            second="mlp.down_proj",
-            inner=("up", "product"),
-            output="mlp_out",
-            norm=mlp_norm,
-            names=("up", "down"),
-        ),
+        mlp_chain(mlp_norm),
+    )
+
+
+def mlp_chain(norm: str) -> Chain:
+    """Return the chain of the gated MLP, ending in `norm`: see `chains`."""
+    return Chain(
+        first="mlp.up_proj",
+        second="mlp.down_proj",
+        inner=("up", "product"),
+        output="mlp_out",
+        norm=norm,
+        names=("up", "down"),
     )

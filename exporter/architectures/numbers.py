@@ -1,6 +1,6 @@
 """Numbers of config.json that families of transformers have in common, checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,17 @@ def take_layers(config: Mapping[str, Any], *, path: Path) -> int:
     if layers > MOST_LAYERS:
         raise BadInput(f"'{path}': num_hidden_layers is {layers}, more than {MOST_LAYERS}")
     return layers
+
+
+def check_layer_types(
+    types: object, *, layers: int, known: Sequence[str], path: Path
+) -> tuple[str, ...]:
+    """Return layer_types. Raises BadInput unless it names each layer, by a type of `known`."""
+    if not isinstance(types, list) or len(types) != layers or any(t not in known for t in types):
+        raise BadInput(
+            f"'{path}': layer_types must name {layers} layers, each one of {', '.join(known)}"
+        )
+    return tuple(types)
 
 
 def take_heads(config: Mapping[str, Any], *, path: Path) -> Heads:

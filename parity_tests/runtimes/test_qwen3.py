@@ -24,6 +24,7 @@ from exporter.quantization.inputs import token_rows  # noqa: E402
 from exporter.runtimes.torch_reference import TorchReference  # noqa: E402
 from parity_tests.conftest import TEXTS  # noqa: E402
 from parity_tests.layout import save_tensors  # noqa: E402
+from parity_tests.quantized import check_near_and_blind_to_company  # noqa: E402
 from parity_tests.tiny_qwen3 import QUERY, make_tiny_qwen3  # noqa: E402
 
 EXACT = {"rtol": 0, "atol": 1e-5}
@@ -212,14 +213,7 @@ def test_quantized_graphs_are_near_the_model_and_blind_to_company(
     options: dict[str, str],
 ) -> None:
     export_onnx(tiny_qwen3, tmp_path / "a", scheme=scheme, calibration=few_texts, **options)
-    encoder: Any = open_artifact(tmp_path / "a")
-    found = encoder.encode(TEXTS)
-    assert 1e-8 < (1 - (found * truth).sum(axis=1)).max() < most
-    rows = encoder.token_ids(TEXTS)
-    for left in (False, True):
-        together = encoder.encode_padded(rows, width=64, left=left)
-        alone = [encoder.encode_padded([row], width=64, left=left) for row in rows]
-        assert (1 - (together * np.concatenate(alone)).sum(axis=1)).max() < 1e-6
+    check_near_and_blind_to_company(open_artifact(tmp_path / "a"), truth, most=most)
 
 
 def test_openvino_int8_rounds_what_onnx_int8_rounds(

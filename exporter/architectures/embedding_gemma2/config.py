@@ -7,15 +7,14 @@ The text part stands alone (`embedding_gemma2_text`) or as `text_config` of the 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from exporter.architectures.numbers import take_heads, take_layers
+from exporter.architectures.numbers import check_layer_types, take_heads, take_layers
 from exporter.checkpoint.contents import Architecture
 from exporter.checkpoint.json_file import take_float, take_int
 from exporter.errors import BadInput
 
-LayerType = Literal["sliding_attention", "full_attention"]
-SLIDING, FULL = get_args(LayerType)
+SLIDING, FULL = "sliding_attention", "full_attention"
 CONTEXT = 8192
 """Tokens that the model was made for. config.json counts 262,144 positions, whose angles in two
 tables would be larger than the model."""
@@ -115,13 +114,9 @@ def _layer_types(text: Mapping[str, Any], layers: int, *, path: Path) -> tuple[s
     types = text.get("layer_types")
     if types is None:
         types = [SLIDING if (i + 1) % PATTERN else FULL for i in range(layers)]
-    known = isinstance(types, list) and all(kind in (SLIDING, FULL) for kind in types)
-    if not known or len(types) != layers:
-        raise BadInput(
-            f"'{path}': layer_types must name {layers} layers, each one of {SLIDING}, {FULL}"
-        )
+    found = check_layer_types(types, layers=layers, known=(SLIDING, FULL), path=path)
     # transformers makes the last one full, whatever the file says.
-    return (*types[:-1], FULL)
+    return (*found[:-1], FULL)
 
 
 def _global_heads(

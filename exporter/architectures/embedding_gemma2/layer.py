@@ -11,8 +11,15 @@ import math
 from functools import partial
 
 from exporter.architectures.embedding_gemma2.config import EmbeddingGemma2Architecture
-from exporter.architectures.family import Chain, Fp16Plan, HeadNorm, Site, layer_name
-from exporter.architectures.grouped import HEAD_NORMS, At, attention_steps, mlp_steps
+from exporter.architectures.family import Fp16Plan, HeadNorm, Site, layer_name
+from exporter.architectures.grouped import (
+    HEAD_NORMS,
+    At,
+    attention_steps,
+    grouped_sites,
+    mlp_chain,
+    mlp_steps,
+)
 from exporter.architectures.steps import Add, Copy, Gate, Norm, Product, Project, Scale, Step
 
 EMBEDDED = "e"
@@ -34,16 +41,7 @@ FP16 = Fp16Plan(
         HeadNorm(PER_LAYER, PER_LAYER_NORM, "per_layer"),
         HeadNorm(BACK, BACK_NORM, "per_layer_out"),
     ),
-    chains=(
-        Chain(
-            first="mlp.up_proj",
-            second="mlp.down_proj",
-            inner=("up", "product"),
-            output="mlp_out",
-            norm="post_feedforward_layernorm",
-            names=("up", "down"),
-        ),
-    ),
+    chains=(mlp_chain("post_feedforward_layernorm"),),
     undone_by=(PER_LAYER, GATE),
 )
 
@@ -101,30 +99,17 @@ def sites(a: EmbeddingGemma2Architecture) -> tuple[Site, ...]:
 
     The stream and the embeddings are read by others too and take no factors.
     """
-    hidden, head_dim = a.hidden_size, math.gcd(a.head_dim, a.global_head_dim)
     return (
-        Site(
-            "attention_in",
-            ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-            width=hidden,
-            norm="input_layernorm",
+        *grouped_sites(
+            hidden=a.hidden_size,
+            inner=a.intermediate_size,
+            heads=a.num_heads,
+            kv_heads=a.num_kv_heads,
+            head_dim=math.gcd(a.head_dim, a.global_head_dim),
+            mlp_norm="pre_feedforward_layernorm",
+            norms_values=True,
         ),
-        Site(
-            "attended",
-            ("self_attn.o_proj",),
-            width=a.num_heads * head_dim,
-            matrix="self_attn.v_proj",
-            head_dim=head_dim,
-            normed=True,
-        ),
-        Site(
-            "mlp_in",
-            ("mlp.gate_proj", "mlp.up_proj"),
-            width=hidden,
-            norm="pre_feedforward_layernorm",
-        ),
-        Site("product", ("mlp.down_proj",), width=a.intermediate_size, matrix="mlp.up_proj"),
-        Site("embedded", (PER_LAYER,), width=hidden),
-        Site("gate_in", (GATE,), width=hidden),
+        Site("embedded", (PER_LAYER,), width=a.hidden_size),
+        Site("gate_in", (GATE,), width=a.hidden_size),
         Site("gated", (BACK,), width=a.per_layer_width, norm=PER_LAYER_NORM),
     )

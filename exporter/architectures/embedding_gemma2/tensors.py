@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from exporter.architectures.embedding_gemma2.config import EmbeddingGemma2Architecture
 from exporter.architectures.embedding_gemma2.layer import FACTOR, PER_LAYER, PER_LAYER_NORM
 from exporter.architectures.family import layer_name
+from exporter.architectures.grouped import grouped_shapes
 from exporter.checkpoint.safetensors_file import TensorInfo, row_part
 
 PROJECTION = "embedding_projection.weight"
@@ -16,7 +17,7 @@ OTHER_INPUTS = re.compile(r"(?:^|\.)(?:vision_tower|embed_vision|audio_tower|emb
 
 def expected_shapes(a: EmbeddingGemma2Architecture) -> dict[str, tuple[int, ...]]:
     """Return the name in the files and the shape of every tensor that a vector depends on."""
-    hidden, inner, width = a.hidden_size, a.intermediate_size, a.per_layer_width
+    hidden, width = a.hidden_size, a.per_layer_width
     shapes: dict[str, tuple[int, ...]] = {
         "embed_tokens.weight": (a.vocab_size, hidden),
         "norm.weight": (hidden,),
@@ -26,21 +27,18 @@ def expected_shapes(a: EmbeddingGemma2Architecture) -> dict[str, tuple[int, ...]
     }
     for i, kind in enumerate(a.layer_types):
         kv_heads, head_dim = a.heads_of(kind)
-        q, kv = a.num_heads * head_dim, kv_heads * head_dim
         layer: dict[str, tuple[int, ...]] = {
             "input_layernorm": (hidden,),
             "post_attention_layernorm": (hidden,),
             "pre_feedforward_layernorm": (hidden,),
             "post_feedforward_layernorm": (hidden,),
-            "self_attn.q_norm": (head_dim,),
-            "self_attn.k_norm": (head_dim,),
-            "self_attn.q_proj": (q, hidden),
-            "self_attn.k_proj": (kv, hidden),
-            "self_attn.v_proj": (kv, hidden),
-            "self_attn.o_proj": (hidden, q),
-            "mlp.gate_proj": (inner, hidden),
-            "mlp.up_proj": (inner, hidden),
-            "mlp.down_proj": (hidden, inner),
+            **grouped_shapes(
+                hidden=hidden,
+                inner=a.intermediate_size,
+                heads=a.num_heads,
+                kv_heads=kv_heads,
+                head_dim=head_dim,
+            ),
             "ple_block.per_layer_input_gate": (width, hidden),
             "ple_block.per_layer_projection": (hidden, width),
             "ple_block.post_per_layer_input_norm": (hidden,),

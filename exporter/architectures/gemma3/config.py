@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from exporter.architectures.numbers import take_heads, take_layers
+from exporter.architectures.numbers import check_layer_types, take_heads, take_layers
 from exporter.checkpoint.contents import Architecture
 from exporter.checkpoint.json_file import take_float, take_int
 from exporter.errors import BadInput
@@ -89,12 +89,7 @@ def _layer_types(config: Mapping[str, Any], layers: int, *, path: Path) -> tuple
         if isinstance(pattern, bool) or not isinstance(pattern, int) or pattern < 1:
             raise BadInput(f"'{path}': sliding_window_pattern is {pattern!r}, not a whole number")
         types = [LAYER_TYPES[(i + 1) % pattern == 0] for i in range(layers)]
-    known = isinstance(types, list) and all(kind in LAYER_TYPES for kind in types)
-    if not known or len(types) != layers:
-        raise BadInput(
-            f"'{path}': layer_types must name {layers} layers, each one of {', '.join(LAYER_TYPES)}"
-        )
-    return tuple(types)
+    return check_layer_types(types, layers=layers, known=LAYER_TYPES, path=path)
 
 
 def _theta(
