@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from exporter.checkpoint.contents import Checkpoint
 from exporter.checkpoint.json_file import read_object
 
 CONFIG, LIMITS = "config.json", "sentence_bert_config.json"
@@ -20,11 +21,12 @@ PREFIX = r"^(?:model\.)?language_model\."
 
 
 @contextlib.contextmanager
-def text_part(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def text_part(checkpoint: Checkpoint, folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Yield a folder to load, and options for transformers' `from_pretrained`: `folder` itself
-    without any, or links to its files beside the config of its text part."""
+    without any, or links to its files beside the config of its text part. A checkpoint of no known
+    family is loaded as it is: what its text part computes alone is not known either."""
     text = read_object(folder / CONFIG).get("text_config")
-    if not isinstance(text, dict):
+    if checkpoint.architecture is None or not isinstance(text, dict):
         yield folder, {}
         return
     limits = read_object(folder / LIMITS) if (folder / LIMITS).is_file() else {}

@@ -100,7 +100,10 @@ class TorchReference:
             if reach is not None or checkpoint.window_used != checkpoint.window_saved:
                 config["sliding_window"] = _loaded_window(checkpoint, reach)
             try:
-                with base_folder(checkpoint) as whole, text_part(whole) as (folder, options):
+                with (
+                    base_folder(checkpoint) as whole,
+                    text_part(checkpoint, whole) as (folder, options),
+                ):
                     self._model: Any = SentenceTransformer(
                         str(folder),
                         device=self.device,
